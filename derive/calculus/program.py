@@ -1,0 +1,102 @@
+"""``Program``: a layer's forward statements and the adjoint of every name.
+
+The adjoint (cotangent) of ``v`` is called ``dv`` and has ``v``'s shape:
+``dv[i] = ∂⟨dy, y⟩/∂v[i]``. The steps that led to the formulas are kept as
+data, each with its reason, for whoever prints the derivation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from sympy import Expr
+
+from derive.algebra.nodes import Element
+from derive.language.layer import Layer, Statement
+
+__all__ = ["Equation", "Program", "Stage", "Step"]
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """``lhs = rhs``, both expressions."""
+
+    lhs: Expr
+    rhs: Expr
+
+
+class Stage(Enum):
+    """Where in the derivation a step belongs."""
+
+    REWRITE = "forward, made stable"
+    NAME = "names for intermediate results"
+    CHAIN = "chain rule"
+    FACT = "facts about the forward values"
+    SIMPLIFY = "simplification"
+    RESULT = "result"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the derivation: an equation that now holds, and why.
+
+    Attributes:
+        stage: the part of the derivation it belongs to.
+        lhs, rhs: the equation after the step.
+        reason: a sentence, plain text; ``{0}``, ``{1}`` … stand for ``formulas``.
+        formulas: equations or expressions that the reason quotes.
+        terms: for a chain-rule step, one (path name, contribution) a path, in order;
+            their sum is ``rhs``.
+    """
+
+    stage: Stage
+    lhs: Expr
+    rhs: Expr
+    reason: str
+    formulas: tuple[Expr | Equation, ...] = ()
+    terms: tuple[tuple[str, Expr], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Forward statements, backward statements, and what they mean.
+
+    Attributes:
+        layer: the layer as it was written.
+        forward: the statements that are computed, in order; they define every
+            name the backward reads and every output.
+        backward: the adjoint statements in order; a statement may read forward
+            names, parameters, cotangents and earlier adjoints.
+        outputs: names of the results (``layer.returns``).
+        cotangents: one name an output, ``d<output>``, handed to ``backward``.
+        gradients: ``(parameter, name of its gradient statement)``, in order.
+        steps: the derivation.
+    """
+
+    layer: Layer
+    forward: tuple[Statement, ...]
+    backward: tuple[Statement, ...]
+    outputs: tuple[str, ...]
+    cotangents: tuple[str, ...]
+    gradients: tuple[tuple[str, str], ...]
+    steps: tuple[Step, ...] = field(default=(), compare=False, repr=False)
+
+    def definition(self, name: str) -> Statement | None:
+        """Return the forward or backward statement that defines ``name``, or None."""
+        return next((s for s in (*self.forward, *self.backward) if s.name == name), None)
+
+    def adjoint_of(self, name: str) -> Element | None:
+        """Return the target of the gradient of a parameter, or None."""
+        for parameter, gradient in self.gradients:
+            if parameter == name:
+                statement = self.definition(gradient)
+                return None if statement is None else statement.target
+        return None
+
+    def __str__(self) -> str:
+        lines = ["forward:"]
+        lines += [f"    {s}" for s in self.forward]
+        lines.append("backward:")
+        lines += [f"    {s}" for s in self.backward]
+        return "\n".join(lines) + "\n"

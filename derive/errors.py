@@ -1,0 +1,100 @@
+"""What a user can cause, each with its place in the file and what to do.
+
+Anything only the program can cause is an ``AssertionError`` instead. ``str()``
+of a :class:`DeriveError` is the whole picture a terminal shows:
+
+    mylayer.layer:4:25: error: index 'd' runs over D (x, axis 1) and over N (mu, axis 0)
+        y[n, d] = x[n, d] - mu[d]
+                            ^~~~~
+    hint: mu was defined as mu[n] on line 3
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "CheckError",
+    "DerivationError",
+    "DeriveError",
+    "LayerSyntaxError",
+    "ShapeError",
+    "Source",
+    "Span",
+    "UnknownNameError",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A layer file: the name that messages show, and its text."""
+
+    name: str
+    text: str
+
+    def line(self, number: int) -> str:
+        """Return line ``number`` (from 1) without its line end; "" past the end."""
+        lines = self.text.splitlines()
+        return lines[number - 1] if 0 < number <= len(lines) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a line: line and column counted from 1, ``length`` in characters."""
+
+    source: Source
+    line: int
+    column: int
+    length: int = 1
+
+
+class DeriveError(Exception):
+    """An error in the user's input: message, place, and a hint what to do."""
+
+    def __init__(self, message: str, span: Span | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.span = span
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Return the picture: place and message, the line, the caret, the hint."""
+        lines = []
+        if self.span is None:
+            lines.append(f"error: {self.message}")
+        else:
+            span = self.span
+            lines.append(f"{span.source.name}:{span.line}:{span.column}: error: {self.message}")
+            text = span.source.line(span.line)
+            if text.strip():
+                body = text.lstrip()
+                indent = len(text) - len(body)
+                before = text[indent : max(span.column - 1, indent)]
+                pad = "".join(c if c == "\t" else " " for c in before)
+                room = max(len(text) - (span.column - 1), 1)
+                length = max(1, min(span.length, room))
+                lines.append(f"    {body}")
+                lines.append(f"    {pad}^{'~' * (length - 1)}")
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class LayerSyntaxError(DeriveError):
+    """The text is not in the layer language."""
+
+
+class UnknownNameError(DeriveError):
+    """A name is unknown, assigned twice, or used before it is defined."""
+
+
+class ShapeError(DeriveError):
+    """An index with two ranges, or a rank or size that does not fit."""
+
+
+class DerivationError(DeriveError):
+    """The layer is correct, but no derivative is known for a construct in it."""
+
+
+class CheckError(DeriveError):
+    """Code and mathematics disagree; nothing is written."""

@@ -1,0 +1,143 @@
+"""``Layer``: what a layer file says, resolved: names, ranges, shapes, equations.
+
+A ``Layer`` is flat: calls of other layers have been written out, with their
+names made distinct, so it is a list of single-assignment index equations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sympy import Expr
+
+from derive.algebra.nodes import Element, Hyper, Index, Kind, Size, Tensor
+from derive.algebra.text import show
+from derive.errors import Source, Span
+
+__all__ = ["DerivedSize", "HyperParameter", "Layer", "Parameter", "Statement"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A tensor that is handed to the layer.
+
+    Attributes:
+        name: as in the layer file.
+        kind: of its elements.
+        axes: the sizes, one an axis; ``BATCH_SIZE`` first stands for ``...``.
+    """
+
+    name: str
+    kind: Kind
+    axes: tuple[Expr, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The name as it stands in expressions."""
+        return Tensor(self.name, self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class HyperParameter:
+    """A scalar constant with a default."""
+
+    name: str
+    kind: Kind
+    default: int | float | bool
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def symbol(self) -> Hyper:
+        """The name as it stands in expressions."""
+        return Hyper(self.name, self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedSize:
+    """``P = (H + 2*pad - R) // stride + 1``: a size from sizes and hyper-parameters."""
+
+    size: Size
+    expr: Expr
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """``name[indices] = expr``; the free indices of ``expr`` are among ``indices``."""
+
+    name: str
+    indices: tuple[Index, ...]
+    expr: Expr
+    kind: Kind = Kind.REAL
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The name as it stands in expressions."""
+        return Tensor(self.name, self.kind)
+
+    @property
+    def target(self) -> Element:
+        """The left side as an element."""
+        return Element(self.tensor, *self.indices)
+
+    @property
+    def axes(self) -> tuple[Expr, ...]:
+        """The sizes of the axes."""
+        return tuple(index.size for index in self.indices)
+
+    def __str__(self) -> str:
+        return f"{show(self.target)} = {show(self.expr)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer: its parameters, its equations in order, what it returns.
+
+    Attributes:
+        name: of the ``def``.
+        doc: the docstring, dedented and stripped; "" where there is none.
+        parameters: the tensors, in order.
+        hypers: the hyper-parameters, in order.
+        sizes: every plain size of the parameters, in order of first appearance.
+        derived: sizes that are computed, in order.
+        statements: the equations; each name is assigned once, before it is used.
+        returns: names of the results, in order.
+        source: the file it came from.
+    """
+
+    name: str
+    doc: str
+    parameters: tuple[Parameter, ...]
+    hypers: tuple[HyperParameter, ...]
+    sizes: tuple[Size, ...]
+    derived: tuple[DerivedSize, ...]
+    statements: tuple[Statement, ...]
+    returns: tuple[str, ...]
+    source: Source | None = field(default=None, compare=False, repr=False)
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    def parameter(self, name: str) -> Parameter | None:
+        """Return the parameter of that name, or None."""
+        return next((p for p in self.parameters if p.name == name), None)
+
+    def statement(self, name: str) -> Statement | None:
+        """Return the statement that defines ``name``, or None."""
+        return next((s for s in self.statements if s.name == name), None)
+
+    def axes(self, name: str) -> tuple[Expr, ...]:
+        """Return the sizes of a parameter's, an intermediate's or an output's axes."""
+        owner = self.parameter(name) or self.statement(name)
+        assert owner is not None, name
+        return owner.axes
+
+    @property
+    def differentiable(self) -> tuple[str, ...]:
+        """The parameters that have a gradient, in order."""
+        return tuple(p.name for p in self.parameters if p.kind.differentiable)
+
+    def __str__(self) -> str:
+        from derive.language.text import show_layer
+
+        return show_layer(self)
