@@ -1,0 +1,314 @@
+"""The commands: they parse arguments, call one function each, and print.
+
+Everything that costs time to import (SymPy, NumPy, Rich) is imported by the
+command that needs it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from derive import __version__
+from derive.commands.console import Progress, colourful, complain, say, width, writes
+from derive.errors import CheckError, DeriveError
+
+__all__ = ["app", "execute"]
+
+OK, FAILED, WRONG = 0, 1, 2
+"""Exit statuses: all went well; a check failed; the input is in error."""
+
+TARGETS = ("numpy",)
+SHELLS = ("bash", "zsh", "fish")
+
+
+def execute(argv: Sequence[str]) -> int:
+    """Run one command line; print any error; return the exit status.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+        BrokenPipeError: the reader of the output went away.
+    """
+    try:
+        status = app.main(list(argv), prog_name="derive", standalone_mode=False)
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return WRONG
+    except click.ClickException as error:
+        complain(_usage_error(error))
+        return WRONG
+    except CheckError as error:
+        complain(error)
+        return FAILED
+    except DeriveError as error:
+        complain(error)
+        return WRONG
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise BrokenPipeError from None
+        complain(_file_error(error))
+        return WRONG
+    except SystemExit as stop:  # Click's way out of shell completion
+        return stop.code if isinstance(stop.code, int) else OK
+    except Exception as error:
+        if os.environ.get("DERIVE_TRACEBACK"):
+            raise
+        place = f"{type(error).__name__}: {error}".rstrip(": ").splitlines()[0]
+        complain(
+            DeriveError(
+                f"derive {__version__} failed in itself ({place})",
+                hint="this is a fault of the program, not of the layer: DERIVE_TRACEBACK=1 shows where, for a report",
+            )
+        )
+        return WRONG
+    return status if isinstance(status, int) else OK
+
+
+def _usage_error(error: click.ClickException) -> DeriveError:
+    """Return what Click found wrong with the command line, in the words of the other errors."""
+    message = re.sub(r"\s*\n\s*", " ", error.format_message()).strip().removesuffix(".")
+    hint = None
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f"see {error.ctx.command_path} --help"
+    return DeriveError(message[:1].lower() + message[1:], hint=hint)
+
+
+def _file_error(error: OSError) -> str:
+    what = (error.strerror or str(error)).lower()
+    return f"{error.filename}: {what}" if error.filename else what
+
+
+class App(click.Group):
+    """The group of commands: in the order they are defined, with a suggestion for a misspelt one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of their definition."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name the nearest one."""
+        near = difflib.get_close_matches(args[0], self.commands, 1)
+        if args[0] not in self.commands and not args[0].startswith("-") and near:
+            ctx.fail(f"no such command '{args[0]}'; did you mean '{near[0]}'?")
+        return super().resolve_command(ctx, args)
+
+
+def _complete_layer(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the catalogue's names, and leave paths to the shell."""
+    from derive.commands.names import catalogue_names
+
+    items = [CompletionItem(name) for name in catalogue_names() if name.startswith(incomplete)]
+    return [*items, CompletionItem(incomplete, type="file")]
+
+
+LAYER = click.argument("layer", metavar="LAYER", shell_complete=_complete_layer)
+LAYERS = click.argument("layer", metavar="LAYER...", nargs=-1, required=True, shell_complete=_complete_layer)
+WRT = click.option(
+    "--wrt",
+    metavar="NAMES",
+    help="Differentiate by these parameters only, e.g. x,gamma. Default: all that have a gradient.",
+)
+
+
+@click.group(cls=App, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.version_option(__version__, "-V", "--version", message="derive %(version)s")
+def app() -> None:
+    """Derive the backward pass of a layer from its forward formula.
+
+    LAYER is a name from the catalogue (batchnorm), a layer file (mine.layer,
+    meaning every layer in it), or one layer of a file (mine.layer:name).
+
+    \b
+    Example:
+      derive new mine               # a layer file to start from
+      derive show mine.layer        # its formulas, forward and backward
+      derive generate mine.layer    # generated/mine.py, checked
+
+    Exit status: 0 all well, 1 a check failed, 2 an error in the input.
+    """
+
+
+@app.command("list")
+def list_() -> None:
+    """List the catalogue: signature, what it is, source.
+
+    \b
+    Example:
+      derive list | grep norm
+    """
+    from derive.commands.names import catalogue_rows
+
+    rows = catalogue_rows()
+    if sys.stdout.isatty():
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for title, ratio in (("layer", 5), ("what it is", 4), ("source", 3)):
+            table.add_column(title, ratio=ratio, overflow="fold")
+        for name, parameters, what, source in rows:
+            table.add_row(Text.assemble((name, "bold"), parameters), what, source)
+        Console(no_color=not colourful(sys.stdout)).print(table)
+        return
+    cells = [(name + parameters, what, source) for name, parameters, what, source in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(2)]
+    for signature, what, source in cells:
+        say(f"{signature:<{widths[0]}}  {what:<{widths[1]}}  {source}".rstrip())
+
+
+@app.command()
+@LAYER
+@click.option("--steps", is_flag=True, help="Show the derivation, step by step, each with its reason.")
+@WRT
+def show(layer: str, steps: bool, wrt: str | None) -> None:
+    """Show a layer's forward and backward formulas.
+
+    \b
+    Example:
+      derive show batchnorm
+      derive show mine.layer:gate --steps
+    """
+    from derive.commands.names import differentiated
+    from derive.language import load_all
+    from derive.pipeline import derive_program
+    from derive.render.terminal import show as render
+
+    layers = load_all(layer)
+    names = differentiated(wrt, layers)
+    texts = []
+    for item in layers:
+        program = derive_program(item, names)
+        options: dict[str, Any] = {"steps": steps, "width": width(sys.stdout), "color": colourful(sys.stdout)}
+        text = render(program, **options)
+        texts.append(text if writes(sys.stdout, text) else render(program, **options, ascii=True))
+    say("\n".join(text.removesuffix("\n") + "\n" for text in texts))
+
+
+@app.command()
+@LAYER
+@click.option("--steps", is_flag=True, help="The derivation, step by step, each with its reason.")
+@click.option("--standalone", is_flag=True, help="A whole document, ready to compile.")
+@WRT
+def latex(layer: str, steps: bool, standalone: bool, wrt: str | None) -> None:
+    """Print a layer's formulas as LaTeX.
+
+    \b
+    Example:
+      derive latex batchnorm --steps --standalone > batchnorm.tex
+    """
+    from derive.commands.names import differentiated
+    from derive.language import load_all
+    from derive.pipeline import derive_program
+    from derive.render.latex import latex as render
+
+    layers = load_all(layer)
+    names = differentiated(wrt, layers)
+    if standalone and len(layers) > 1:
+        raise DeriveError(
+            f"--standalone makes a document of one layer, and {layer} holds {len(layers)}",
+            hint=f"name one of them, e.g. {layer}:{layers[0].name}",
+        )
+    programs = [derive_program(item, names) for item in layers]
+    say("\n".join(render(program, steps=steps, standalone=standalone) for program in programs))
+
+
+@app.command()
+@LAYERS
+@click.option("--target", type=click.Choice(TARGETS), default="numpy", show_default=True, help="What to generate for.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("generated"),
+    show_default=True,
+    help="The folder to write to; made where it is missing.",
+)
+@WRT
+def generate(layer: tuple[str, ...], target: str, out: Path, wrt: str | None) -> None:
+    """Write OUT/NAME.py for each layer, checked.
+
+    Every module is built and checked before the first is put in place: where
+    one fails, none is written. A file that derive did not make is never
+    overwritten.
+
+    \b
+    Example:
+      derive generate batchnorm
+      derive generate mine.layer linear --out src/layers --wrt x
+    """
+    from derive.commands.names import differentiated
+    from derive.files import generate as write
+    from derive.language import load_all
+
+    layers = [item for word in layer for item in load_all(word)]
+    names = differentiated(wrt, layers)
+    with Progress(len(layers)) as progress:
+        written = write(*layers, out=out, target=target, wrt=names, begin=lambda item: progress.begin(item.name))
+    for module in written:
+        say(f"{module.path}: {'written' if module.changed else 'unchanged'}, checked")
+
+
+@app.command()
+@LAYERS
+@click.option("--json", "as_json", is_flag=True, help="The results as JSON.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
+@WRT
+def check(layer: tuple[str, ...], as_json: bool, seed: int, wrt: str | None) -> int:
+    """Check formulas and code by independent evaluation.
+
+    Formulas are compared with finite differences in multiprecision, generated
+    code with finite differences in double precision and with the formulas in
+    float64 and float32. The exit status is 1 where one disagrees.
+
+    \b
+    Example:
+      derive check batchnorm
+      derive check mine.layer --json
+    """
+    raise NotImplementedError
+
+
+@app.command()
+@click.argument("name")
+def new(name: str) -> None:
+    """Write NAME.layer, a commented layer file to start from.
+
+    \b
+    Example:
+      derive new mine && derive generate mine.layer
+    """
+    from derive.commands.start import start
+
+    path = start(name)
+    say(f"{path}: written; next: derive show {path}")
+
+
+@app.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print the script that completes commands and layer names with Tab.
+
+    \b
+    Example:
+      eval "$(derive completion bash)"      # in ~/.bashrc; zsh alike
+      derive completion fish > ~/.config/fish/completions/derive.fish
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None, shell
+    say(kind(app, {}, "derive", "_DERIVE_COMPLETE").source())

@@ -1,0 +1,162 @@
+"""Put generated modules in place: checked before, and whole or not at all.
+
+    >>> from derive import generate, load
+    >>> generate(load("batchnorm"), load("linear"), out="generated")
+
+Every layer is built and checked before the first file appears. Each file is
+written beside its target under another name and then renamed onto it, so a
+reader (or a crash) never sees half a file. ``generated/`` needs no
+``__init__.py``: without one it is a namespace package, and ``from
+generated.batchnorm import forward`` works from the folder above it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from derive.errors import DeriveError
+
+if TYPE_CHECKING:
+    from derive.check import Report
+    from derive.language.layer import Layer
+
+__all__ = ["MADE_BY", "Written", "create", "generate", "put_in_place"]
+
+MADE_BY = "Made by derive"
+"""Stands in the header of every generated module; a file without it is somebody's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A module that was put in place.
+
+    Attributes:
+        path: of the file.
+        report: how its check went.
+        changed: whether the file is new or differs from what was there.
+    """
+
+    path: Path
+    report: Report
+    changed: bool
+
+
+def generate(
+    *layers: Layer,
+    out: str | os.PathLike[str] = "generated",
+    target: str = "numpy",
+    wrt: Sequence[str] | None = None,
+    begin: Callable[[Layer], object] | None = None,
+) -> tuple[Written, ...]:
+    """Build and check each layer's module, then write them all as ``out/NAME.py``.
+
+    Args:
+        layers: one module each.
+        out: the folder, made where it is missing.
+        target: what to generate for; ``"numpy"``.
+        wrt: the parameters to differentiate by; all of kind Real, Positive or Unit by default.
+        begin: called with each layer before work on it begins.
+
+    Raises:
+        CheckError: a module disagrees with the mathematics; nothing is written.
+        DeriveError: a layer cannot be derived, two layers have one name, or a
+            target is a file that derive did not make; nothing is written.
+        OSError: the folder cannot be written to.
+    """
+    from derive.pipeline import build
+
+    folder = Path(out)
+    paths: dict[Path, Layer] = {}
+    for layer in layers:
+        path = folder / f"{layer.name}.py"
+        if path in paths:
+            raise DeriveError(
+                f"two layers are called '{layer.name}': both would be {path}",
+                layer.span,
+                "generate them into different folders with --out",
+            )
+        _refuse_foreign(path)
+        paths[path] = layer
+    texts: dict[Path, str] = {}
+    reports: list[Report] = []
+    for path, layer in paths.items():
+        if begin is not None:
+            begin(layer)
+        texts[path], report = build(layer, target, wrt)
+        reports.append(report)
+    changed = {path: _read(path) != text for path, text in texts.items()}
+    put_in_place({path: text for path, text in texts.items() if changed[path]})
+    return tuple(Written(path, report, changed[path]) for path, report in zip(paths, reports, strict=True))
+
+
+def put_in_place(texts: Mapping[Path, str]) -> None:
+    """Write each text to its path: all to temporary files first, then renamed one by one.
+
+    Raises:
+        OSError: a folder or file cannot be written; the temporary files are removed.
+    """
+    with contextlib.ExitStack() as leftovers:
+        pairs = []
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+            temporary = Path(name)
+            leftovers.callback(temporary.unlink, missing_ok=True)
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            temporary.chmod(_mode(path))
+            pairs.append((temporary, path))
+        for temporary, path in pairs:
+            temporary.replace(path)
+
+
+def create(path: Path, text: str) -> None:
+    """Write a file that must not be there yet.
+
+    Raises:
+        FileExistsError: it is there.
+        OSError: it cannot be written; none is left behind.
+    """
+    with path.open("x", encoding="utf-8", newline="\n") as file:
+        try:
+            file.write(text)
+            file.flush()
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def _mode(path: Path) -> int:
+    """Return the permissions of the file that is replaced, or those a new file gets."""
+    try:
+        return path.stat().st_mode & 0o777
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def _read(path: Path) -> str | None:
+    """Return what the file says, or None where there is none that can be read as text."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return file.read()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise where the path is a file that derive did not make: it may be a user's own work."""
+    if path.is_dir():
+        raise DeriveError(f"{path} is a directory")
+    if path.exists() and MADE_BY not in (_read(path) or ""):
+        raise DeriveError(
+            f"{path} was not made by derive and is left as it is",
+            hint="move it away, or generate into another folder with --out",
+        )
