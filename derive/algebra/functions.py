@@ -22,20 +22,25 @@ from sympy import Expr, Integer, Rational, S
 
 __all__ = [
     "And",
+    "AtLeast",
+    "AtMost",
     "BY_CLASS",
     "BY_NAME",
     "Ceil",
     "Clip",
     "Eq",
+    "Erfc",
     "Expm1",
     "FUNCTIONS",
     "Floor",
     "FloorDiv",
     "Ge",
     "Gt",
+    "Guard",
     "Heaviside",
     "Le",
     "Log1p",
+    "LogCosh",
     "LogSigmoid",
     "Lt",
     "Maximum",
@@ -111,6 +116,14 @@ class Softplus(_NonNegative):
     """log(1 + exp(x))."""
 
 
+class LogCosh(_NonNegative):
+    """log(cosh(x))."""
+
+
+class Erfc(_NonNegative):
+    """1 - erf(x). SymPy's own ``erfc`` turns erfc(-x) into 2 - erfc(x), which loses what it is for."""
+
+
 class Relu(_NonNegative):
     """maximum(x, 0)."""
 
@@ -139,6 +152,25 @@ class Where(_Real):
         if a == b:
             return a
         return None
+
+
+class AtMost(_Real):
+    """x, which is known to be at most the bound wherever the value is used.
+
+    Beyond the bound it gives the bound, so that nothing overflows in a branch
+    of a ``where`` that is not taken. Its derivative is 1, at the bound too.
+    """
+
+
+class AtLeast(_Real):
+    """x, which is known to be at least the bound wherever the value is used; see :class:`AtMost`."""
+
+
+class Guard(_Real):
+    """where(condition, a, b), one of a and b being a number that is never used: the other's derivative is 1.
+
+    ``log(guard(x > 0, x, 1))`` is log(x) in a branch that is taken where x > 0.
+    """
 
 
 class Heaviside(_NonNegative):
@@ -337,12 +369,15 @@ FUNCTIONS: tuple[Row, ...] = (
     Row("softplus", Softplus, 1, lambda a, own: (Sigmoid(a[0]),),
         "np.logaddexp(0, {0})", r"\operatorname{softplus}",
         lambda mp, x: x + mp.log1p(mp.exp(-x)) if x > 0 else mp.log1p(mp.exp(x)), "log(1 + exp(x))"),
+    Row("log_cosh", LogCosh, 1, lambda a, own: (sympy.tanh(a[0]),),
+        "np.abs({0}) + np.log1p(np.expm1(-2 * np.abs({0})) / 2)", r"\log\cosh",
+        lambda mp, x: abs(x) + mp.log1p(mp.expm1(-2 * abs(x)) / 2), "log(cosh(x))"),
     Row("relu", Relu, 1, lambda a, own: (Gt(a[0], S.Zero),),
         "np.maximum({0}, 0)", r"\operatorname{relu}", lambda mp, x: x if x > 0 else mp.mpf(0),
         "maximum(x, 0); derivative 0 at 0", kinks=(0.0,)),
     Row("erf", sympy.erf, 1, lambda a, own: (2 / _SQRT_PI * sympy.exp(-(a[0] ** 2)),),
         "erf({0})", r"\operatorname{erf}", lambda mp, x: mp.erf(x), "the error function", scipy=True, analytic=True),
-    Row("erfc", sympy.erfc, 1, lambda a, own: (-2 / _SQRT_PI * sympy.exp(-(a[0] ** 2)),),
+    Row("erfc", Erfc, 1, lambda a, own: (-2 / _SQRT_PI * sympy.exp(-(a[0] ** 2)),),
         "erfc({0})", r"\operatorname{erfc}", lambda mp, x: mp.erfc(x), "1 - erf(x)", scipy=True, analytic=True),
     Row("lgamma", sympy.loggamma, 1, lambda a, own: (sympy.digamma(a[0]),),
         "gammaln({0})", r"\log\Gamma", lambda mp, x: mp.log(abs(mp.gamma(x))) if x < 0 else mp.loggamma(x),
@@ -364,6 +399,16 @@ FUNCTIONS: tuple[Row, ...] = (
     Row("where", Where, 3, lambda a, own: (S.Zero, Where(a[0], S.One, S.Zero), Where(a[0], S.Zero, S.One)),
         "np.where({0}, {1}, {2})", r"\operatorname{where}\left({0}, {1}, {2}\right)",
         lambda mp, c, x, y: x if c else y, "where(condition, a, b)"),
+    Row("at_most", AtMost, 2, lambda a, own: (S.One, S.Zero),
+        "np.minimum({0}, {1})", r"\min\left({0}, {1}\right)", lambda mp, x, y: min(x, y),
+        "x, known to be at most the bound where it is used; derivative 1 (branches of where only)"),
+    Row("at_least", AtLeast, 2, lambda a, own: (S.One, S.Zero),
+        "np.maximum({0}, {1})", r"\max\left({0}, {1}\right)", lambda mp, x, y: max(x, y),
+        "x, known to be at least the bound where it is used; derivative 1 (branches of where only)"),
+    Row("guard", Guard, 3, lambda a, own: (S.Zero, S.One, S.One),
+        "np.where({0}, {1}, {2})", r"\operatorname{where}\left({0}, {1}, {2}\right)",
+        lambda mp, c, x, y: x if c else y,
+        "where(condition, a, b) with a number that is never used; derivative 1 (branches of where only)"),
     Row("heaviside", Heaviside, 1, _flat,
         "np.heaviside({0}, 0.5)", r"\operatorname{H}", lambda mp, x: (mp.sign(x) + 1) / 2,
         "the unit step, 1/2 at 0 (derivatives of maximum and minimum only)", kinks=(0.0,)),
