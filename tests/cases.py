@@ -1,0 +1,331 @@
+"""The table of cases: every catalogue layer with shapes, values and hyper-parameters to run it on.
+
+A row gives the layer, a number for each of its sizes, and where needed the
+batch (the shape that ``...`` stands for), hyper-parameters other than the
+defaults, how to draw a parameter, and a scale for the real ones that are not
+drawn in a way of their own. Sizes in a row are pairwise different, so that
+swapped axes cannot pass.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derive.algebra.nodes import BATCH_SIZE, Kind
+from derive.language.layer import Layer, Parameter
+
+Array = NDArray[np.generic]
+Draw = Callable[[np.random.Generator, tuple[int, ...], "Case"], Array]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row.
+
+    Attributes:
+        layer: the catalogue's name.
+        sizes: elements along each of the layer's sizes.
+        batch: the shape of the axes that ``...`` stands for.
+        hypers: hyper-parameters that differ from their defaults.
+        draw: how to draw parameters that are not just normal numbers.
+        scale: factor on the real parameters that are drawn normally.
+        vanishing: parameters whose gradient is zero mathematically, so that only rounding is left of it.
+        id: what sets the row apart from others of the layer.
+    """
+
+    layer: str
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    batch: tuple[int, ...] = ()
+    hypers: Mapping[str, float] = field(default_factory=dict)
+    draw: Mapping[str, Draw] = field(default_factory=dict)
+    scale: float = 1.0
+    vanishing: tuple[str, ...] = ()
+    id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.layer}-{self.id}" if self.id else self.layer
+
+    def shape(self, parameter: Parameter) -> tuple[int, ...]:
+        """Return the shape of a parameter in this row."""
+        shape: list[int] = []
+        for axis in parameter.axes:
+            if axis == BATCH_SIZE:
+                shape.extend(self.batch)
+            else:
+                shape.append(int(axis) if axis.is_Integer else self.sizes[axis.name])
+        return tuple(shape)
+
+    def inputs(self, layer: Layer, dtype: str = "float64") -> dict[str, Array]:
+        """Return arrays for the parameters, the same ones each time; reals are of ``dtype``."""
+        rng = np.random.default_rng(zlib.crc32(str(self).encode()))
+        arrays: dict[str, Array] = {}
+        for p in layer.parameters:
+            draw = self.draw.get(p.name) or BY_KIND[p.kind]
+            array = np.asarray(draw(rng, self.shape(p), self))
+            arrays[p.name] = array.astype(dtype) if p.kind.differentiable else array
+        return arrays
+
+
+def sizes(**elements: int) -> Mapping[str, int]:
+    """Elements along each size."""
+    return elements
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+    return case.scale * rng.standard_normal(shape)
+
+
+def positive(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+    return rng.uniform(0.3, 2.0, shape)
+
+
+def unit(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+    return rng.uniform(0.05, 0.95, shape)
+
+
+def boolean(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+    return np.asarray(rng.random(shape) < 0.6)
+
+
+def binary(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+    return rng.integers(0, 2, shape)
+
+
+def signs(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+    return 2 * rng.integers(0, 2, shape) - 1
+
+
+def counts(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+    return rng.poisson(2.0, shape)
+
+
+def distribution(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+    p = rng.uniform(0.1, 1.0, shape)
+    return p / p.sum(-1, keepdims=True)
+
+
+def log_distribution(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+    return np.log(distribution(rng, shape, case))
+
+
+def times(factor: float) -> Draw:
+    """Normal numbers times a factor of their own."""
+    return lambda rng, shape, case: factor * rng.standard_normal(shape)
+
+
+def around(center: float) -> Draw:
+    """Normal numbers around a value far from zero."""
+    return lambda rng, shape, case: center + rng.standard_normal(shape)
+
+
+def labels(size: str) -> Draw:
+    """Labels of an axis: integers from 0 to below its size."""
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+        return rng.integers(0, case.sizes[size], shape)
+
+    return draw
+
+
+BY_KIND: dict[Kind, Draw] = {
+    Kind.REAL: normal,
+    Kind.POSITIVE: positive,
+    Kind.UNIT: unit,
+    Kind.BOOL: boolean,
+}
+
+# One number in, one number out, of any rank: all have the same rows.
+ELEMENTWISE = (
+    "relu", "leaky_relu", "prelu", "relu6", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu", "mish", "softplus",
+    "softsign", "tanh", "sigmoid", "log_sigmoid", "hardtanh", "hardsigmoid", "hardswish", "tanhshrink", "softshrink",
+    "hardshrink", "glu", "swiglu", "geglu", "residual", "dropout",
+)  # fmt: skip
+
+# Means over two tensors of any rank.
+ELEMENTWISE_LOSSES: dict[str, dict[str, Draw]] = {
+    "mse_loss": {},
+    "l1_loss": {},
+    "smooth_l1_loss": {},
+    "huber_loss": {},
+    "bce_loss": {"t": unit},
+    "bce_with_logits": {"t": unit},
+    "soft_margin_loss": {"t": signs},
+    "hinge_loss": {"t": signs},
+    "gaussian_nll": {},
+    "poisson_nll": {"t": counts},
+    "log_cosh": {},
+    "focal_loss": {"t": unit},
+}
+
+_T = {"t": labels("C")}
+_MHA = {f"b{n}": times(0.5) for n in "qkvo"} | {f"w{n}": times(0.5) for n in "qkvo"}
+_CHARS: dict[str, Draw] = {"x": labels("V"), "y": labels("V")}
+
+CASES: tuple[Case, ...] = (
+    *(Case(name, batch=(4, 5)) for name in ELEMENTWISE),
+    *(Case(name, id="scalar") for name in ELEMENTWISE),
+    *(Case(name, batch=(2, 3, 4), scale=30.0, id="large") for name in ELEMENTWISE),
+    *(Case(name, batch=(0, 3), id="empty") for name in ELEMENTWISE),
+    Case("leaky_relu", batch=(7,), hypers={"negative_slope": 0.2}, id="slope"),
+    Case("elu", batch=(7,), hypers={"alpha": 0.7}, id="alpha"),
+    Case("celu", batch=(7,), hypers={"alpha": 0.7}, id="alpha"),
+    Case("selu", batch=(7,), hypers={"alpha": 1.5, "scale": 2.0}, id="constants"),
+    Case("softplus", batch=(7,), hypers={"beta": 3.0}, id="beta"),
+    Case("hardtanh", batch=(7,), hypers={"min_val": -0.5, "max_val": 0.25}, id="bounds"),
+    Case("softshrink", batch=(7,), hypers={"lambd": 0.25}, id="lambd"),
+    Case("hardshrink", batch=(7,), hypers={"lambd": 1.25}, id="lambd"),
+    Case("dropout", batch=(6, 2), hypers={"p": 0.1}, id="rate"),
+    Case("dropout", batch=(6, 2), hypers={"p": 0.0}, id="no-rate"),
+    *(Case(name, batch=(100,), scale=1e4, id="huge") for name in ELEMENTWISE if name != "gelu_tanh"),
+
+    Case("linear", sizes(I=3, O=4), (5,)),
+    Case("linear", sizes(I=3, O=4), (), id="vector"),
+    Case("linear", sizes(I=3, O=4), (2, 5, 6), id="rank-4"),
+    Case("linear", sizes(I=3, O=4), (0,), id="empty"),
+    Case("linear", sizes(I=1, O=1), (1,), id="ones"),
+    Case("bilinear", sizes(I=3, J=4, O=5), (6,)),
+    Case("bilinear", sizes(I=3, J=4, O=5), (), id="vector"),
+    Case("bilinear", sizes(I=3, J=4, O=5), (2, 6), id="rank-3"),
+    Case("bilinear", sizes(I=3, J=4, O=5), (0,), id="empty"),
+    Case("embedding", sizes(V=6, E=3), (8,), draw={"t": labels("V")}),
+    Case("embedding", sizes(V=6, E=3), (), draw={"t": labels("V")}, id="scalar"),
+    Case("embedding", sizes(V=6, E=3), (4, 5), draw={"t": labels("V")}, id="sequences"),
+    Case("embedding", sizes(V=6, E=3), (0, 5), draw={"t": labels("V")}, id="empty"),
+
+    *(Case(name, sizes(C=7), (4,)) for name in ("softmax", "log_softmax", "logsumexp")),
+    *(Case(name, sizes(C=7), (), id="vector") for name in ("softmax", "log_softmax", "logsumexp")),
+    *(Case(name, sizes(C=7), (2, 3, 4), id="rank-4") for name in ("softmax", "log_softmax", "logsumexp")),
+    *(Case(name, sizes(C=7), (0,), id="empty") for name in ("softmax", "log_softmax", "logsumexp")),
+    *(Case(name, sizes(C=7), (4,), scale=1e3, id="large") for name in ("softmax", "log_softmax", "logsumexp")),
+    *(Case(name, sizes(C=7), (9,), scale=1e4, id="huge") for name in ("softmax", "log_softmax", "logsumexp")),
+    *(Case(name, sizes(C=1), (3,), vanishing=("z",), id="one-class") for name in ("softmax", "log_softmax")),
+
+    Case("batchnorm", sizes(N=5, D=3)),
+    Case("batchnorm", sizes(N=7, D=4), hypers={"eps": 0.1}, id="eps"),
+    Case("batchnorm", sizes(N=7, D=4), draw={"x": around(1e3)}, id="large-mean"),
+    Case("batchnorm", sizes(N=5, D=0), id="no-features"),
+    Case("batchnorm2d", sizes(N=5, C=3, H=4, W=2)),
+    Case("batchnorm2d", sizes(N=2, C=3, H=1, W=1), hypers={"eps": 1e-3}, id="pixel"),
+    Case("batchnorm_inference", sizes(D=3), (5,), draw={"var": positive}),
+    Case("batchnorm_inference", sizes(D=3), (), draw={"var": positive}, id="vector"),
+    Case("batchnorm_inference", sizes(D=3), (4, 2), draw={"var": positive}, hypers={"eps": 0.1}, id="rank-3"),
+    Case("batchnorm_inference", sizes(D=3), (0,), draw={"var": positive}, id="empty"),
+    Case("layernorm", sizes(D=5), (4,)),
+    Case("layernorm", sizes(D=5), (), id="vector"),
+    Case("layernorm", sizes(D=5), (2, 3, 4), hypers={"eps": 0.1}, id="rank-4"),
+    Case("layernorm", sizes(D=5), (0, 3), id="empty"),
+    Case("layernorm", sizes(D=5), (4,), draw={"x": around(1e3)}, id="large-mean"),
+    Case("rmsnorm", sizes(D=5), (4,)),
+    Case("rmsnorm", sizes(D=5), (), id="vector"),
+    Case("rmsnorm", sizes(D=5), (2, 3, 4), hypers={"eps": 0.1}, id="rank-4"),
+    Case("rmsnorm", sizes(D=5), (0, 3), id="empty"),
+    Case("rmsnorm", sizes(D=5), (4,), scale=1e4, id="large"),
+    Case("groupnorm", sizes(N=3, G=2, K=4, H=5, W=6)),
+    Case("groupnorm", sizes(N=0, G=2, K=4, H=5, W=6), id="empty"),
+    Case("groupnorm", sizes(N=3, G=2, K=4, H=1, W=1), hypers={"eps": 0.1}, id="pixel"),
+    Case("instancenorm", sizes(N=3, C=2, H=4, W=5)),
+    Case("instancenorm", sizes(N=0, C=2, H=4, W=5), id="empty"),
+    Case("instancenorm", sizes(N=1, C=2, H=4, W=5), hypers={"eps": 0.1}, id="one"),
+    Case("l2_normalize", sizes(D=5), (4,)),
+    Case("l2_normalize", sizes(D=5), (), id="vector"),
+    Case("l2_normalize", sizes(D=5), (2, 3, 4), scale=1e4, id="rank-4"),
+    Case("l2_normalize", sizes(D=5), (0,), id="empty"),
+    Case("l2_normalize", sizes(D=5), (4,), hypers={"eps": 2.0}, id="eps"),
+    Case("weightnorm", sizes(I=4, O=3)),
+    Case("weightnorm", sizes(I=4, O=3), scale=1e-4, id="small"),
+
+    Case("cross_entropy", sizes(N=5, C=7), draw=_T),
+    Case("cross_entropy", sizes(N=5, C=7), draw=_T, scale=1e3, id="large"),
+    Case("cross_entropy", sizes(N=5, C=7), draw=_T, scale=1e4, id="huge"),
+    Case("cross_entropy", sizes(N=1, C=2), draw=_T, id="one"),
+    Case("nll_loss", sizes(N=5, C=7), draw=_T | {"logp": log_distribution}),
+    Case("nll_loss", sizes(N=1, C=2), draw=_T | {"logp": log_distribution}, id="one"),
+    Case("cross_entropy_soft", sizes(N=5, C=7), draw={"t": distribution}),
+    Case("cross_entropy_soft", sizes(N=5, C=7), draw={"t": normal}, id="any-target"),
+    Case("cross_entropy_soft", sizes(N=5, C=7), draw={"t": distribution}, scale=1e3, id="large"),
+    Case("cross_entropy_smoothed", sizes(N=5, C=7), draw=_T),
+    Case("cross_entropy_smoothed", sizes(N=5, C=7), draw=_T, hypers={"smoothing": 0.0}, id="no-smoothing"),
+    Case("cross_entropy_smoothed", sizes(N=5, C=7), draw=_T, hypers={"smoothing": 0.4}, scale=1e3, id="large"),
+    Case("cross_entropy_weighted", sizes(N=5, C=7), draw=_T | {"w": positive}),
+    Case("cross_entropy_weighted", sizes(N=9, C=4), draw=_T | {"w": positive}, scale=1e3, id="large"),
+    *(Case(name, batch=(4, 5), draw=draw) for name, draw in ELEMENTWISE_LOSSES.items()),
+    *(Case(name, draw=draw, id="scalar") for name, draw in ELEMENTWISE_LOSSES.items()),
+    *(Case(name, batch=(2, 3, 4), draw=draw, id="rank-3") for name, draw in ELEMENTWISE_LOSSES.items()),
+    *(
+        Case(name, batch=(9,), draw=ELEMENTWISE_LOSSES[name], scale=1e3, id="large")
+        for name in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss", "hinge_loss", "log_cosh")
+    ),
+    Case("bce_with_logits", batch=(9,), draw={"z": times(1e3), "t": unit}, id="large"),
+    Case("bce_with_logits", batch=(9,), draw={"t": binary}, id="binary"),
+    Case("focal_loss", batch=(9,), draw={"t": binary}, id="binary"),
+    Case("focal_loss", batch=(9,), draw={"t": unit, "z": times(1e3)}, id="large"),
+    Case("focal_loss", batch=(9,), draw={"t": binary}, hypers={"alpha": 0.6, "gamma": 0.5}, id="hypers"),
+    Case("smooth_l1_loss", batch=(9,), hypers={"beta": 0.3}, id="beta"),
+    Case("huber_loss", batch=(9,), hypers={"delta": 0.3}, id="delta"),
+    Case("hinge_loss", batch=(9,), draw={"t": signs}, hypers={"margin": 0.3}, id="margin"),
+    Case("gaussian_nll", batch=(9,), draw={"var": positive}, hypers={"eps": 1e-3}, id="eps"),
+    Case("kl_div", sizes(N=5, C=7), draw={"logq": log_distribution, "p": distribution}),
+    Case("kl_div", sizes(N=1, C=2), draw={"logq": log_distribution, "p": distribution}, id="one"),
+    Case("multi_margin_loss", sizes(N=5, C=7), draw=_T),
+    Case("multi_margin_loss", sizes(N=4, C=3), draw=_T, hypers={"margin": 0.3}, id="margin"),
+    Case("cosine_similarity", sizes(D=5), (4,)),
+    Case("cosine_similarity", sizes(D=5), (), id="vector"),
+    Case("cosine_similarity", sizes(D=5), (2, 3, 4), scale=1e3, id="rank-4"),
+    Case("cosine_similarity", sizes(D=5), (0,), id="empty"),
+    Case("cosine_similarity", sizes(D=5), (4,), hypers={"eps": 2.0}, id="eps"),
+    Case("cosine_embedding_loss", sizes(N=6, D=5), draw={"t": signs}),
+    Case("cosine_embedding_loss", sizes(N=9, D=4), draw={"t": signs}, hypers={"margin": 0.2}, id="margin"),
+    Case("triplet_margin_loss", sizes(N=6, D=5)),
+    Case("triplet_margin_loss", sizes(N=9, D=4), hypers={"margin": 0.2, "eps": 1e-3}, id="margin"),
+    Case("dice_loss", sizes(N=5, V=7), draw={"p": unit, "t": binary}),
+    Case("dice_loss", sizes(N=3, V=4), draw={"p": unit, "t": binary}, hypers={"smooth": 0.1}, id="smooth"),
+    Case("info_nce", sizes(N=5, D=3)),
+    Case("info_nce", sizes(N=4, D=6), hypers={"temperature": 0.5}, id="temperature"),
+    Case("info_nce", sizes(N=4, D=6), scale=30.0, id="large"),
+
+    *(Case(name, sizes(T=4, S=5, D=3, E=6), (2,)) for name in ("attention", "causal_attention")),
+    *(Case(name, sizes(T=4, S=5, D=3, E=6), (), id="one") for name in ("attention", "causal_attention")),
+    *(Case(name, sizes(T=5, S=4, D=3, E=6), (2, 7), id="heads") for name in ("attention", "causal_attention")),
+    *(Case(name, sizes(T=4, S=5, D=3, E=6), (0,), id="empty") for name in ("attention", "causal_attention")),
+    *(Case(name, sizes(T=0, S=5, D=3, E=6), (2,), id="no-queries") for name in ("attention", "causal_attention")),
+    *(Case(name, sizes(T=4, S=5, D=3, E=6), (2,), scale=30.0, id="large") for name in ("attention", "causal_attention")),
+    Case("multihead_attention", sizes(T=4, D=6, H=2, K=3), (5,), draw=_MHA, vanishing=("bk",)),
+    Case("multihead_attention", sizes(T=4, D=5, H=2, K=3), (), draw=_MHA, vanishing=("bk",), id="one"),
+    Case("multihead_attention", sizes(T=4, D=5, H=2, K=3), (0,), draw=_MHA, id="empty"),
+
+    *(Case(name, sizes(I=3, H=4), (5,)) for name in ("rnn_cell", "gru_cell", "lstm_cell")),
+    *(Case(name, sizes(I=3, H=4), (), id="vector") for name in ("rnn_cell", "gru_cell", "lstm_cell")),
+    *(Case(name, sizes(I=3, H=4), (2, 5), id="rank-3") for name in ("rnn_cell", "gru_cell", "lstm_cell")),
+    *(Case(name, sizes(I=3, H=4), (0,), id="empty") for name in ("rnn_cell", "gru_cell", "lstm_cell")),
+    *(Case(name, sizes(I=3, H=4), (5,), scale=30.0, id="large") for name in ("rnn_cell", "gru_cell", "lstm_cell")),
+    Case("tiny_mlp", sizes(N=5, I=3, H=4, O=2)),
+    Case("tiny_mlp", sizes(N=1, I=3, H=2, O=1), id="essay"),
+    Case("tiny_mlp", sizes(N=0, I=3, H=4, O=2), id="empty"),
+    Case("char_mlp", sizes(N=8, B=3, V=9, E=2, H=5), draw=_CHARS, vanishing=("b1",)),
+    Case("char_mlp", sizes(N=40, B=4, V=6, E=3, H=7), draw=_CHARS, hypers={"eps": 1e-3}, vanishing=("b1",), id="eps"),
+)  # fmt: skip
+
+# An empty mean, maximum or variance: these are refused.
+REFUSED: tuple[Case, ...] = (
+    *(Case(name, batch=(0,), draw=draw, id="empty") for name, draw in ELEMENTWISE_LOSSES.items()),
+    *(Case(name, sizes(N=0, C=3), draw=_T) for name in ("cross_entropy", "nll_loss", "multi_margin_loss")),
+    Case("cross_entropy_smoothed", sizes(N=0, C=3), draw=_T),
+    Case("cross_entropy_soft", sizes(N=0, C=3), draw={"t": distribution}),
+    Case("kl_div", sizes(N=0, C=3), draw={"p": distribution}),
+    Case("cosine_embedding_loss", sizes(N=0, D=3), draw={"t": signs}),
+    Case("triplet_margin_loss", sizes(N=0, D=3)),
+    Case("dice_loss", sizes(N=0, V=3)),
+    Case("batchnorm", sizes(N=0, D=3)),
+    Case("batchnorm2d", sizes(N=0, C=3, H=2, W=4)),
+    Case("batchnorm2d", sizes(N=2, C=3, H=0, W=4), id="no-pixels"),
+    Case("instancenorm", sizes(N=2, C=3, H=0, W=4), id="no-pixels"),
+    Case("groupnorm", sizes(N=2, G=3, K=0, H=4, W=5), id="no-channels"),
+    Case("layernorm", sizes(D=0), (3,), id="no-features"),
+    Case("rmsnorm", sizes(D=0), (3,), id="no-features"),
+    Case("char_mlp", sizes(N=0, B=3, V=9, E=2, H=5), draw=_CHARS),
+)  # fmt: skip
