@@ -1,0 +1,66 @@
+"""Give bound indices letters that people read: ``sum[n'12](x[n'12, d])`` becomes ``sum[n](x[n, d])``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sympy import Expr
+
+from derive.algebra.indices import free_indices, rebuild, substitute
+from derive.algebra.nodes import BATCH, BATCH_SIZE, Index, KeepingReduction, Reduction
+
+__all__ = ["readable"]
+
+# What one writes when the first choice is taken: sum over n beside a free n runs over m.
+_NEXT = {
+    "n": "mj", "m": "nk", "i": "jkl", "j": "klm", "k": "jlm", "l": "jk", "c": "kj", "d": "kj", "t": "sr", "s": "rt",
+    "e": "kf", "f": "ge", "h": "gk", "g": "hk", "p": "qr", "q": "pr", "o": "pk", "b": "ak", "v": "uk", "w": "uv",
+}  # fmt: skip
+
+
+def readable(expr: Expr, taken: Iterable[Index] = ()) -> Expr:
+    """Return ``expr`` with every bound index renamed to a plain letter.
+
+    Args:
+        expr: any expression; its free indices keep their letters.
+        taken: indices whose letters are in use around it (a statement's left side).
+    """
+    return _rename(expr, frozenset(i.name for i in taken))
+
+
+def _rename(expr: Expr, taken: frozenset[str]) -> Expr:
+    if not expr.args:
+        return expr
+    if isinstance(expr, (Reduction, KeepingReduction)):
+        inside = free_indices(expr.body) - frozenset(expr.indices)
+        # Letters of the statement are avoided even where they do not occur here: one letter, one meaning.
+        used = set(taken | {i.name for i in inside})
+        mapping: dict[Expr, Expr] = {}
+        for index in expr.indices:
+            new = _letter(index, used, {i.name for i in inside})
+            used.add(new.name)
+            if new is not index:
+                mapping[index] = new
+        bound = tuple(mapping.get(i, i) for i in expr.indices)
+        body = substitute(expr.body, mapping) if mapping else expr.body
+        body = _rename(body, taken | frozenset(i.name for i in bound))
+        if isinstance(expr, Reduction):
+            return rebuild(expr, (body, *bound))
+        at = tuple(_rename(a, taken) for a in expr.at)
+        return expr.func(body, bound, at)
+    return rebuild(expr, (_rename(a, taken) for a in expr.args))
+
+
+def _letter(index: Index, used: set[str], inside: set[str]) -> Index:
+    stem = index.name.partition("'")[0]
+    if index.size == BATCH_SIZE and stem == BATCH.name and BATCH.name not in inside:
+        return BATCH  # the leading axes have one name; nothing inside reads the outer ones
+    if stem not in used:
+        return index if stem == index.name else Index(stem, index.size)
+    for letter in _NEXT.get(stem, ""):
+        if letter not in used:
+            return Index(letter, index.size)
+    number = 2
+    while f"{stem}{number}" in used:
+        number += 1
+    return Index(f"{stem}{number}", index.size)

@@ -1,0 +1,295 @@
+"""Reverse mode, one statement at a time, by one rule.
+
+In ``v[I] = e``, let ``u[f]`` be something that ``e`` reads under bound indices
+``B``, with scalar derivative ``c``. It contributes
+
+    du[j] += Σ_{I ∪ B} dv[I] · c · δ(j, f)
+
+Where ``f`` is plain distinct indices, renaming them to ``j`` removes the deltas
+at once and the indices that remain stay summed: this is the sum that one
+forgets after broadcasting. Where it is not (a diagonal, a gather), the delta
+stays. Contributions along all paths are added.
+
+A reduction on the way is one linear step with its own weights:
+
+    sum 1    mean 1/count    max [e = max]/ties    logsumexp softmax(e)
+    norm e/norm (0 at 0)     prod the product of the others
+
+and softmax, log-softmax are written through their own output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sympy import Expr, S, exp
+
+from derive.algebra.functions import And, Eq, Where
+from derive.algebra.indices import elements, is_binder, substitute
+from derive.algebra.nodes import (
+    BATCH,
+    Delta,
+    Element,
+    Index,
+    Kind,
+    LogSoftmax,
+    LogSumExp,
+    Max,
+    Mean,
+    Min,
+    Norm,
+    Prod,
+    Softmax,
+    Std,
+    Sum,
+    Tensor,
+    Var,
+)
+from derive.algebra.terms import Letters, Term, Terms, collect, normal
+from derive.calculus.local import derivative, variables
+from derive.errors import DerivationError
+from derive.language.layer import Layer, Statement
+
+__all__ = ["GIVEN", "Adjoint", "adjoint_name", "adjoints", "target_indices"]
+
+GIVEN = "the result"
+"""The name of the path by which the caller's own cotangent reaches an output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adjoint:
+    """The adjoint of ``name``: ``d<name>[indices] = Σ paths``.
+
+    Attributes:
+        name: of the tensor (without the d).
+        symbol: of the adjoint: ``d<name>``, or ``d<name>_total`` for an output
+            that later statements read, whose ``d<name>`` the caller hands in.
+        indices: the letters of the left side.
+        paths: one (name of the statement it comes through, terms) a path.
+    """
+
+    name: str
+    symbol: str
+    indices: tuple[Index, ...]
+    paths: tuple[tuple[str, Terms], ...]
+
+    @property
+    def target(self) -> Element:
+        """``d<name>[indices]``."""
+        return Element(Tensor(self.symbol), *self.indices)
+
+    @property
+    def terms(self) -> Terms:
+        """The sum over all paths."""
+        return collect(t for _, terms in self.paths for t in terms)
+
+
+def adjoint_name(name: str) -> str:
+    """Return the name of the cotangent of ``name``."""
+    return "d" + name
+
+
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """One read of ``element``: its cotangent is ``Σ_bound coefficient``."""
+
+    element: Element
+    coefficient: Expr
+    bound: tuple[Index, ...]
+
+
+def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) -> list[Adjoint]:
+    """Return the adjoint of every name that has one, outputs first, parameters last.
+
+    An output that nothing else reads is its cotangent itself and has no entry;
+    one that later statements read too has the cotangent among its paths.
+
+    Raises:
+        DerivationError: no derivative is known for a construct.
+    """
+    incoming: dict[str, list[tuple[str, _Edge]]] = {}
+    result: list[Adjoint] = []
+    defined = {s.name: s for s in statements}
+    for statement in reversed(statements):
+        if not statement.kind.differentiable:
+            continue
+        name = statement.name
+        symbol = adjoint_name(name)
+        if name in incoming:
+            paths = _paths(incoming[name], statement.indices, letters)
+            if name in layer.returns:
+                given = Element(Tensor(symbol), *statement.indices)
+                paths = ((GIVEN, (Term.of_atom(given),)), *paths)
+                symbol += "_total"
+            result.append(Adjoint(name, symbol, statement.indices, paths))
+        elif name not in layer.returns:
+            continue
+        for edge in _edges(statement, symbol, letters):
+            incoming.setdefault(edge.element.name, []).append((name, edge))
+    for parameter in layer.parameters:
+        if parameter.kind.differentiable:
+            indices = target_indices(layer, parameter.name, statements)
+            paths = _paths(incoming.get(parameter.name, []), indices, letters)
+            if parameter.name in layer.returns:
+                given = Element(Tensor(adjoint_name(parameter.name) + "_out"), *indices)
+                paths = ((GIVEN, (Term.of_atom(given),)), *paths)
+            result.append(Adjoint(parameter.name, adjoint_name(parameter.name), indices, paths))
+    assert not set(incoming) - set(defined) - {p.name for p in layer.parameters}
+    return result
+
+
+def target_indices(layer: Layer, name: str, statements: Sequence[Statement]) -> tuple[Index, ...]:
+    """Choose the letters for a parameter's axes: those of its first plain read, else of the sizes."""
+    axes = layer.axes(name)
+    best: tuple[Index, ...] | None = None
+    for statement in statements:
+        for element in elements(statement.expr):
+            if element.name != name:
+                continue
+            plain = [s if isinstance(s, Index) else None for s in element.subscripts]
+            if all(p is not None for p in plain) and len({p.name for p in plain if p is not None}) == len(plain):
+                if tuple(p.size for p in plain if p is not None) == axes:
+                    best = best or tuple(p for p in plain if p is not None)
+    if best is not None:
+        return best
+    indices: list[Index] = []
+    for size in axes:
+        if size == BATCH.size:
+            indices.append(BATCH)
+            continue
+        letter = size.name[0].lower() if size.is_Symbol else "i"
+        used = {i.name for i in indices}
+        for candidate in (letter, *"ijklmabcr"):
+            if candidate not in used:
+                indices.append(Index(candidate, size))
+                break
+        else:
+            indices.append(Index(f"{letter}{len(indices)}", size))
+    return tuple(indices)
+
+
+def _paths(
+    edges: Sequence[tuple[str, _Edge]], indices: tuple[Index, ...], letters: Letters
+) -> tuple[tuple[str, Terms], ...]:
+    by_path: dict[str, list[Term]] = {}
+    for through, edge in edges:
+        by_path.setdefault(through, []).extend(_landed(edge, indices, letters))
+    return tuple((through, collect(terms)) for through, terms in by_path.items())
+
+
+def _landed(edge: _Edge, indices: tuple[Index, ...], letters: Letters) -> Iterator[Term]:
+    """``Σ_bound coefficient · δ(j, f)`` with the deltas of plain indices resolved."""
+    fresh = {i: letters.fresh(i) for i in edge.bound}
+    coefficient = substitute(edge.coefficient, fresh)
+    subscripts = [substitute(s, fresh) for s in edge.element.subscripts]
+    # A bound index may carry the letter of a target: the fresh letters keep them apart.
+    deltas = [Delta(j, f) for j, f in zip(indices, subscripts, strict=True)]
+    for term in normal(coefficient, letters):
+        yield Term.of(
+            term.coefficient,
+            (*term.factors, *((d, S.One) for d in deltas if d is not S.One)),
+            (*term.bound, *fresh.values()),
+        )
+
+
+def _edges(statement: Statement, symbol: str, letters: Letters) -> Iterator[_Edge]:
+    cotangent = Element(Tensor(symbol), *statement.indices)
+    yield from _through(statement.expr, cotangent, statement.indices, statement, statement.target, letters)
+
+
+def _through(
+    expr: Expr,
+    cotangent: Expr,
+    bound: tuple[Index, ...],
+    statement: Statement,
+    own: Element | None,
+    letters: Letters,
+) -> Iterator[_Edge]:
+    """Yield the reads of ``expr``, whose cotangent at each value of ``bound`` is given."""
+    if is_binder(expr):
+        yield from _reduction(expr, cotangent, bound, statement, own, letters)
+        return
+    for variable in variables(expr):
+        local = derivative(expr, variable, own)
+        if local == 0:
+            continue
+        flow = _product(cotangent, local)
+        if isinstance(variable, Element):
+            yield _Edge(variable, flow, bound)
+        else:
+            yield from _reduction(variable, flow, bound, statement, None, letters)
+
+
+def _product(cotangent: Expr, local: Expr) -> Expr:
+    return cotangent if local is S.One else cotangent * local
+
+
+def _reduction(
+    expr: Expr,
+    cotangent: Expr,
+    bound: tuple[Index, ...],
+    statement: Statement,
+    own: Element | None,
+    letters: Letters,
+) -> Iterator[_Edge]:
+    if isinstance(expr, (Softmax, LogSoftmax)):
+        yield from _normalized(expr, cotangent, bound, statement, own, letters)
+        return
+    fresh = {i: letters.fresh(i) for i in expr.indices}
+    body = substitute(expr.body, fresh)
+    inner = (*bound, *fresh.values())
+    value = expr if own is None else own
+    if isinstance(expr, Sum):
+        weight: Expr = S.One
+    elif isinstance(expr, Mean):
+        weight = 1 / expr.count
+    elif isinstance(expr, (Max, Min)):
+        ties = Sum(Eq(expr.body, value), *expr.indices)
+        weight = Eq(body, value) / ties
+    elif isinstance(expr, LogSumExp):
+        weight = Softmax(expr.body, expr.indices, tuple(fresh.values()))
+    elif isinstance(expr, Norm):
+        weight = body / Where(Eq(value, S.Zero), S.One, value)
+    elif isinstance(expr, Prod):
+        here = S.One
+        for i, f in fresh.items():
+            here = Eq(i, f) if here is S.One else And(here, Eq(i, f))
+        weight = Prod(Where(here, S.One, expr.body), *expr.indices)
+    elif isinstance(expr, Var):
+        weight = 2 * (body - Mean(expr.body, *expr.indices)) / expr.count
+    elif isinstance(expr, Std):
+        weight = (body - Mean(expr.body, *expr.indices)) / (expr.count * Where(Eq(value, S.Zero), S.One, value))
+    else:
+        raise DerivationError(f"no derivative is known for '{expr.word}'", statement.span)
+    yield from _through(body, _product(cotangent, weight), inner, statement, None, letters)
+
+
+def _normalized(
+    expr: Softmax | LogSoftmax,
+    cotangent: Expr,
+    bound: tuple[Index, ...],
+    statement: Statement,
+    own: Element | None,
+    letters: Letters,
+) -> Iterator[_Edge]:
+    """softmax: ``p·(dp - Σ p·dp)``; log-softmax: ``dy - exp(y)·Σ dy``, as two paths into the body."""
+    at = expr.at
+    fresh = {i: letters.fresh(i) for i in expr.indices}
+
+    def value(places: dict[Index, Index]) -> Expr:
+        if own is not None and all(isinstance(a, Index) for a in at):
+            moved = {a: places[i] for a, i in zip(at, expr.indices, strict=True)}
+            return substitute(own, moved)
+        return type(expr)(expr.body, expr.indices, tuple(places[i] for i in expr.indices))
+
+    here = own if own is not None else expr
+    there = value(fresh)
+    direct = cotangent * here if isinstance(expr, Softmax) else cotangent
+    spread = -direct * (there if isinstance(expr, Softmax) else exp(there))
+    body_here = substitute(expr.body, dict(zip(expr.indices, at, strict=True)))
+    yield from _through(body_here, direct, bound, statement, None, letters)
+    body_there = substitute(expr.body, fresh)
+    yield from _through(body_there, spread, (*bound, *fresh.values()), statement, None, letters)
+
+

@@ -1,0 +1,114 @@
+"""Scalar derivatives of an elementwise expression with respect to what it reads.
+
+The expression is a function of the elements and reductions in it, each taken
+as one real variable. Sums, products and powers follow SymPy's rules; the
+elementwise functions take their partial derivatives from the function table,
+which fixes the values at kinks and writes them through the function's own
+value where that is cheaper.
+"""
+
+from __future__ import annotations
+
+from sympy import Add, Expr, Integer, Mul, Pow, Rational, S, log
+
+from derive.algebra.functions import BY_CLASS, Ge, Gt, Le, Lt, Relu, StopGradient, Where
+from derive.algebra.indices import is_binder
+from derive.algebra.nodes import ArgMax, Element
+
+__all__ = ["derivative", "variables"]
+
+
+def variables(expr: Expr) -> list[Expr]:
+    """Return the elements and reductions that ``expr`` depends on smoothly, each once, in order.
+
+    What stands only in a condition, a subscript or under ``stop_gradient`` is
+    left out: no gradient passes there.
+    """
+    found: dict[Expr, None] = {}
+
+    def visit(e: Expr) -> None:
+        if isinstance(e, Element):
+            if e.kind.differentiable:
+                found.setdefault(e)
+            return
+        if is_binder(e):
+            if not isinstance(e, ArgMax):
+                found.setdefault(e)
+            return
+        if isinstance(e, StopGradient):
+            return
+        if isinstance(e, Where):
+            visit(e.args[1])
+            visit(e.args[2])
+            return
+        if isinstance(e, (Lt, Le, Gt, Ge)):
+            return
+        for arg in e.args:
+            visit(arg)
+
+    visit(expr)
+    return list(found)
+
+
+def derivative(expr: Expr, variable: Expr, own: Expr | None = None) -> Expr:
+    """Return ``∂expr/∂variable``, the variable being an element or a reduction taken as a scalar.
+
+    Args:
+        expr: an elementwise expression of elements and reductions.
+        variable: one of :func:`variables`.
+        own: the element that holds ``expr``'s value, where one does.
+    """
+    if expr == variable:
+        return S.One
+    if not expr.args or isinstance(expr, Element) or is_binder(expr):
+        return S.Zero
+    if not expr.has(variable):
+        return S.Zero
+    if isinstance(expr, Add):
+        return Add(*(derivative(a, variable) for a in expr.args))
+    if isinstance(expr, Mul):
+        terms = []
+        for k, factor in enumerate(expr.args):
+            inner = derivative(factor, variable, own if len(expr.args) == 1 else None)
+            if inner != 0:
+                terms.append(Mul(inner, *expr.args[:k], *expr.args[k + 1 :]))
+        return Add(*terms)
+    if isinstance(expr, Pow):
+        return _power(expr, variable, own)
+    if isinstance(expr, Where):
+        condition, a, b = expr.args
+        return Where(condition, derivative(a, variable), derivative(b, variable))
+    row = BY_CLASS.get(type(expr))
+    assert row is not None, type(expr)
+    value = expr if own is None else own
+    partials = row.partials(expr.args, value)
+    if isinstance(expr, Relu) and own is not None:
+        partials = (Gt(own, S.Zero),)  # the same truth value, of a number that is already there
+    inner = [derivative(a, variable) for a in expr.args]
+    return Add(*(p * i for p, i in zip(partials, inner, strict=True) if p != 0 and i != 0))
+
+
+def _power(expr: Pow, variable: Expr, own: Expr | None) -> Expr:
+    base, exponent = expr.args
+    inner = derivative(base, variable)
+    terms = []
+    if inner != 0:
+        terms.append(inner * exponent * _lowered(base, exponent, own))
+    outer = derivative(exponent, variable)
+    if outer != 0:
+        terms.append(outer * log(base) * (expr if own is None else own))
+    return Add(*terms)
+
+
+_THROUGH_OWN: dict[Expr, Integer] = {
+    # base^(p-1) as a power of own = base^p
+    Rational(-1, 2): Integer(3),
+    S.Half: Integer(-1),
+    S.NegativeOne: Integer(2),
+}
+
+
+def _lowered(base: Expr, exponent: Expr, own: Expr | None) -> Expr:
+    if own is not None and exponent in _THROUGH_OWN:
+        return own ** _THROUGH_OWN[exponent]
+    return base ** (exponent - 1)

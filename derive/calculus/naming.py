@@ -1,0 +1,296 @@
+"""Give names to the intermediate results that a backward pass wants to read.
+
+    xhat[n, d] = (x[n, d] - mu[d]) / sqrt(var[d] + eps)
+
+becomes
+
+    xc[n, d]   = x[n, d] - mu[d]
+    rstd[d]    = 1/sqrt(var[d] + eps)
+    xhat[n, d] = xc[n, d]*rstd[d]
+
+so that each local derivative can be written through values that are already
+computed. Named are: a nonlinear reduction and an expensive function inside a
+larger expression, a root of a sum, a difference inside a product or a power,
+and the compound argument of a function whose derivative reads it. A name that
+nothing but its one user reads in the end is written back into that user.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from sympy import Add, Expr, Mul, Pow, S, acos, asin, atan, cos, cosh, default_sort_key, erf, erfc, exp, log, sin, sinh, tan, tanh
+
+from derive.algebra.functions import BY_CLASS, Expm1, LogSigmoid, Relu, Sigmoid, Softplus, StopGradient, Where
+from derive.algebra.indices import elements, free_indices, is_binder, names, rebuild
+from derive.algebra.nodes import (
+    ArgMax,
+    Element,
+    Index,
+    Kind,
+    LogSoftmax,
+    LogSumExp,
+    Max,
+    Mean,
+    Min,
+    Norm,
+    Prod,
+    Softmax,
+    Std,
+    Sum,
+    Tensor,
+    Var,
+)
+from derive.calculus.program import Stage, Step
+from derive.language.layer import Layer, Statement
+
+__all__ = ["name_intermediates"]
+
+_OWN_REDUCTIONS = (Max, Min, Prod, LogSumExp, Norm, Softmax, LogSoftmax, Var, Std)
+_EXPENSIVE = (exp, log, tanh, sin, cos, tan, sinh, cosh, asin, acos, atan, erf, erfc, Sigmoid, Softplus, LogSigmoid, Expm1)
+
+
+class _Names:
+    """The names in use, and the statements made so far."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.taken = {p.name for p in layer.parameters} | {s.name for s in layer.statements}
+        self.taken |= {h.name for h in layer.hypers} | {s.name for s in layer.sizes}
+        self.taken |= {d.size.name for d in layer.derived}
+        self.taken |= {"d" + name for name in self.taken}
+        self.by_value: dict[Expr, Element] = {}
+        self.made: list[Statement] = []
+        self.steps: list[Step] = []
+        self.current = ""
+        self.repeated: Counter[Expr] = Counter()
+        for statement in layer.statements:
+            self.repeated.update(_sums(statement.expr))
+
+    def choose(self, wish: str) -> str:
+        name, number = wish, 2
+        while name in self.taken or "d" + name in self.taken:
+            name, number = f"{wish}{number}", number + 1
+        self.taken |= {name, "d" + name}
+        return name
+
+
+def name_intermediates(layer: Layer) -> tuple[tuple[Statement, ...], frozenset[str], tuple[Step, ...]]:
+    """Return the layer's statements with intermediates named, the new names, and the steps."""
+    names_ = _Names(layer)
+    result: list[Statement] = []
+    automatic: set[str] = set()
+    for statement in layer.statements:
+        if not statement.kind.differentiable:
+            result.append(statement)
+            continue
+        names_.current = statement.name
+        expr = _visit_top(statement, names_)
+        for made in names_.made:
+            result.append(made)
+            automatic.add(made.name)
+        names_.made.clear()
+        result.append(statement if expr is statement.expr else _with(statement, expr))
+        names_.by_value.setdefault(expr, statement.target)
+    return tuple(result), frozenset(automatic), tuple(names_.steps)
+
+
+def _sums(expr: Expr) -> list[Expr]:
+    """Every sum ``a + b`` in an expression, with repetitions."""
+    found = [expr] if isinstance(expr, Add) else []
+    for arg in expr.args:
+        found += _sums(arg)
+    return found
+
+
+def _with(statement: Statement, expr: Expr) -> Statement:
+    return Statement(statement.name, statement.indices, expr, statement.kind, statement.span)
+
+
+def _visit_top(statement: Statement, state: _Names) -> Expr:
+    """Name what is inside the statement's expression, not the expression itself."""
+    order = statement.indices
+    expr = statement.expr
+    if not expr.args or isinstance(expr, Element):
+        return expr
+    return _inside(expr, order, state, linear=True)
+
+
+def _inside(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool) -> Expr:
+    """Rebuild ``expr`` with its parts read by name; ``expr`` itself stays an expression.
+
+    ``linear``: sums and means among the terms are steps of their own already
+    and need no name.
+    """
+    if not expr.args or isinstance(expr, (Element, ArgMax)):
+        return expr
+    if is_binder(expr):
+        inner = (*(i for i in order if i in free_indices(expr.body)), *expr.indices)
+        if isinstance(expr, (Sum, Mean)):
+            return rebuild(expr, (_inside(expr.body, inner, state, linear=True), *expr.args[1:]))
+        return rebuild(expr, (_argument(expr.body, inner, state), *expr.args[1:]))
+    if isinstance(expr, Add):
+        return rebuild(expr, (_term(a, order, state, linear=linear) for a in expr.args))
+    if isinstance(expr, Mul):
+        sized = [f for f in expr.args if names(f)]
+        return rebuild(expr, (_factor(f, order, state, linear=linear and len(sized) == 1) for f in expr.args))
+    if isinstance(expr, Pow):
+        if isinstance(expr.base, Add) and _is_difference(expr.base):
+            return rebuild(expr, (_factor(expr.base, order, state, linear=False), expr.exp))
+        return rebuild(expr, (_part(expr.base, order, state), _part(expr.exp, order, state)))
+    return rebuild(expr, (_argument(a, order, state) for a in expr.args))
+
+
+def _argument(expr: Expr, order: tuple[Index, ...], state: _Names) -> Expr:
+    """What a function or a nonlinear reduction is applied to: a name for a pre-activation.
+
+    ``tanh(b[j] + sum[i](x[n, i]*w[i, j]))``: every gradient behind it reads the
+    cotangent of the whole argument.
+    """
+    if isinstance(expr, (Add, Mul, Sum, Mean)) and expr.has(Sum, Mean):
+        new = _inside(expr, order, state, linear=True)
+        known = state.by_value.get(new)
+        return known if known is not None else _name(new, f"pre_{state.current}", order, state)
+    if isinstance(expr, Where):
+        condition, *branches = expr.args
+        return Where(condition, *(_argument(b, order, state) for b in branches))
+    return _part(expr, order, state)
+
+
+def _term(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool) -> Expr:
+    """A term of a sum."""
+    if linear and isinstance(expr, (Sum, Mean)):
+        return _inside(expr, order, state, linear=True)
+    if isinstance(expr, Mul):
+        return _inside(expr, order, state, linear=linear)
+    return _part(expr, order, state)
+
+
+def _part(expr: Expr, order: tuple[Index, ...], state: _Names) -> Expr:
+    """A proper part of a statement: named if it is worth a name."""
+    if not expr.args or isinstance(expr, (Element, StopGradient, ArgMax)):
+        return expr
+    known = state.by_value.get(expr)
+    if known is not None and isinstance(expr, (*_OWN_REDUCTIONS, *_EXPENSIVE, Pow)):
+        return known
+    if isinstance(expr, Add) and state.repeated.get(expr, 0) > 1 and _is_difference(expr):
+        return _factor(expr, order, state, linear=False)
+    wish = _worth(expr)
+    new = _inside(expr, order, state, linear=False)
+    known = state.by_value.get(new)
+    if known is not None and not isinstance(new, (Element, Mul)):
+        return known
+    if wish is None or not _scalar_or_indexed(new):
+        return new
+    return _name(new, wish(new), order, state)
+
+
+def _factor(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool) -> Expr:
+    """A factor of a product."""
+    if linear and isinstance(expr, (Sum, Mean)):
+        return _inside(expr, order, state, linear=True)
+    power, base = S.One, expr
+    if isinstance(expr, Pow) and expr.exp.is_Rational:
+        base, power = expr.args
+    if isinstance(base, Add) and _is_difference(base):
+        new = _inside(base, order, state, linear=False)
+        known = state.by_value.get(new) or _name(new, _difference_name(new), order, state)
+        return known**power
+    if isinstance(base, Add) and power.is_Rational and power.q == 2 and (names(base)):
+        new = _inside(base, order, state, linear=False)
+        root = Pow(new, power)
+        known = state.by_value.get(root)
+        if known is not None:
+            return known
+        inverse = state.by_value.get(1 / root)
+        if inverse is not None:
+            return 1 / inverse
+        return _name(root, _root_name(root), order, state)
+    return _part(expr, order, state)
+
+
+def _name(expr: Expr, wish: str, order: tuple[Index, ...], state: _Names) -> Element:
+    indices = _axes(expr, order)
+    name = state.choose(wish)
+    statement = Statement(name, indices, expr)
+    state.made.append(statement)
+    target = statement.target
+    state.by_value[expr] = target
+    state.steps.append(Step(Stage.NAME, target, expr, "give the intermediate result a name"))
+    return target
+
+
+def _axes(expr: Expr, order: tuple[Index, ...]) -> tuple[Index, ...]:
+    """The free indices in the order of the element that has all of them, else in the given order."""
+    free = free_indices(expr)
+    for element in elements(expr):
+        if frozenset(element.subscripts) == free and len(element.subscripts) == len(free):
+            return element.subscripts  # type: ignore[return-value]
+    return tuple(i for i in order if i in free)
+
+
+def _scalar_or_indexed(expr: Expr) -> bool:
+    return bool(names(expr))
+
+
+def _is_difference(expr: Add) -> bool:
+    """A sum of two or more elements with numeric or scalar factors: ``x[n, d] - mu[d]``."""
+    sized = 0
+    for term in expr.args:
+        atoms = [f for f in Mul.make_args(term) if not f.is_number]
+        if any(not isinstance(a, Element) for a in atoms) or len(atoms) > 1:
+            return False
+        sized += len(atoms)
+    return sized >= 2 and any(e.kind.differentiable for e in elements(expr))
+
+
+def _difference_name(expr: Expr) -> str:
+    """``xc`` for x less its own mean, ``diff`` for two others."""
+    tensors = [e.name for e in elements(expr)]
+    main = max(elements(expr), key=lambda e: len(e.subscripts))
+    if len(tensors) == 2:
+        other = next(e for e in elements(expr) if e is not main)
+        if len(other.subscripts) < len(main.subscripts):
+            return main.name + "c"
+    return "diff"
+
+
+def _root_name(root: Expr) -> str:
+    inverse = root.exp.is_negative
+    means = [e.name for e in elements(root)]
+    if any(n.startswith(("var", "v_")) for n in means):
+        return "rstd" if inverse else "std"
+    stem = means[0] if len(means) == 1 else "root"
+    if root.base.has(Mean, Sum):
+        return "rrms" if inverse else "rms"
+    return f"r{stem}" if inverse else f"root_{stem}" if stem != "root" else "root"
+
+
+def _stem(expr: Expr) -> str:
+    read = [e.name for e in elements(expr) if e.kind.differentiable]
+    return read[0] if read else ""
+
+
+def _function_name(expr: Expr) -> str:
+    word = BY_CLASS[type(expr)].name
+    stem = _stem(expr)
+    return f"{word}_{stem}" if stem else f"{word}_value"
+
+
+def _reduction_name(expr: Expr) -> str:
+    word = {"softmax": "p", "log_softmax": "logp", "logsumexp": "lse"}.get(expr.word)
+    return word or f"{expr.word}_{_stem(expr)}"
+
+
+def _worth(expr: Expr) -> Callable[[Expr], str] | None:
+    if isinstance(expr, _OWN_REDUCTIONS):
+        return _reduction_name
+    if isinstance(expr, (Sum, Mean)):
+        return _reduction_name
+    if isinstance(expr, _EXPENSIVE):
+        return _function_name
+    if isinstance(expr, Pow) and expr.exp.is_Rational and expr.exp.q == 2 and isinstance(expr.base, Add):
+        return _root_name
+    if isinstance(expr, (Relu,)) and not isinstance(expr.args[0], Element):
+        return _function_name
+    return None

@@ -1,0 +1,61 @@
+"""Layer to checked module text: the table of contents of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from derive.calculus.differentiate import differentiate
+from derive.calculus.program import Program
+from derive.errors import CheckError
+from derive.language.layer import Layer
+from derive.simplify import simplify
+from derive.stability import stabilize
+
+if TYPE_CHECKING:
+    from derive.check import Report
+
+__all__ = ["build", "build_module", "derive_program"]
+
+
+def derive_program(layer: Layer, wrt: Sequence[str] | None = None) -> Program:
+    """Derive the backward pass of a layer, in closed form where that is cheaper.
+
+    Args:
+        layer: from ``parse`` or ``load``.
+        wrt: parameters whose gradients are wanted; None for all that have one.
+
+    Raises:
+        DeriveError: a name in ``wrt`` has no gradient, or no derivative is known.
+    """
+    stable, steps = stabilize(layer)
+    return simplify(differentiate(layer, stable, steps, wrt))
+
+
+def build_module(layer: Layer, wrt: Sequence[str] | None = None) -> str:
+    """Return the text of the NumPy module of a layer, not yet checked."""
+    from derive.lower import lower
+    from derive.render.numpy import render
+
+    return render(lower(derive_program(layer, wrt)))
+
+
+def build(
+    layer: Layer, target: str = "numpy", wrt: Sequence[str] | None = None, seed: int = 0
+) -> tuple[str, Report]:
+    """Return the text of a layer's module and the report of its check, which it passed.
+
+    Raises:
+        CheckError: formulas and code disagree with independent evaluation.
+    """
+    from derive.check import check
+    from derive.lower import lower
+    from derive.render.numpy import render
+
+    assert target == "numpy", target
+    program = derive_program(layer, wrt)
+    text = render(lower(program))
+    report = check(layer, program, text, seed=seed)
+    if not report.passed:
+        raise CheckError(f"{layer.name}: the generated code does not pass its check", hint=report.failure())
+    return text, report

@@ -1,0 +1,233 @@
+"""Facts about the forward values, found from their definitions.
+
+A fact rewrites a product, or a sum of a product, into something cheaper:
+
+    sum[n](x[n, d])     = N*mu[d]        the definition of mu, read backwards
+    sum[n](xc[n, d])    = 0              xc = x - mu, summed and folded
+    xc[n, d]*rstd[d]    = xhat[n, d]     the definition of xhat, read backwards
+    sum[c](p[n, c])     = 1              p is a softmax
+    sum[d](y[n, d]**2)  = 1              y = x/norm, squared, summed and folded
+
+None is listed by hand for a layer. A definition that is a single product or a
+sum of one is read backwards. A definition that is a sum of terms is summed over
+each of its indices and a product is squared and summed; where folding the
+definitions back leaves no sum, that is a new fact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from sympy import Expr, Integer, S, exp
+
+from derive.algebra.functions import Eq, Where
+from derive.algebra.indices import free_indices, names, substitute
+from derive.algebra.nodes import Element, Hyper, Index, LogSoftmax, Norm, Softmax
+from derive.algebra.terms import Letters, Term, Terms, collect, components, matches, normal
+from derive.language.layer import Statement
+
+__all__ = ["Fact", "apply_facts", "definition_fact", "find_facts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """``sum[summed](Π pattern) = result``, for all values of the free variables.
+
+    Attributes:
+        pattern: atom and exponent pairs of the product.
+        summed: the indices of the sum; none for a plain product.
+        result: the term it equals, in the pattern's free variables; None for 0.
+        reason: why, in words.
+        subject: the name it is about.
+        source: the gradient statement it reads, "" for a forward value.
+    """
+
+    pattern: tuple[tuple[Expr, Expr], ...]
+    summed: tuple[Index, ...]
+    result: Term | None
+    reason: str
+    subject: str
+    source: str = ""
+
+    @property
+    def variables(self) -> frozenset[Index]:
+        """All indices of the pattern."""
+        return frozenset().union(*(free_indices(a) for a, _ in self.pattern))
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The tensors of the pattern."""
+        return frozenset().union(*(names(a) for a, _ in self.pattern))
+
+    def left(self) -> Term:
+        """The left side as a term."""
+        return Term(S.One, self.pattern, self.summed)
+
+
+def find_facts(statements: Sequence[Statement], letters: Letters) -> tuple[Fact, ...]:
+    """Return the facts of a forward pass, definitions first."""
+    facts: list[Fact] = []
+    for statement in statements:
+        if not statement.kind.differentiable:
+            continue
+        facts += _of_definition(statement, letters)
+    for statement in statements:
+        if statement.kind.differentiable:
+            facts += _by_summing(statement, _sums_first(facts), letters)
+    return tuple(_sums_first(facts))
+
+
+def _sums_first(facts: Sequence[Fact]) -> list[Fact]:
+    """Sums before products, those that vanish before all: a product read by its name may hide one."""
+    return sorted(facts, key=lambda f: (f.result is not None, not f.summed))
+
+
+def definition_fact(target: Element, terms: Terms, reason: str, source: str = "") -> Fact | None:
+    """Read ``target = coefficient·outer·Σ inner`` backwards; None where that would divide by what may be 0."""
+    if len(terms) != 1:
+        return None
+    term = terms[0]
+    if not term.bound:
+        if len([a for a, _ in term.factors if names(a)]) < 2 or abs(term.coefficient) != 1:
+            return None
+        if not all(isinstance(a, Element) for a, _ in term.factors):
+            return None
+        result = Term.of(1 / term.coefficient, [(target, S.One)])
+        return Fact(term.factors, (), result, reason, target.name, source)
+    outer, sums = components(term)
+    if len(sums) != 1 or not all(_invertible(a) for a, _ in outer):
+        return None
+    factors, bound = sums[0]
+    result = Term.of(1 / term.coefficient, [(target, S.One), *((a, -e) for a, e in outer)])
+    if set(target.subscripts) - frozenset().union(*(free_indices(a) for a, _ in factors)):
+        return None
+    return Fact(tuple(factors), tuple(bound), result, reason, target.name, source)
+
+
+def _invertible(atom: Expr) -> bool:
+    """Whether an atom is a number that is never 0: a size, a constant, a root of a positive number."""
+    if atom.is_number:
+        return True
+    if isinstance(atom, Hyper):
+        return False
+    if names(atom):
+        return bool(atom.is_extended_positive)
+    return bool(atom.is_nonzero) or not atom.has(Hyper)
+
+
+def _of_definition(statement: Statement, letters: Letters) -> Iterator[Fact]:
+    target, expr = statement.target, statement.expr
+    if isinstance(expr, (Softmax, LogSoftmax)) and all(isinstance(a, Index) for a in expr.at):
+        atom = target if isinstance(expr, Softmax) else exp(target)
+        moved = {a: letters.fresh(a) for a in expr.at if isinstance(a, Index)}
+        what = "the probabilities of a softmax add up to 1"
+        yield Fact(((substitute(atom, moved), S.One),), tuple(moved.values()), Term(S.One, (), ()), what, target.name)
+        mask = _mask(substitute(expr.body, dict(zip(expr.indices, expr.at, strict=True))))
+        if mask is not None:
+            atom = target if isinstance(expr, Softmax) else exp(target)
+            why = f"where the mask is off, the exponential of -inf has made {target.name} 0 already"
+            yield Fact(((atom, S.One), (mask, S.One)), (), Term.of_atom(atom), why, target.name)
+        return
+    if isinstance(expr, Norm):
+        terms = normal(expr.body, letters)
+        if len(terms) == 1 and not terms[0].bound:
+            moved = {i: letters.fresh(i) for i in expr.indices}
+            body = terms[0].renamed(moved, letters)
+            factors = tuple((a, 2 * e) for a, e in body.factors)
+            result = Term.of(1 / terms[0].coefficient ** 2, [(target, Integer(2))])
+            yield Fact(factors, tuple(moved.values()), result, f"{target.name} is the norm", target.name)
+        return
+    fact = definition_fact(target, normal(expr, letters), f"the definition of {target.name}")
+    if fact is not None:
+        yield fact
+
+
+def _mask(body: Expr) -> Expr | None:
+    """The derivative of a body that is -inf where a condition fails."""
+    if isinstance(body, Where):
+        condition, a, b = body.args
+        if b is S.NegativeInfinity:
+            return Where(condition, S.One, S.Zero)
+        if a is S.NegativeInfinity:
+            return Where(condition, S.Zero, S.One)
+    return None
+
+
+def _by_summing(statement: Statement, known: Sequence[Fact], letters: Letters) -> Iterator[Fact]:
+    terms = normal(statement.expr, letters)
+    if any(t.bound for t in terms):
+        return
+    target = statement.target
+    read = names(statement.expr)
+    summable = any(len(f.pattern) == 1 and f.summed and f.reads & read for f in known)
+    powers = []
+    if summable and terms:
+        powers.append((Integer(1), "sum"))
+    if summable and len(terms) == 1 and len(terms[0].factors) > 1:
+        powers.append((Integer(2), "sum of squares"))
+    for index, (power, what) in product(statement.indices, powers):
+        inner = letters.fresh(index)
+        summed = []
+        for term in terms:
+            moved = term.renamed({index: inner}, letters)
+            factors = [(a, power * e) for a, e in moved.factors]
+            summed.append(Term.of(moved.coefficient**power, factors, (inner,)))
+        folded, used = apply_facts(tuple(summed), known, letters)
+        if not used or len(folded) > 1 or any(t.bound for t in folded):
+            continue
+        if power == 2 and folded and any(names(a) for a, _ in folded[0].factors):
+            continue
+        why = f"the {what} of {target.name} over {index.name}, by {' and '.join(dict.fromkeys(f.reason for f in used))}"
+        pattern = ((substitute(target, {index: inner}), power),)
+        yield Fact(pattern, (inner,), folded[0] if folded else None, why, target.name)
+
+
+def apply_facts(terms: Terms, facts: Iterable[Fact], letters: Letters) -> tuple[Terms, list[Fact]]:
+    """Rewrite terms by facts until none applies; return the facts that were used, in order."""
+    facts = list(facts)
+    used: list[Fact] = []
+    work = list(terms)
+    done: list[Term] = []
+    while work:
+        term = _without_guards(work.pop(0))
+        reads = frozenset().union(*(names(a) for a, _ in term.factors)) if term.factors else frozenset()
+        for fact in facts:
+            if not fact.reads <= reads:
+                continue
+            new = _apply(fact, term, letters)
+            if new is not None:
+                if not any(f is fact for f in used):
+                    used.append(fact)
+                work[:0] = new
+                break
+        else:
+            done.append(term)
+    return collect(done), used
+
+
+def _without_guards(term: Term) -> Term:
+    """``v`` for ``where(v == 0, 1, v)`` beside a division by ``v``: at 0 the term is undefined already."""
+    for atom, _ in term.factors:
+        if isinstance(atom, Where) and isinstance(atom.args[0], Eq) and atom.args[1] is S.One:
+            value = atom.args[2]
+            if atom.args[0].args == (value, S.Zero) and term.exponent(value) < 0:
+                factors = [(value if a == atom else a, e) for a, e in term.factors]
+                return Term.of(term.coefficient, factors, term.bound)
+    return term
+
+
+def _apply(fact: Fact, term: Term, letters: Letters) -> list[Term] | None:
+    for mapping, rest, bound in matches(fact.pattern, fact.variables, fact.summed, term):
+        if fact.result is None:
+            return []
+        result = fact.result.renamed(mapping, letters)
+        return [
+            Term.of(
+                term.coefficient * result.coefficient,
+                (*rest, *result.factors),
+                (*bound, *result.bound),
+            )
+        ]
+    return None

@@ -1,0 +1,316 @@
+"""Simplification, in the order in which an expert does it.
+
+1. find the facts about the forward values,
+2. write intermediate adjoints out where paths meet again, applying the facts,
+3. recognise sums that are results anyway (``dbeta`` inside ``dx``),
+4. give repeated products a name,
+5. take common factors out,
+6. drop what nobody reads, and write back the forward names that only one reader has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sympy import Expr
+
+from derive.algebra.indices import names, replace_elements, substitute
+from derive.algebra.letters import readable
+from derive.algebra.nodes import Element, Index
+from derive.algebra.terms import Letters, Term, Terms, as_expr, collect, matches
+from derive.calculus.adjoint import adjoint_name
+from derive.calculus.differentiate import Staged
+from derive.calculus.program import Equation, Program, Stage, Step
+from derive.language.layer import Layer, Statement
+from derive.simplify.closing import Closed, close
+from derive.simplify.facts import Fact, apply_facts, definition_fact, find_facts
+from derive.simplify.structure import common_factors, expression
+
+__all__ = ["simplify"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A backward statement in the making."""
+
+    target: Element
+    terms: Terms
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    @property
+    def reads(self) -> frozenset[str]:
+        found: frozenset[str] = frozenset()
+        for term in self.terms:
+            for atom, _ in term.factors:
+                found |= names(atom)
+        return found
+
+
+def simplify(staged: Staged) -> Program:
+    """Return the program of a staged derivation: closed forms where they are cheaper."""
+    letters = staged.letters
+    facts = find_facts(staged.forward, letters)
+    closed = close(staged.adjoints, facts, staged.wanted, letters)
+    steps = list(staged.steps)
+    seen: set[int] = set()
+    for entry in closed:
+        steps += _explained(entry, seen)
+    wanted = [c for c in closed if c.adjoint.name in staged.wanted]
+    lines = [_Line(c.adjoint.target, c.terms) for c in closed if c.kept]
+    lines = _needed(lines, {c.adjoint.symbol for c in wanted})
+    lines, more = _through_results(lines, [c.adjoint.symbol for c in wanted], letters)
+    steps += more
+    lines, more = _name_products(lines, closed, letters)
+    steps += more
+    lines = _needed(lines, {c.adjoint.symbol for c in wanted})
+    lines = _in_order(lines)
+    backward = tuple(_statement(line) for line in lines)
+    for statement in backward:
+        steps.append(Step(Stage.RESULT, statement.target, statement.expr, "common factors taken out"))
+    forward = _forward(staged, backward)
+    symbols = {c.adjoint.name: c.adjoint.symbol for c in wanted}
+    return Program(
+        staged.layer,
+        forward,
+        backward,
+        staged.layer.returns,
+        tuple(_given(name, staged.layer) for name in staged.layer.returns),
+        tuple((name, symbols[name]) for name in staged.wanted),
+        tuple(steps),
+    )
+
+
+def _given(output: str, layer: Layer) -> str:
+    """The name of the cotangent that the caller hands in."""
+    return adjoint_name(output) + ("_out" if layer.parameter(output) else "")
+
+
+def _explained(entry: Closed, seen: set[int]) -> list[Step]:
+    """The steps that closed one adjoint."""
+    target = entry.adjoint.target
+    steps = []
+    for fact in entry.facts:
+        if id(fact) not in seen:
+            seen.add(id(fact))
+            steps.append(_fact_step(fact))
+    if entry.inlined:
+        listed = ", ".join(entry.inlined)
+        steps.append(Step(Stage.SIMPLIFY, target, readable(as_expr(entry.before), entry.adjoint.indices), f"write out {listed}"))
+    if entry.facts:
+        equations = tuple(_equation(f) for f in entry.facts)
+        holes = ", ".join(f"{{{k}}}" for k in range(len(equations)))
+        why = "; ".join(dict.fromkeys(f.reason for f in entry.facts))
+        steps.append(
+            Step(
+                Stage.SIMPLIFY,
+                target,
+                readable(as_expr(entry.terms), entry.adjoint.indices),
+                f"use {holes}: {why}",
+                equations,
+            )
+        )
+    return steps
+
+
+def _equation(fact: Fact) -> Equation:
+    free = {v: _plain(v) for v in fact.variables - frozenset(fact.summed)}
+    left = substitute(as_expr((fact.left(),)), free)
+    right = substitute(as_expr((fact.result,) if fact.result else ()), free)
+    taken = tuple(i for i in free.values() if isinstance(i, Index))
+    return Equation(readable(left, taken), readable(right, taken))
+
+
+def _plain(index: Index) -> Index:
+    return Index(index.name.partition("'")[0], index.size)
+
+
+def _fact_step(fact: Fact) -> Step:
+    equation = _equation(fact)
+    return Step(Stage.FACT, equation.lhs, equation.rhs, fact.reason)
+
+
+def _needed(lines: Sequence[_Line], roots: set[str]) -> list[_Line]:
+    """Drop the lines that no wanted gradient reads, directly or through others."""
+    by_name = {line.name: line for line in lines}
+    live: set[str] = set()
+    work = [name for name in roots if name in by_name]
+    while work:
+        name = work.pop()
+        if name not in live:
+            live.add(name)
+            work += [n for n in by_name[name].reads if n in by_name]
+    return [line for line in lines if line.name in live]
+
+
+def _in_order(lines: Sequence[_Line]) -> list[_Line]:
+    """Order the lines so that each is computed before it is read, otherwise as given."""
+    by_name = {line.name: line for line in lines}
+    done: dict[str, _Line] = {}
+
+    def visit(line: _Line) -> None:
+        if line.name in done:
+            return
+        for name in by_name:
+            if name in line.reads and name != line.name:
+                visit(by_name[name])
+        done[line.name] = line
+
+    for line in lines:
+        visit(line)
+    return list(done.values())
+
+
+def _through_results(
+    lines: Sequence[_Line], results: Sequence[str], letters: Letters
+) -> tuple[list[_Line], list[Step]]:
+    """Read sums that are results anyway by their names: ``Σ dy·xhat`` inside ``dx`` is ``dgamma``."""
+    sources: list[tuple[int, Fact]] = []
+    for k, line in enumerate(lines):
+        if line.name in results and len(line.terms) == 1 and line.terms[0].bound:
+            fact = definition_fact(line.target, line.terms, f"this sum is {line.name}", line.name)
+            if fact is not None:
+                sources.append((k, fact))
+    result: list[_Line] = []
+    steps: list[Step] = []
+    defining = {k for k, _ in sources}
+    for k, line in enumerate(lines):
+        usable = [f for j, f in sources if j != k and (k not in defining or j < k)]
+        terms, used = apply_facts(line.terms, usable, letters) if usable else (line.terms, [])
+        if used:
+            equations = tuple(_equation(f) for f in used)
+            holes = ", ".join(f"{{{n}}}" for n in range(len(equations)))
+            steps.append(
+                Step(
+                    Stage.SIMPLIFY,
+                    line.target,
+                    readable(as_expr(terms), _indices(line.target)),
+                    f"use {holes}: {'; '.join(f.reason for f in used)}",
+                    equations,
+                )
+            )
+        result.append(_Line(line.target, terms))
+    return result, steps
+
+
+def _indices(target: Element) -> tuple[Index, ...]:
+    return tuple(s for s in target.subscripts if isinstance(s, Index))
+
+
+def _name_products(
+    lines: Sequence[_Line], closed: Sequence[Closed], letters: Letters
+) -> tuple[list[_Line], list[Step]]:
+    """Give a product that several sums read its staged name again: ``g = γ·dy`` in layernorm.
+
+    Only what remains after the common factors counts: in batchnorm ``γ`` comes
+    out of every sum and nothing is repeated.
+    """
+    current = list(lines)
+    steps: list[Step] = []
+    for entry in closed:
+        if entry.kept or len(entry.terms) != 1:
+            continue
+        term = entry.terms[0]
+        sized = [a for a, _ in term.factors if names(a)]
+        if term.bound or len(sized) < 2 or not all(isinstance(a, Element) for a in sized):
+            continue
+        pattern = tuple((a, e) for a, e in term.factors if names(a))
+        scale = Term.of(term.coefficient, [(a, e) for a, e in term.factors if not names(a)])
+        variables = frozenset(_indices(entry.adjoint.target))
+        rest = tuple((a, -e) for a, e in scale.factors)
+        result = Term.of(1 / scale.coefficient, [(entry.adjoint.target, term.factors[0][1] ** 0), *rest])
+        fact = Fact(pattern, (), result, f"the definition of {entry.adjoint.symbol}", entry.adjoint.symbol)
+        count = 0
+        renewed: list[_Line] = []
+        for line in current:
+            front = common_factors(line.terms)
+            inside = [_divided(t, front) for t in line.terms]
+            folded, used = apply_facts(tuple(inside), [fact], letters)
+            if used:
+                count += sum(1 for t in inside if any(True for _ in matches(pattern, variables, (), t)))
+                back = [
+                    Term.of(t.coefficient, (*t.factors, *front.items()), t.bound) for t in folded
+                ]
+                renewed.append(_Line(line.target, collect(back)))
+            else:
+                renewed.append(line)
+        if count >= 2:
+            definition = _Line(entry.adjoint.target, entry.terms)
+            current = [definition, *renewed]
+            steps.append(
+                Step(
+                    Stage.SIMPLIFY,
+                    entry.adjoint.target,
+                    readable(as_expr(entry.terms), entry.adjoint.indices),
+                    f"this product is read {count} times and keeps its name",
+                )
+            )
+    return current, steps
+
+
+def _divided(term: Term, front: dict[Expr, Expr]) -> Term:
+    return Term.of(term.coefficient, (*term.factors, *((a, -e) for a, e in front.items())), term.bound)
+
+
+def _statement(line: _Line) -> Statement:
+    indices = _indices(line.target)
+    return Statement(line.name, indices, readable(expression(line.terms), indices))
+
+
+def _forward(staged: Staged, backward: Sequence[Statement]) -> tuple[Statement, ...]:
+    """Keep the forward statements that are read; write single-use automatic names back."""
+    read: set[str] = set(staged.layer.returns)
+    for statement in backward:
+        read |= names(statement.expr)
+    statements = list(staged.forward)
+    changed = True
+    while changed:
+        changed = False
+        counts: dict[str, int] = {}
+        for statement in statements:
+            for element in _occurrences(statement.expr):
+                counts[element] = counts.get(element, 0) + 1
+        for k, statement in enumerate(statements):
+            name = statement.name
+            if name in read:
+                continue
+            if not counts.get(name):
+                del statements[k]
+                changed = True
+                break
+            if name in staged.automatic and counts[name] == 1:
+                statements = _written_back(statements, k)
+                changed = True
+                break
+    return tuple(statements)
+
+
+def _occurrences(expr: Expr) -> list[str]:
+    found = [expr.name] if isinstance(expr, Element) else []
+    for arg in expr.args:
+        found += _occurrences(arg)
+    return found
+
+
+def _written_back(statements: list[Statement], k: int) -> list[Statement]:
+    gone = statements[k]
+
+    def definition(element: Element) -> Expr | None:
+        if element.name != gone.name:
+            return None
+        return substitute(gone.expr, dict(zip(gone.indices, element.subscripts, strict=True)))
+
+    result = []
+    for j, statement in enumerate(statements):
+        if j == k:
+            continue
+        if gone.name in names(statement.expr):
+            expr = readable(replace_elements(statement.expr, definition), statement.indices)
+            statement = replace(statement, expr=expr)
+        result.append(statement)
+    return result
+
+
