@@ -22,6 +22,7 @@ Numbers are exact: a literal ``0.044715`` is ``Rational(44715, 1000000)``.
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -81,17 +82,21 @@ _ASSUMPTIONS: dict[Kind, dict[str, bool]] = {
 class _Named(sympy.Symbol):
     """A symbol with one further attribute that is part of its identity."""
 
-    __slots__ = ("tag",)
+    __slots__ = ("_content", "tag")
     tag: Any
+    _content: tuple[Any, ...]
 
     @classmethod
+    @lru_cache(maxsize=8192)
     def _make(cls, name: str, tag: Any, **assumptions: bool) -> Any:
+        # One object a name and tag: equality is then mostly identity, which is what SymPy tests first.
         symbol = sympy.Symbol.__xnew__(cls, name, **assumptions)
         symbol.tag = tag
+        symbol._content = (*sympy.Symbol._hashable_content(symbol), cls.__name__, str(tag))
         return symbol
 
     def _hashable_content(self) -> tuple[Any, ...]:
-        return (*super()._hashable_content(), type(self).__name__, str(self.tag))
+        return self._content
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (self.name, self.tag), {}
