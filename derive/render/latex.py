@@ -1,0 +1,304 @@
+r"""Write a program's formulas and derivation as LaTeX.
+
+    latex(program)                     aligned equations, to paste into a paper
+    latex(program, steps=True)         the derivation too, each step with its reason
+    latex(program, standalone=True)    a document that compiles
+
+Everything a user wrote (names, docstring, source) is escaped; the text is
+ASCII. Equations wider than the text are broken by estimated widths
+(:mod:`derive.render.formula`), so no line of the document is overfull.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import sympy
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sympy import Expr
+
+import derive
+from derive.algebra.functions import BY_CLASS, Heaviside, Sigmoid, StopGradient
+from derive.algebra.indices import free_indices
+from derive.algebra.letters import readable
+from derive.algebra.nodes import BATCH, Delta, Norm
+from derive.calculus.program import Equation, Program, Stage, Step
+from derive.render.formula import TRUTH, Notation, Piece, break_lines
+from derive.render.latex_printer import TexPrinter, name_tex
+from derive.render.latex_text import code, escape
+from derive.render.legend import expressions, index_ranges, layer_text, symbols
+
+__all__ = ["latex", "tex"]
+
+_WIDTH = 440.0  # points that a line may take: A4 with margins of 25 mm leaves 455
+_INLINE = 300.0  # a wider formula is set apart from its sentence
+_RELATION = 14.0
+_QUAD = 10.0
+_COLUMNS = 96  # characters of program text on a line
+
+
+def tex(expr: Expr, notation: Notation | None = None) -> str:
+    r"""Return an expression as LaTeX for maths mode, on one line.
+
+    >>> tex(Mean(x[n, d], n))
+    '\\frac{1}{N} \\sum_{n=1}^{N} x_{n,d}'
+    """
+    return TexPrinter(notation).box(expr).text
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """A numbered step: its reason as LaTeX text, its equation as lines of ``align*``."""
+
+    number: int
+    reason: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageView:
+    """Steps of one part of the derivation."""
+
+    title: str
+    steps: tuple[StepView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the templates lay out: finished strings only.
+
+    Attributes:
+        rows: ``(symbol, name in code, shape, meaning)``.
+        remarks: sentences about the notation.
+        forward, backward: lines of ``align*``.
+        packages: that the output needs.
+    """
+
+    version: str
+    name: str
+    title: str
+    abstract: tuple[str, ...]
+    source: tuple[str, ...]
+    rows: tuple[tuple[str, str, str, str], ...]
+    remarks: tuple[str, ...]
+    forward: tuple[str, ...]
+    backward: tuple[str, ...]
+    stages: tuple[StageView, ...]
+    packages: tuple[str, ...] = ("amsmath",)
+
+
+def latex(program: Program, *, steps: bool = False, standalone: bool = False) -> str:
+    """Return the formulas of a program as LaTeX.
+
+    Args:
+        program: from ``derive_program``.
+        steps: the derivation too, step by step, each with its reason.
+        standalone: a whole document, rather than a fragment to paste.
+    """
+    printer = TexPrinter(Notation.of(program))
+    layer = program.layer
+    paragraphs = [" ".join(p.split()) for p in re.split(r"\n\s*\n", layer.doc) if p.strip()]
+    view = View(
+        version=derive.__version__,
+        name=code(layer.name),
+        title=escape(paragraphs[0]) if paragraphs else "",
+        abstract=tuple(escape(p) for p in paragraphs[1:]),
+        source=tuple(code(line) for line in _wrapped(layer_text(layer))),
+        rows=tuple(_rows(program, printer)),
+        remarks=tuple(_remarks(program, printer)),
+        forward=_aligned(((s.target, s.expr) for s in program.forward), printer),
+        backward=_aligned(((s.target, s.expr) for s in program.backward), printer),
+        stages=tuple(_stages(program, printer)) if steps else (),
+    )
+    template = _environment().get_template("document.tex.jinja" if standalone else "fragment.tex.jinja")
+    return template.render(v=view)
+
+
+@cache
+def _environment() -> Environment:
+    inside = Path(str(files("derive"))) / "templates"
+    root = inside if inside.is_dir() else inside.parent.parent / "templates"
+    return Environment(
+        loader=FileSystemLoader(root / "latex"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+    )
+
+
+def _wrapped(lines: Iterable[str]) -> list[str]:
+    """Break program text that is wider than the page, further lines indented."""
+    out = []
+    for line in lines:
+        indent = len(line) - len(line.lstrip()) + 8
+        while len(line) > _COLUMNS:
+            cut = line.rfind(" ", min(indent, _COLUMNS // 2), _COLUMNS)
+            cut = _COLUMNS if cut <= 0 else cut
+            out.append(line[:cut])
+            line = " " * min(indent, _COLUMNS // 2) + line[cut:].lstrip()
+        out.append(line)
+    return out
+
+
+def _aligned(equations: Iterable[tuple[Expr, Expr]], printer: TexPrinter) -> tuple[str, ...]:
+    r"""Return the lines of ``align*``, aligned at the equals signs, without the ``\\``."""
+    rows = [(printer.box(lhs), lhs, rhs) for lhs, rhs in equations]
+    margin = max((left.width for left, _, _ in rows), default=0.0)
+    lines: list[str] = []
+    for left, lhs, rhs in rows:
+        lines += _equation(left.text, printer, _clear(rhs, lhs), _WIDTH - margin - _RELATION)
+    return tuple(lines)
+
+
+def _clear(rhs: Expr, lhs: Expr) -> Expr:
+    return readable(rhs, free_indices(lhs))
+
+
+def _equation(left: str, printer: TexPrinter, rhs: Expr, room: float) -> list[str]:
+    whole = printer.box(rhs)
+    if whole.width <= room:
+        return [f"{left} &= {whole.text}"]
+    return _broken(left, printer.pieces(rhs), room)
+
+
+def _broken(left: str, pieces: Sequence[Piece], room: float) -> list[str]:
+    return _cut(f"{left} &= ", pieces, room, room)
+
+
+def _cut(left: str, pieces: Sequence[Piece], first: float, rest: float) -> list[str]:
+    """Return the lines of an equation; ``left`` is what stands before the first, "" for a further term."""
+    lines: list[str] = []
+    for indent, line in break_lines(pieces, first, rest, _QUAD):
+        if left and not lines:
+            lines.append(left + line)
+        else:
+            lines.append("&" + r"\quad" * max(indent, 1) + f" {{}}{line}")
+    return lines
+
+
+def _stages(program: Program, printer: TexPrinter) -> list[StageView]:
+    views, number = [], 0
+    for stage in Stage:
+        found = []
+        for step in program.steps:
+            if step.stage is stage:
+                number += 1
+                found.append(StepView(number, _reason(step, program, printer), _step_lines(step, program, printer)))
+        if found:
+            views.append(StageView(escape(stage.value[:1].upper() + stage.value[1:]), tuple(found)))
+    return views
+
+
+def _step_lines(step: Step, program: Program, printer: TexPrinter) -> tuple[str, ...]:
+    left = printer.box(step.lhs)
+    room = _WIDTH - left.width - _RELATION
+    if len(step.terms) < 2:
+        return tuple(_equation(left.text, printer, _clear(step.rhs, step.lhs), room))
+    lines = []
+    for i, (path, term) in enumerate(step.terms):
+        pieces = printer.pieces(_clear(term, step.lhs))
+        label, width = _path(path, program)
+        total = sum(p.width for p in pieces)
+        note = rf"\qquad \text{{(through {label})}}"
+        if i and not pieces[0].text.startswith(printer.negative):
+            pieces[0] = Piece(f"+ {pieces[0].text}", pieces[0].width + 13.0)
+        if total + width + 80.0 <= room:
+            pieces = [Piece(pieces[0].text + "".join(p.joint + p.text for p in pieces[1:]) + note, total)]
+        else:
+            pieces = [*pieces, Piece(note, width + 80.0, 0)]
+        if i:
+            lines += _cut("", pieces, room - _QUAD, room)
+        else:
+            lines += _cut(f"{left.text} &= ", pieces, room, room)
+    return tuple(lines)
+
+
+def _path(path: str, program: Program) -> tuple[str, float]:
+    known = {s.name for s in program.forward} | {s.name for s in program.layer.statements}
+    if path in known or path in program.cotangents or path.isidentifier():
+        box = name_tex(path)
+        return f"${box.text}$", box.width
+    return escape(path), 5.0 * len(path)
+
+
+def _reason(step: Step, program: Program, printer: TexPrinter) -> str:
+    """Return the reason as text; ``{0}`` becomes the first formula, set apart where it is wide."""
+    parts = re.split(r"\{(\d+)\}", step.reason)
+    out = []
+    for i, part in enumerate(parts):
+        if i % 2 == 0:
+            out.append(escape(part))
+        elif int(part) < len(step.formulas):
+            formula = step.formulas[int(part)]
+            if isinstance(formula, Equation):
+                left, right = printer.box(formula.lhs), printer.box(_clear(formula.rhs, formula.lhs))
+                text, width = f"{left.text} = {right.text}", left.width + right.width + _RELATION
+            else:
+                box = printer.box(readable(formula))
+                text, width = box.text, box.width
+            out.append(f"${text}$" if width <= _INLINE else rf"\[ {text} \]")
+        else:
+            out.append(escape(f"{{{part}}}"))
+    return "".join(out)
+
+
+def _rows(program: Program, printer: TexPrinter) -> list[tuple[str, str, str, str]]:
+    rows = []
+    for symbol in symbols(program):
+        name = symbol.symbol.name
+        shape = r" \times ".join(printer.box(a).text for a in symbol.axes)
+        meaning = escape(symbol.meaning) + (f" ${_name(symbol.of, printer)}$" if symbol.of else "")
+        rows.append((printer.box(symbol.symbol).text, code(name), f"${shape}$" if shape else "scalar", meaning))
+    return rows
+
+
+def _name(name: str, printer: TexPrinter) -> str:
+    return name_tex(name, name in printer.notation.cotangents).text
+
+
+def _remarks(program: Program, printer: TexPrinter) -> list[str]:
+    every = list(expressions(program))
+    used: set[type] = set()
+    for e in every:
+        used.update(type(node) for node in sympy.preorder_traversal(e))
+    outputs = ", ".join(f"${_name(n, printer)}$" for n in program.cotangents)
+    given = "is" if len(program.cotangents) == 1 else "are"
+    remarks = [
+        r"$\mathrm{d}v$ denotes the cotangent of $v$, the derivative $\partial L / \partial v$ of a scalar $L$ that "
+        rf"depends on the outputs; {outputs} {given} given."
+    ]
+    ranges = [i for i in index_ranges(program) if i != BATCH]
+    if ranges:
+        remarks.append("Indices: " + "; ".join(f"${printer.index_range(i)}$" for i in ranges) + ".")
+    for size in program.layer.derived:
+        remarks.append(f"${printer.box(size.size).text} = {printer.box(size.expr).text}$.")
+    if any(BATCH in free_indices(e) or BATCH in e.free_symbols for e in every):
+        remarks.append(r"The index $\ldots$ stands for any number of leading batch axes, together one index.")
+    if Delta in used and r"\delta_" in "".join(printer.box(e).text for e in every if e.has(Delta)):
+        remarks.append(r"$\delta_{i,j}$ is 1 where $i = j$ and 0 elsewhere.")
+    if used & set(TRUTH):
+        remarks.append(r"$\mathbf{1}[\cdot]$ is 1 where the condition holds and 0 elsewhere.")
+    if Norm in used:
+        remarks.append(r"$\lVert v_i \rVert_{i}$ is the Euclidean norm over $i$.")
+    if Sigmoid in used:
+        word = printer.head(Sigmoid(sympy.Symbol("x")))
+        assert word is not None
+        remarks.append(rf"${word.text}(x) = 1 / (1 + e^{{-x}})$.")
+    if Heaviside in used:
+        remarks.append(rf"${BY_CLASS[Heaviside].latex}(x)$ is 0 for $x < 0$, 1 for $x > 0$ and $\frac{{1}}{{2}}$ at 0.")
+    if StopGradient in used:
+        remarks.append(rf"${BY_CLASS[StopGradient].latex}(x) = x$, but no gradient passes through it.")
+    return remarks

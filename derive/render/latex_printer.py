@@ -1,0 +1,315 @@
+r"""Print expressions as LaTeX: real sums, fractions, subscripts.
+
+    tex(-mean[n](logp[n, t[n]]))   -\frac{1}{N} \sum_{n=1}^{N} \mathrm{logp}_{n,t_{n}}
+
+Names are those of the layer: a Greek word becomes the letter, ``xhat`` a hat,
+``W1`` ``W^{(1)}`` (``W_{1}`` where it has no indices), a word is upright, and
+``dx`` is ``\mathrm{d}x`` where it is the cotangent of ``x``.
+
+Widths are estimates in points at 10 pt, rather too wide than too narrow, so
+that a formula is broken before TeX would find its line overfull.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from sympy import Expr, S
+
+from derive.algebra.functions import BY_CLASS, And, Eq, FloorDiv, Ge, Gt, Le, Lt, Mod, Ne, Not, Or, XLogY
+from derive.algebra.nodes import (
+    BATCH,
+    BATCH_SIZE,
+    ArgMax,
+    Delta,
+    Element,
+    Index,
+    KeepingReduction,
+    LogSumExp,
+    Norm,
+    Prod,
+    Reduction,
+    Std,
+    Sum,
+    Var,
+)
+from derive.algebra.text import decimal
+from derive.render.formula import ADD, ATOM, MUL, POWER, Box, Notation
+from derive.render.latex_text import escape, greek
+from derive.render.printer import Printer
+
+__all__ = ["TexPrinter", "name_tex"]
+
+_SMALL = 0.72  # a script letter against a full one
+_HATS = {"hat": r"\hat", "bar": r"\bar", "tilde": r"\tilde"}
+_NARROW = set("ijltfrI1,.;:!'()[]|/ ")
+_BROAD = set("mwMWQOGHNKDCUVXYABRPETZFLS")
+_RELATIONS: dict[type[Expr], tuple[str, float]] = {
+    Lt: (" < ", 14.0),
+    Le: (r" \le ", 14.0),
+    Gt: (" > ", 14.0),
+    Ge: (r" \ge ", 14.0),
+    Eq: (" = ", 14.0),
+    Ne: (r" \ne ", 14.0),
+    And: (r" \wedge ", 12.0),
+    Or: (r" \vee ", 12.0),
+    Not: (r"\neg ", 7.0),
+}
+_SIZES = (("(", ")", 8.0), (r"\bigl(", r"\bigr)", 10.0), (r"\biggl(", r"\biggr)", 14.0), (r"\Biggl(", r"\Biggr)", 16.0))
+_BIG = ("", r"\big", r"\bigg", r"\Bigg")
+
+
+def text_width(text: str) -> float:
+    """Return the width of letters in points at 10 pt."""
+    return sum(3.9 if c in _NARROW else 8.2 if c in _BROAD else 5.6 for c in text)
+
+
+def _word(text: str) -> tuple[str, float]:
+    """Return a letter, Greek letter, number or upright word, and its width."""
+    letter = greek(text)
+    if letter is not None:
+        return letter, 6.5
+    if text.isdigit() or (len(text) == 1 and text.isascii()):
+        return text, text_width(text)
+    upright = "mathrm" if text.isascii() else "text"
+    return rf"\{upright}{{{escape(text)}}}", text_width(text)
+
+
+def name_parts(name: str) -> tuple[str, list[str], float, float]:
+    """Return a name's letter and its further parts, with the widths of both."""
+    first, *rest = [p for p in name.split("_") if p] or ["_"]
+    if len(rest) > 1 and rest[0] not in _HATS:
+        word, width = _word(name)
+        return word, [], width, 0.0
+    if rest and rest[0] in _HATS and _is_letter(first):
+        first, rest = first + rest[0], rest[1:]
+    match = re.fullmatch(r"(.*?[^\d])(\d+)", first)
+    if match:
+        first, rest = match[1], [f"({match[2]})", *rest]
+    for word, accent in _HATS.items():
+        stem = first.removesuffix(word)
+        if stem != first and _is_letter(stem):
+            letter, width = _word(stem)
+            return f"{accent}{{{letter}}}", *_parts(rest, width)
+    letter, width = _word(first)
+    return letter, *_parts(rest, width)
+
+
+def _is_letter(text: str) -> bool:
+    return bool(text) and (len(text) == 1 or greek(text) is not None)
+
+
+def _parts(rest: Sequence[str], width: float) -> tuple[list[str], float, float]:
+    words = [(p, text_width(p)) if p.startswith("(") else _word(p) for p in rest]
+    return [w for w, _ in words], width, sum(w for _, w in words)
+
+
+def name_tex(name: str, cotangent: bool = False, subscripts: Sequence[Box] = ()) -> Box:
+    """Return a name with its subscripts; with ``cotangent``, "d" and the rest of the name."""
+    stem = name[1:] if cotangent else name
+    letter, parts, width, extra = name_parts(stem)
+    scripts = ",".join(s.text for s in subscripts)
+    low = sum(s.width for s in subscripts) + 3.0 * len(subscripts)
+    raised = bool(parts) and bool(subscripts)
+    if raised:
+        text = f"{letter}^{{{','.join(parts)}}}_{{{scripts}}}"
+    elif parts:
+        text = f"{letter}_{{{','.join(p.strip('()') if p[0] == '(' else p for p in parts)}}}"
+    else:
+        text = f"{letter}_{{{scripts}}}" if scripts else letter
+    if cotangent:
+        text, width = rf"\mathrm{{d}}{text}", width + 5.6
+    wordy = cotangent or letter.startswith((r"\mathrm", r"\text"))
+    return Box(text, width + _SMALL * max(low, extra) + 0.5, POWER if cotangent else ATOM, wordy=wordy, raised=raised)
+
+
+def _small(text: str) -> str:
+    """Return a formula with the parentheses that fit its size inside a fraction."""
+    return re.sub(r"\\[bB]igg(?=[lr]\b)", r"\\big", text)
+
+
+class TexPrinter(Printer):
+    """Prints expressions as LaTeX."""
+
+    means_as_sums = True
+    wide = 190.0
+    widest = 330.0
+    slash = r" \Big/ "
+    plus = (" + ", 13.0)
+    minus = (" - ", 13.0)
+    times = r"{} \cdot "
+    comma = (r",\, ", 6.0)
+    words = (r"\ \text{if } ", r";\ ", r"\ \text{otherwise}")
+
+    def __init__(self, notation: Notation | None = None) -> None:
+        super().__init__(notation or Notation())
+
+    def number(self, value: Expr) -> Box:
+        if value is S.Infinity:
+            return Box(r"\infty", 10.0)
+        if value is S.Pi:
+            return Box(r"\pi", 6.0)
+        if value is S.Exp1:
+            return Box("e", 5.0)
+        text = decimal(value) if value.is_Rational and value.q != 1 else str(value)
+        if text is None:
+            return Box(rf"\frac{{{value.p}}}{{{value.q}}}", 5.3 * len(str(value.q)) + 3, ATOM, 2)
+        if "e" in text:
+            mantissa, exponent = text.split("e")
+            power = f"10^{{{int(exponent)}}}"
+            text = power if mantissa == "1" else rf"{mantissa} \times {power}"
+            return Box(text, 5.3 * len(text.replace(r" \times ", "xxx")), ATOM if mantissa == "1" else MUL, raised=True)
+        return Box(text, 5.3 * len(text))
+
+    def symbol(self, expr: Expr) -> Box:
+        if isinstance(expr, Index) and expr.name.startswith(BATCH.name):
+            return Box(r"\ldots", 12.0)
+        if expr == BATCH_SIZE:
+            return Box(r"\lvert\ldots\rvert", 18.0)
+        return name_tex(expr.name if expr.is_Symbol else str(expr))
+
+    def element(self, expr: Element) -> Box:
+        subscripts = [self.box(s) for s in expr.subscripts]
+        return name_tex(expr.name, expr.name in self.notation.cotangents, subscripts)
+
+    def delta(self, expr: Delta) -> Box:
+        a, b = sorted((self.box(x) for x in expr.args), key=lambda x: (len(x.text), x.text))
+        if any(n in ("delta", "δ") for n in self.notation.order):
+            return self.truth(Box(f"{a.text} = {b.text}", a.width + b.width + 14.0, ADD))
+        return Box(rf"\delta_{{{a.text},{b.text}}}", 5.0 + _SMALL * (a.width + b.width + 4.0))
+
+    def fraction(self, above: Box, below: Box) -> Box:
+        text = rf"\frac{{{_small(above.text)}}}{{{_small(below.text)}}}"
+        return Box(text, max(above.width, below.width) + 3.0, ATOM, 2)
+
+    def root(self, base: Box) -> Box:
+        return Box(rf"\sqrt{{{base.text}}}", base.width + 10.0, ATOM, max(1, base.tall))
+
+    def power(self, base: Box, exponent: Box) -> Box:
+        width = base.width + _SMALL * exponent.width + 0.5
+        return Box(f"{base.text}^{{{exponent.text}}}", width, POWER, base.tall, raised=True)
+
+    def exponential(self, arg: Box) -> Box | None:
+        if arg.tall or arg.width > 90.0:
+            return None
+        return Box(f"e^{{{arg.text}}}", 5.0 + _SMALL * arg.width, POWER, 0, raised=True)
+
+    def delimiters(self, tall: int) -> tuple[str, str, float]:
+        return _SIZES[min(tall, 3)]
+
+    def gap(self, before: str, left: Box | None, right: Box) -> str:
+        if right.text[:1].isdigit() or (right.text.startswith(r"\frac{") and before[-1:].isdigit()):
+            return r" \cdot "
+        if (left is not None and left.wordy) or right.wordy:
+            return r"\,"
+        return " "
+
+    def product(self, factors: Sequence[Box]) -> Box:
+        text, width = factors[0].text, factors[0].width
+        for left, right in pairwise(factors):
+            gap = self.gap(text, left, right)
+            text, width = text + gap + right.text, width + right.width + (7.0 if "cdot" in gap else 1.7)
+        return Box(text, width, MUL, max(f.tall for f in factors), factors[-1].open)
+
+    def prefix(self, expr: Reduction) -> Box:
+        indices = expr.indices
+        if isinstance(expr, (Sum, Prod)):
+            sign = r"\sum" if isinstance(expr, Sum) else r"\prod"
+            if len(indices) > 2 or BATCH in indices:
+                letters = [self.symbol(i) for i in indices]
+                low = sum(b.width for b in letters) + 3.0 * len(letters)
+                return Box(f"{sign}_{{{','.join(b.text for b in letters)}}} ", max(14.5, _SMALL * low) + 2.0, MUL, 2)
+            text, width = "", 0.0
+            for index in indices:
+                first, last = self._range(index)
+                text += f"{sign}_{{{first.text}}}^{{{last.text}}} "
+                width += max(14.5, _SMALL * first.width, _SMALL * last.width) + 2.0
+            return Box(text, width, MUL, 2)
+        letters = [self.symbol(i) for i in indices]
+        low = sum(b.width for b in letters) + 3.0 * len(letters)
+        return Box(rf"\{expr.word}_{{{','.join(b.text for b in letters)}}} ", max(20.0, _SMALL * low) + 2.0, MUL, 1)
+
+    def _range(self, index: Index) -> tuple[Box, Box]:
+        letter, size = self.symbol(index), self.box(index.size)
+        low = Box(f"{letter.text}={self.notation.first}", letter.width + 17.0)
+        return (low, size) if self.notation.first else (low, self.box(index.size - 1))
+
+    def index_range(self, index: Index) -> str:
+        r"""Return ``n = 1, \ldots, N``."""
+        letter, last = self.symbol(index), self._range(index)[1]
+        return rf"{letter.text} = {self.notation.first}, \ldots, {last.text}"
+
+    def head(self, expr: Expr) -> Box | None:
+        if isinstance(expr, Norm):
+            return None
+        if isinstance(expr, (Reduction, KeepingReduction)):
+            words = {LogSumExp: "logsumexp", Var: "Var", Std: "std", ArgMax: r"arg\,max"}
+            word = words.get(type(expr), expr.word.replace("_", r"\_"))
+            letters = [self.symbol(i) for i in expr.indices]
+            low = sum(b.width for b in letters) + 3.0 * len(letters)
+            scripts = ",".join(b.text for b in letters)
+            return Box(rf"\operatorname{{{word}}}_{{{scripts}}}", text_width(word) + _SMALL * low)
+        row = BY_CLASS.get(type(expr))
+        if row is None:
+            word = escape(type(expr).__name__)
+            return Box(rf"\operatorname{{{word}}}", text_width(word))
+        command = row.latex
+        call = re.fullmatch(r"([^{}]*(?:\\operatorname\{\w+\})?)\\left\(.*\\right\)", command)
+        if call:
+            command = call[1]
+        elif "{0}" in command:
+            return None
+        if command == r"\sigma" and any(n in ("sigma", "σ") for n in self.notation.order):
+            command = r"\operatorname{sigmoid}"
+        return Box(command, text_width(re.sub(r"\\operatorname|[\\{}]", "", command)))
+
+    def special(self, expr: Expr, args: Sequence[Box]) -> Box:
+        tall = max(a.tall for a in args)
+        big = _BIG[min(tall, 3)]
+        if isinstance(expr, Norm):
+            letters = [self.symbol(i) for i in expr.indices]
+            left, right = (rf"{big}l\lVert ", rf"{big}r\rVert") if big else (r"\lVert ", r"\rVert")
+            scripts = ",".join(b.text for b in letters)
+            width = args[0].width + 10.0 + _SMALL * sum(b.width for b in letters)
+            return Box(f"{left}{args[0].text}{right}_{{{scripts}}}", width, POWER, tall)
+        row = BY_CLASS[type(expr)]
+        if isinstance(expr, (Mod, FloorDiv)):
+            args = [self.inside(a, POWER) for a in args]
+        if isinstance(expr, XLogY):
+            args = [self.inside(args[0], POWER), self.parens(args[1])]
+        template = row.latex
+        for side, suffix in ((r"\left", "l"), (r"\right", "r")):
+            template = template.replace(side, f"{big}{suffix}" if big else "")
+        for i in range(len(args)):
+            template = template.replace(f"{{{i}}}", f"\0{i}\0")
+        template = template.replace("{{", "{").replace("}}", "}")
+        for i, arg in enumerate(args):
+            template = template.replace(f"\0{i}\0", arg.text)
+        level = MUL if isinstance(expr, (Mod, XLogY)) else ATOM
+        return Box(template, sum(a.width for a in args) + 14.0 * len(args), level, tall)
+
+    def at(self, inner: Box, bound: Sequence[Expr], place: Sequence[Expr]) -> Box:
+        big = _BIG[min(max(inner.tall, 1), 3)]
+        pairs = [(self.box(b), self.box(p)) for b, p in zip(bound, place, strict=True)]
+        scripts = ",".join(f"{b.text}={p.text}" for b, p in pairs)
+        width = inner.width + 8.0 + _SMALL * sum(b.width + p.width + 14.0 for b, p in pairs)
+        return Box(rf"{big}l[{inner.text}{big}r]_{{{scripts}}}", width, ATOM, max(inner.tall, 1))
+
+    def cases(self, rows: Sequence[tuple[Box, Box | None]]) -> Box:
+        lines = []
+        for value, test in rows:
+            lines.append(f"{value.text} & " + (rf"\text{{if }} {test.text}" if test else r"\text{otherwise}"))
+        width = max(v.width for v, _ in rows) + max(t.width + 14.0 if t else 45.0 for _, t in rows) + 24.0
+        return Box(r"\begin{cases} " + r" \\ ".join(lines) + r" \end{cases}", width, POWER, 3)
+
+    def truth(self, condition: Box) -> Box:
+        big = _BIG[min(condition.tall, 3)]
+        left, right = (f"{big}l[", f"{big}r]") if big else ("[", "]")
+        return Box(
+            rf"\mathbf{{1}}{left}{condition.text}{right}", condition.width + 14.0, ATOM, condition.tall, wordy=True
+        )
+
+    def relation(self, expr: Expr) -> tuple[str, float]:
+        return _RELATIONS[type(expr)]

@@ -1,0 +1,131 @@
+"""What stands beside the formulas: every symbol with its shape, the layer's text.
+
+Both the terminal and LaTeX show the same rows; only the spelling differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sympy import Expr
+
+from derive.algebra.indices import elements
+from derive.algebra.nodes import Element, Index, KeepingReduction, Kind, Reduction, Tensor
+from derive.calculus.program import Equation, Program, Step
+from derive.language.layer import Layer
+from derive.language.text import show_layer
+
+__all__ = ["Symbol", "default_text", "expressions", "index_ranges", "layer_text", "quoted", "symbols"]
+
+_INPUT = {
+    Kind.REAL: "input",
+    Kind.POSITIVE: "input, positive",
+    Kind.UNIT: "input, between 0 and 1",
+    Kind.INT: "input, integers",
+    Kind.BOOL: "input, each 0 or 1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A row: the symbol with indices, the sizes of its axes, what it is.
+
+    Attributes:
+        of: for a cotangent, the name it belongs to; the meaning ends with it.
+    """
+
+    symbol: Expr
+    axes: tuple[Expr, ...]
+    meaning: str
+    of: str = ""
+
+
+def symbols(program: Program) -> list[Symbol]:
+    """Return the rows: inputs, constants, intermediate results, outputs, cotangents, gradients."""
+    layer = program.layer
+    read = {e.name: e for s in reversed((*layer.statements, *program.forward)) for e in reversed(elements(s.expr))
+            if all(isinstance(i, Index) for i in e.subscripts)}  # fmt: skip
+    rows = [Symbol(read.get(p.name, Element(p.tensor)), p.axes, _INPUT[p.kind]) for p in layer.parameters]
+    rows += [Symbol(h.symbol, (), f"constant, default {default_text(h.default)}") for h in layer.hypers]
+    for s in program.forward:
+        rows.append(Symbol(s.target, s.axes, "output" if s.name in program.outputs else "intermediate result"))
+    for output, cotangent in zip(program.outputs, program.cotangents, strict=True):
+        target = next((s.target for s in program.forward if s.name == output), None)
+        subscripts = target.subscripts if target is not None else ()
+        axes = layer.axes(output)
+        rows.append(Symbol(Element(Tensor(cotangent), *subscripts), axes, "given: cotangent of", output))
+    owner = {gradient: parameter for parameter, gradient in program.gradients}
+    known = {s.name for s in (*layer.statements, *program.forward)}
+    for s in program.backward:
+        stem = s.name[1:].rstrip("_")
+        if s.name in owner:
+            rows.append(Symbol(s.target, s.axes, "gradient of", owner[s.name]))
+        elif s.name.startswith("d") and stem in known and s.name not in known:
+            rows.append(Symbol(s.target, s.axes, "cotangent of", stem))
+        else:
+            rows.append(Symbol(s.target, s.axes, "shared by gradients"))
+    return rows
+
+
+def default_text(value: int | float | bool) -> str:
+    """Return a default as a layer file has it: 1e-5 rather than 1e-05."""
+    return repr(value).replace("e-0", "e-").replace("e+0", "e+").replace("e+", "e")
+
+
+def layer_text(layer: Layer) -> list[str]:
+    """Return the lines of the layer's own ``def``, as written where the file is known."""
+    if layer.source is None or layer.span is None:
+        return show_layer(layer).splitlines()
+    lines = layer.source.text.splitlines()[layer.span.line - 1 :]
+    own = lines[:1]
+    for line in lines[1:]:
+        if line.strip() and not line[0].isspace() and not line.startswith((")", "#")):
+            break
+        own.append(line)
+    while own and (not own[-1].strip() or own[-1].startswith("#")):
+        own.pop()
+    return own
+
+
+def expressions(program: Program) -> Iterator[Expr]:
+    """Yield every expression that a rendering of the program may show."""
+    for s in (*program.forward, *program.backward):
+        yield s.target
+        yield s.expr
+    for step in program.steps:
+        yield from quoted(step)
+
+
+def quoted(step: Step) -> Iterator[Expr]:
+    """Yield every expression that a step shows."""
+    yield step.lhs
+    yield step.rhs
+    for formula in step.formulas:
+        if isinstance(formula, Equation):
+            yield formula.lhs
+            yield formula.rhs
+        else:
+            yield formula
+    for _, term in step.terms:
+        yield term
+
+
+def index_ranges(program: Program) -> list[Index]:
+    """Return the index letters that have one range throughout, in order of appearance."""
+    found: dict[str, dict[Index, None]] = {}
+
+    def visit(e: Expr) -> None:
+        if isinstance(e, Index):
+            found.setdefault(e.name, {}).setdefault(e)
+        elif isinstance(e, (Reduction, KeepingReduction)):
+            for index in e.indices:
+                visit(index)
+        for arg in e.args:
+            visit(arg)
+
+    for s in (*program.forward, *program.backward):
+        for index in s.indices:
+            visit(index)
+        visit(s.expr)
+    return [next(iter(ranges)) for ranges in found.values() if len(ranges) == 1]

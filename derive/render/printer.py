@@ -1,0 +1,560 @@
+"""What LaTeX and the terminal share: how a formula is put together.
+
+:class:`Printer` walks an expression; its subclasses say how a fraction, a
+root, a sum sign looks. Parentheses stand only where they are needed, and
+``box`` gives the formula on one line, ``pieces`` cut where it may be broken:
+
+    dy[n, d] - mean[k](dy[n, k])        box      one line
+                                        pieces   "dy[n,d]", " − meanₖ(", "dy[n,k])"
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+
+import sympy
+from sympy import Add, Expr, Integer, Mul, Pow, Rational, S
+
+from derive.algebra.functions import And, Ge, Le, Not, Or, Where
+from derive.algebra.indices import free_indices, is_binder, substitute
+from derive.algebra.nodes import Delta, Element, Index, KeepingReduction, Mean, Reduction, Sum
+from derive.render.formula import (
+    ADD,
+    AND,
+    ATOM,
+    COMPARE,
+    MUL,
+    NOT,
+    OR,
+    POWER,
+    PREFIX,
+    TRUTH,
+    Box,
+    Notation,
+    Piece,
+    Quotient,
+    as_decimal,
+    rank,
+    terms,
+)
+
+__all__ = ["Printer"]
+
+
+class Printer(ABC):
+    """Turns expressions into boxes and pieces; subclasses say how things look."""
+
+    means_as_sums = False
+    wide = 0.0
+    widest = 0.0
+    slash: str
+    plus: tuple[str, float]
+    minus: tuple[str, float]
+    times: str
+    comma: tuple[str, float]
+    words: tuple[str, str, str]
+
+    def __init__(self, notation: Notation) -> None:
+        self.notation = notation
+
+    # What a subclass says.
+
+    @abstractmethod
+    def number(self, value: Expr) -> Box:
+        """Return a non-negative number or a constant."""
+
+    @abstractmethod
+    def symbol(self, expr: Expr) -> Box:
+        """Return a size, hyper-parameter or index."""
+
+    @abstractmethod
+    def element(self, expr: Element) -> Box:
+        """Return a tensor with its subscripts."""
+
+    @abstractmethod
+    def delta(self, expr: Delta) -> Box:
+        """Return Kronecker's delta."""
+
+    @abstractmethod
+    def fraction(self, above: Box, below: Box) -> Box:
+        """Return a quotient."""
+
+    @abstractmethod
+    def root(self, base: Box) -> Box:
+        """Return the square root."""
+
+    @abstractmethod
+    def power(self, base: Box, exponent: Box) -> Box:
+        """Return a power; ``base`` holds together and is not raised."""
+
+    @abstractmethod
+    def exponential(self, arg: Box) -> Box | None:
+        """Return e to a short power, or None where exp(…) reads better."""
+
+    @abstractmethod
+    def delimiters(self, tall: int) -> tuple[str, str, float]:
+        """Return the parentheses for a content so tall, and their width together."""
+
+    @abstractmethod
+    def product(self, factors: Sequence[Box]) -> Box:
+        """Return factors side by side."""
+
+    @abstractmethod
+    def prefix(self, expr: Reduction) -> Box:
+        """Return the sign of a sum, product, maximum or minimum over indices."""
+
+    @abstractmethod
+    def head(self, expr: Expr) -> Box | None:
+        """Return what stands before the parenthesised arguments; None where it is no call."""
+
+    @abstractmethod
+    def special(self, expr: Expr, args: Sequence[Box]) -> Box:
+        """Return a function that is not written as a call, such as the absolute value."""
+
+    @abstractmethod
+    def at(self, inner: Box, bound: Sequence[Expr], place: Sequence[Expr]) -> Box:
+        """Return a softmax read at a place that is not its own index."""
+
+    @abstractmethod
+    def cases(self, rows: Sequence[tuple[Box, Box | None]]) -> Box:
+        """Return alternatives, each with its condition; the last has none."""
+
+    @abstractmethod
+    def truth(self, condition: Box) -> Box:
+        """Return 1 where the condition holds, else 0."""
+
+    @abstractmethod
+    def relation(self, expr: Expr) -> tuple[str, float]:
+        """Return the sign of a comparison or connective, with its gaps."""
+
+    # What follows from it.
+
+    def box(self, expr: Expr) -> Box:
+        """Return the expression on one line."""
+        if isinstance(expr, Element):
+            return self.element(expr)
+        if isinstance(expr, Delta):
+            return self.delta(expr)
+        if isinstance(expr, Add):
+            return self._sum(expr)
+        if isinstance(expr, Mean) and self.means_as_sums:
+            return self._quotient(expr)
+        if isinstance(expr, PREFIX):
+            return self._reduction(expr)
+        if isinstance(expr, (Mul, Pow)) or (expr.is_number and expr.is_Rational):
+            return self._quotient(expr)
+        if isinstance(expr, KeepingReduction):
+            return self._keeping(expr)
+        if isinstance(expr, Where):
+            return self.cases(self._rows(expr))
+        if isinstance(expr, TRUTH):
+            return self.truth(self.condition(expr))
+        if isinstance(expr, sympy.exp):
+            short = self.exponential(self.box(expr.args[0]))
+            if short is not None:
+                return short
+        if expr is S.NegativeInfinity:
+            return self._negated(self.number(S.Infinity))
+        if expr.is_number and not expr.args:
+            return self.number(expr)
+        if not expr.args:
+            return self.symbol(expr)
+        head = self.head(expr)
+        if head is None:
+            return self.special(expr, [self.box(a) for a in self._arguments(expr)])
+        return self._call(head, [self.box(a) for a in self._arguments(expr)])
+
+    def inside(self, box: Box, level: int) -> Box:
+        """Return the box, in parentheses where it holds together less than ``level``."""
+        return box if box.level >= level else self.parens(box)
+
+    def parens(self, box: Box) -> Box:
+        """Return the box in parentheses."""
+        left, right, width = self.delimiters(box.tall)
+        return Box(left + box.text + right, box.width + width, ATOM, box.tall)
+
+    def condition(self, expr: Expr, level: int = OR) -> Box:
+        """Return a truth value as a statement: ``s <= t and m[s] > 0``."""
+        between = self._between(expr)
+        if between is not None:
+            return between
+        if isinstance(expr, (And, Or)):
+            own = AND if isinstance(expr, And) else OR
+            a, b = (self.condition(x, own + k) for k, x in enumerate(expr.args))
+        elif isinstance(expr, Not):
+            own = NOT
+            sign, width = self.relation(expr)
+            a = self.condition(expr.args[0], NOT)
+            out = Box(sign + a.text, width + a.width, ADD, a.tall)
+            return out if own >= level else self.parens(out)
+        elif isinstance(expr, TRUTH):
+            own = COMPARE
+            a, b = (self.box(x) for x in expr.args)
+        else:
+            return self.box(expr)
+        sign, width = self.relation(expr)
+        out = Box(a.text + sign + b.text, a.width + width + b.width, ADD, max(a.tall, b.tall))
+        return out if own >= level else self.parens(out)
+
+    def _between(self, expr: Expr) -> Box | None:
+        """Write ``x >= lo and x <= hi`` as ``lo <= x <= hi``."""
+        if not isinstance(expr, And) or not all(isinstance(a, (Ge, Le)) for a in expr.args):
+            return None
+        (low, high) = expr.args
+        if not (isinstance(low, Ge) and isinstance(high, Le) and low.args[0] == high.args[0]):
+            return None
+        a, x, b = (self.box(e) for e in (low.args[1], low.args[0], high.args[1]))
+        sign, width = self.relation(high)
+        total = a.width + x.width + b.width + 2 * width
+        return Box(a.text + sign + x.text + sign + b.text, total, ADD, max(a.tall, x.tall, b.tall))
+
+    def _rows(self, expr: Expr) -> list[tuple[Box, Box | None]]:
+        rows: list[tuple[Box, Box | None]] = []
+        while isinstance(expr, Where):
+            test, value, other = expr.args
+            rows.append((self.box(value), self.condition(test)))
+            expr = other
+        rows.append((self.box(expr), None))
+        return rows
+
+    def _arguments(self, expr: Expr) -> tuple[Expr, ...]:
+        return (expr.args[0],) if is_binder(expr) else expr.args
+
+    def _negated(self, box: Box) -> Box:
+        box = self.inside(box, MUL)
+        return Box(self.negative + box.text, self.minus[1] + box.width, ADD, box.tall, box.open)
+
+    @property
+    def negative(self) -> str:
+        """The sign of a negative number or first term."""
+        return "-"
+
+    def _sum(self, expr: Expr) -> Box:
+        common, parts = terms(expr, self.notation)
+        if common != 1:
+            return self._quotient(self._common_factor(common, parts))
+        text, width, tall = "", 0.0, 0
+        box = None
+        for negative, term in parts:
+            box = self.inside(self.box(term), MUL)
+            if not text:
+                text, width = (self.negative if negative else ""), (self.minus[1] if negative else 0.0)
+            else:
+                sign, gap = self.minus if negative else self.plus
+                text, width = text + sign, width + gap
+            text, width, tall = text + box.text, width + box.width, max(tall, box.tall)
+        assert box is not None
+        return Box(text, width, ADD, tall, box.open)
+
+    @staticmethod
+    def _common_factor(common: Rational, parts: Sequence[tuple[bool, Expr]]) -> Expr:
+        rest = Add(*(-t if negative else t for negative, t in parts))
+        return Mul(common, rest, evaluate=False)
+
+    def _reduction(self, expr: Reduction) -> Box:
+        prefix = self.prefix(expr)
+        body = self.inside(self.box(expr.body), MUL)
+        return Box(prefix.text + body.text, prefix.width + body.width, MUL, max(prefix.tall, body.tall), True)
+
+    def _keeping(self, expr: KeepingReduction) -> Box:
+        expr = self._read_at_own(expr)
+        head = self.head(expr)
+        assert head is not None
+        call = self._call(head, [self.box(expr.body)])
+        if expr.at == expr.indices:
+            return call
+        return self.at(call, expr.indices, expr.at)
+
+    @staticmethod
+    def _read_at_own(expr: KeepingReduction) -> KeepingReduction:
+        """Write ``softmax over k of z[k], at c`` as ``softmax over c of z[c]`` where c is free for it."""
+        taken = free_indices(expr.body)
+        names = {i.name for i in taken}
+        if expr.at == expr.indices or not all(isinstance(a, Index) for a in expr.at):
+            return expr
+        if len(set(expr.at)) < len(expr.at) or any(a.name in names for a in expr.at):
+            return expr
+        if any(a.size != i.size for a, i in zip(expr.at, expr.indices, strict=True)):
+            return expr
+        body = substitute(expr.body, dict(zip(expr.indices, expr.at, strict=True)))
+        return expr.func(body, expr.at, expr.at)  # type: ignore[no-any-return]
+
+    def _call(self, head: Box, args: Sequence[Box]) -> Box:
+        tall = max(a.tall for a in args)
+        left, right, width = self.delimiters(tall)
+        text = head.text + left + self.comma[0].join(a.text for a in args) + right
+        total = head.width + width + sum(a.width for a in args) + self.comma[1] * (len(args) - 1)
+        return Box(text, total, ATOM, tall, wordy=True)
+
+    def quotient(self, expr: Expr) -> Quotient:
+        """Split a product or power into factors above and below the line, in order."""
+        coefficient, rest = expr.as_coeff_Mul()
+        negative = bool(coefficient.is_negative)
+        coefficient = abs(coefficient)
+        above: list[Expr] = []
+        below: list[Expr] = []
+        roots: list[Expr] = [S.One, S.One]
+        for factor in Mul.make_args(rest):
+            if factor is S.One:
+                continue
+            if isinstance(factor, Mean) and self.means_as_sums:
+                above.append(Sum(*factor.args))
+                below.extend(Mul.make_args(factor.count))
+            elif isinstance(factor, Pow) and factor.exp.as_coeff_Mul()[0].is_negative:
+                if factor.exp == -S.Half and factor.base.is_number:
+                    roots[1] *= factor.base
+                else:
+                    below.append(Pow(factor.base, -factor.exp))
+            elif isinstance(factor, Pow) and factor.exp == S.Half and factor.base.is_number:
+                roots[0] *= factor.base
+            else:
+                above.append(factor)
+        if roots[0].is_Integer and coefficient.is_Rational and coefficient.q % int(roots[0]) == 0 and roots[0] != 1:
+            roots, coefficient = [S.One, roots[0] * roots[1]], coefficient * roots[0]  # √2/2 = 1/√2
+        for side, root in zip((above, below), roots, strict=True):
+            if root is not S.One:
+                side.append(Pow(root, S.Half, evaluate=False))
+        if coefficient.is_Rational and not as_decimal(coefficient):
+            if coefficient.p != 1:
+                above.append(Integer(coefficient.p))
+            if coefficient.q != 1:
+                below.append(Integer(coefficient.q))
+        elif coefficient != 1:
+            above.append(coefficient)
+        counts = [b for b in below if not b.is_number]
+        plain = Mul(*(b for b in below if b.is_number and b.is_Integer))
+        below = [*([] if plain == 1 else [plain]), *(b for b in below if b.is_number and not b.is_Integer), *counts]
+        return Quotient(
+            negative,
+            tuple(sorted(above, key=lambda f: rank(f, self.notation))),
+            tuple(sorted(_gathered(below), key=lambda f: rank(f, self.notation))),
+        )
+
+    def _parts(self, expr: Expr) -> tuple[bool, tuple[Expr, ...], tuple[Expr, ...], tuple[Expr, ...]]:
+        """Return sign, factors above, below and after the line."""
+        split = self.quotient(expr)
+        above, below = split.above, split.below
+        if not below:
+            return split.negative, (), (), above
+        ranks = [rank(f, self.notation)[0] for f in above]
+        if all(f.is_number for f in below):
+            if len(above) == 1 and ranks[0] in (2, 3, 6) and self._width(above) <= self.wide:
+                return split.negative, above, below, ()
+            after = tuple(f for f, r in zip(above, ranks, strict=True) if r != 0)
+        elif all(rank(f, self.notation)[0] in (0, 1, 2, 3) for f in below):
+            if len(above) == 1 and ranks[0] == 6 and self._width(above) <= self.wide:
+                return split.negative, above, below, ()
+            after = tuple(f for f, r in zip(above, ranks, strict=True) if r in (5, 6, 7, 8))
+        else:
+            long = self._width(above) > self.wide
+            after = tuple(f for f, r in zip(above, ranks, strict=True) if r == 7 or (long and r in (6, 8)))
+        return split.negative, tuple(f for f in above if f not in after), below, after
+
+    def _width(self, factors: Sequence[Expr]) -> float:
+        return sum(self.box(f).width for f in factors)
+
+    def _quotient(self, expr: Expr) -> Box:
+        if isinstance(expr, Pow) and not expr.exp.as_coeff_Mul()[0].is_negative:
+            return self._power(expr)
+        if expr.is_Rational and (expr.q == 1 or as_decimal(expr)):
+            return self.number(expr) if expr >= 0 else self._negated(self.number(-expr))
+        negative, above, below, after = self._parts(expr)
+        boxes: list[Box] = []
+        if below:
+            bottom = self._row(below)
+            boxes.append(self.fraction(self._row(above) if above else self.number(S.One), bottom))
+        boxes += self._factors(after, bool(boxes))
+        box = boxes[0] if len(boxes) == 1 else self.product(boxes)
+        if negative:
+            return self._negated(box)
+        return box
+
+    def _factors(self, factors: Sequence[Expr], beside: bool = False) -> list[Box]:
+        """Return the boxes of factors that stand side by side."""
+        boxes = []
+        for i, factor in enumerate(factors):
+            box = self.box(factor)
+            if len(factors) > 1 or beside:
+                box = self.inside(box, MUL + (not box.open and box.level < POWER))
+            if box.open and i < len(factors) - 1:
+                box = self.parens(box)
+            boxes.append(box)
+        return boxes
+
+    def _row(self, factors: Sequence[Expr]) -> Box:
+        boxes = self._factors(factors)
+        return boxes[0] if len(boxes) == 1 else self.product(boxes)
+
+    def _power(self, expr: Pow) -> Box:
+        base, exponent = expr.args
+        if exponent == S.Half:
+            return self.root(self.box(base))
+        box = self.box(base)
+        if box.level < ATOM or box.raised:
+            box = self.parens(box)
+        return self.power(box, self._exponent(exponent))
+
+    def _exponent(self, exponent: Expr) -> Box:
+        if exponent.is_Rational and exponent.q != 1 and not as_decimal(exponent):
+            a, b = self.number(Integer(exponent.p)), self.number(Integer(exponent.q))
+            return Box(f"{a.text}/{b.text}", a.width + b.width, MUL)
+        return self.box(exponent)
+
+    # Long formulas.
+
+    def pieces(self, expr: Expr, depth: int = 0) -> list[Piece]:
+        """Return the expression cut at every place where a line may be broken."""
+        whole = self.box(expr)
+        one = [Piece(whole.text, whole.width)]
+        if isinstance(expr, Add):
+            common, parts = terms(expr, self.notation)
+            if common != 1:
+                return self._product_pieces(self._common_factor(common, parts), depth)
+            out: list[Piece] = []
+            for negative, term in parts:
+                cut = self._held(term, MUL, depth + 1)
+                sign, gap = (self.minus if negative else self.plus) if out else (self.negative if negative else "", 0.0)
+                cut[0] = replace(cut[0], text=sign + cut[0].text, width=cut[0].width + gap)
+                if out:
+                    cut[0] = replace(cut[0], depth=depth)
+                out += cut
+            return out
+        if isinstance(expr, Mul) or (isinstance(expr, Mean) and self.means_as_sums):
+            return self._product_pieces(expr, depth)
+        if isinstance(expr, PREFIX):
+            prefix = self.prefix(expr)
+            return _glued(prefix.text, prefix.width, self._held(expr.body, MUL, depth + 1), "")
+        if isinstance(expr, sympy.exp) and self.exponential(self.box(expr.args[0])) is not None:
+            return one
+        if isinstance(expr, TRUTH) and whole.width > self.wide:
+            around = self.truth(Box("\0", 0.0, ADD, self.condition(expr).tall))
+            left, right = around.text.split("\0")
+            return _glued(left, around.width, self._condition_pieces(expr, depth + 1), right)
+        if isinstance(expr, KeepingReduction):
+            expr = self._read_at_own(expr)
+            if expr.at != expr.indices:
+                return one
+        if isinstance(expr, Pow) and whole.width > self.wide and expr.exp.is_positive:
+            suffix = self.power(Box("", 0.0), self._exponent(expr.exp))
+            left, right, width = self.delimiters(self.box(expr.base).tall)
+            return _glued(left, width + suffix.width, self.pieces(expr.base, depth + 2), right + suffix.text)
+        if isinstance(expr, Where) and whole.width > self.wide:
+            return self._long_cases(expr, depth)
+        if not expr.args or isinstance(expr, (Element, Delta, Pow, Where, *TRUTH)):
+            return one
+        head = self.head(expr)
+        if head is None:
+            return one
+        args = self._arguments(expr)
+        left, right, width = self.delimiters(max(self.box(a).tall for a in args))
+        inner: list[Piece] = []
+        for i, arg in enumerate(args):
+            cut = self.pieces(arg, depth + 2)
+            if i:
+                cut[0] = replace(cut[0], depth=depth + 1)
+            if i < len(args) - 1:
+                cut = _glued("", self.comma[1], cut, self.comma[0])
+            inner += cut
+        return _glued(head.text + left, head.width + width, inner, right)
+
+    def _long_fraction(self, above: Sequence[Expr], below: Sequence[Expr], depth: int) -> list[Piece]:
+        """Cut a fraction that is wider than a line, written with a slash."""
+        out: list[Piece] = []
+        for side, sign in ((above, ""), (below, self.slash)):
+            product = Mul(*side) if side else S.One
+            cut = self._held(product, POWER if sign else MUL, depth + 1)
+            if out:
+                cut = _glued(sign, self.plus[1], cut, "")
+                cut[0] = replace(cut[0], depth=depth)
+            out += cut
+        return out
+
+    def _long_cases(self, expr: Expr, depth: int) -> list[Piece]:
+        """Cut alternatives into ``(value if condition; value otherwise)``."""
+        out: list[Piece] = []
+        when, then, otherwise = self.words
+        while isinstance(expr, Where):
+            test, value, other = expr.args
+            cut = self.pieces(value, depth + 2)
+            cut[0] = replace(cut[0], depth=depth + 1 if out else None)
+            words = _glued(when, 4 * self.comma[1], self._condition_pieces(test, depth + 3), then)
+            words[0] = replace(words[0], depth=depth + 2)
+            out += [*cut, *words]
+            expr = other
+        last = self.pieces(expr, depth + 2)
+        last[0] = replace(last[0], depth=depth + 1)
+        left, right, width = self.delimiters(0)
+        return _glued(left, width, [*out, *_glued("", 4 * self.comma[1], last, otherwise)], right)
+
+    def _condition_pieces(self, expr: Expr, depth: int) -> list[Piece]:
+        """Cut a condition at its connectives and comparisons."""
+        whole = self.condition(expr)
+        if whole.width <= self.wide or isinstance(expr, Not) or not isinstance(expr, TRUTH):
+            return [Piece(whole.text, whole.width)]
+        sign, width = self.relation(expr)
+        joins = isinstance(expr, (And, Or))
+        out: list[Piece] = []
+        for arg in expr.args:
+            cut = self._condition_pieces(arg, depth + 1) if joins else self.pieces(arg, depth + 1)
+            if isinstance(arg, (And, Or)):
+                left, right, more = self.delimiters(whole.tall)
+                cut = _glued(left, more, cut, right)
+            if out:
+                cut = _glued(sign, width, cut, "")
+                cut[0] = replace(cut[0], depth=depth)
+            out += cut
+        return out
+
+    def _held(self, expr: Expr, level: int, depth: int) -> list[Piece]:
+        box = self.box(expr)
+        cut = self.pieces(expr, depth)
+        if box.level >= level:
+            return cut
+        left, right, width = self.delimiters(box.tall)
+        return _glued(left, width, cut, right)
+
+    def _product_pieces(self, expr: Expr, depth: int) -> list[Piece]:
+        negative, above, below, after = self._parts(expr)
+        out: list[Piece] = []
+        if below:
+            top = self._row(above) if above else self.number(S.One)
+            box = self.fraction(top, self._row(below))
+            if box.width <= self.widest:
+                out.append(Piece(box.text, box.width))
+            else:
+                out += self._long_fraction(above, below, depth + 1)
+        factors = self._factors(after, bool(out))
+        for i, (factor, box) in enumerate(zip(after, factors, strict=True)):
+            bare = self.box(factor)
+            cut = self.pieces(factor, depth + 2)
+            if box.text != bare.text:
+                left, right, width = self.delimiters(bare.tall)
+                cut = _glued(left, width, cut, right)
+            if out:
+                gap = self.gap(out[-1].text, factors[i - 1] if i else None, box)
+                cut[0] = Piece(cut[0].text, cut[0].width + 2.0, depth + 1, gap, self.times)
+            out += cut
+        if negative:
+            out = _glued(self.negative, self.minus[1], out, "")
+        return out
+
+    @abstractmethod
+    def gap(self, before: str, left: Box | None, right: Box) -> str:
+        """Return what stands between two factors on a line."""
+
+
+def _glued(prefix: str, width: float, pieces: Sequence[Piece], suffix: str) -> list[Piece]:
+    out = list(pieces)
+    out[0] = replace(out[0], text=prefix + out[0].text, width=out[0].width + width)
+    out[-1] = replace(out[-1], text=out[-1].text + suffix)
+    return out
+
+
+def _gathered(factors: Sequence[Expr]) -> list[Expr]:
+    """Multiply equal factors into powers, N·N to N²; numbers stay apart."""
+    counted: dict[Expr, int] = {}
+    for factor in factors:
+        counted[factor] = counted.get(factor, 0) + 1
+    return [f if n == 1 else Pow(f, n) for f, n in counted.items()]

@@ -1,0 +1,215 @@
+"""Show a program's formulas in a terminal, aligned, wrapped and optionally in colour.
+
+    Forward
+      mu[d]      = meanₙ(x[n,d])
+      xhat[n,d]  = (x[n,d] − mu[d])/√(var[d] + eps)
+
+A formula that is too long is broken where it is nested least. Text of the
+user's is shown without control characters, which a terminal would obey.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+from textwrap import wrap
+
+from rich.console import Console
+from rich.text import Text
+from sympy import Expr
+
+from derive.algebra.indices import free_indices, is_binder
+from derive.algebra.letters import readable
+from derive.algebra.nodes import BATCH, Index, KeepingReduction, Reduction
+from derive.calculus.program import Equation, Program, Stage, Step
+from derive.language.text import signature
+from derive.render.formula import Notation, Piece, break_lines
+from derive.render.legend import expressions, symbols
+from derive.render.terminal_printer import SUBSCRIPTS, TerminalPrinter
+
+__all__ = ["show"]
+
+_INDENT = 2
+_TIE = "\N{NO-BREAK SPACE}"
+_STEP = 2  # columns by which a continued line is indented for each level of nesting
+
+
+def show(program: Program, *, steps: bool = False, width: int = 80, color: bool = False, ascii: bool = False) -> str:
+    """Return the forward and backward formulas, readable in a terminal.
+
+    Args:
+        program: from ``derive_program``.
+        steps: the derivation too, numbered, each step with its reason.
+        width: columns to use.
+        color: whether to write ANSI colours.
+        ascii: whether to use ASCII only, for a terminal without Unicode.
+    """
+    page = _Page(program, max(width, 30), ascii)
+    page.title()
+    page.section("Forward")
+    page.equations([(s.target, s.expr) for s in program.forward])
+    if steps and program.steps:
+        page.derivation()
+    page.section("Backward")
+    page.equations([(s.target, s.expr) for s in program.backward])
+    page.section("Symbols")
+    page.symbols()
+    if not color:
+        return "\n".join(line.plain.rstrip() for line in page.lines) + "\n"
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, color_system="standard", width=100_000, highlight=False)
+    for line in page.lines:
+        line.rstrip()
+        console.print(line, soft_wrap=True)
+    return out.getvalue()
+
+
+class _Page:
+    """Lines of styled text that are appended to."""
+
+    def __init__(self, program: Program, width: int, ascii: bool) -> None:
+        self.program = program
+        self.width = width
+        self.ascii = ascii
+        bound = {i.name for e in expressions(program) for i in _bound(e)}
+        small = all(c in SUBSCRIPTS for name in bound for c in ("…" if name == BATCH.name else name))
+        self.printer = TerminalPrinter(Notation.of(program), ascii=ascii, small=small)
+        self.lines: list[Text] = []
+
+    def add(self, *parts: str | tuple[str, str]) -> None:
+        """Append a line of plain and ``(text, style)`` parts."""
+        self.lines.append(Text.assemble(*parts))
+
+    def plain(self, text: str) -> str:
+        """Return the user's text as this terminal can show it."""
+        text = "".join(c for c in text if c.isprintable() or c == " ")
+        return text.encode("ascii", "backslashreplace").decode() if self.ascii else text
+
+    def title(self) -> None:
+        layer = self.program.layer
+        lines = wrap(self.plain(signature(layer)), self.width, subsequent_indent="    ")
+        self.add((lines[0], "bold"))
+        for line in lines[1:]:
+            self.add((line, "bold"))
+        for paragraph in re.split(r"\n\s*\n", layer.doc)[:1]:
+            for line in wrap(self.plain(" ".join(paragraph.split())), self.width):
+                self.add((line, "italic"))
+
+    def section(self, name: str) -> None:
+        self.add("")
+        self.add((name, "bold cyan"))
+
+    def equations(self, equations: Sequence[tuple[Expr, Expr]]) -> None:
+        """Append equations, aligned at their equals signs."""
+        lefts = [self.printer.box(lhs).text for lhs, _ in equations]
+        margin = min(max(map(len, lefts), default=0), self.width // 3)
+        for left, (lhs, rhs) in zip(lefts, equations, strict=True):
+            rhs = readable(rhs, free_indices(lhs))
+            self.formula(left, margin, self.cut(rhs, self.room(margin)))
+
+    def room(self, margin: int, indent: int = _INDENT) -> int:
+        """Return the columns that are left for a right side."""
+        return max(self.width - indent - margin - 3, 20)
+
+    def cut(self, expr: Expr, room: int) -> list[Piece]:
+        """Return the expression as one piece where it fits, else in pieces."""
+        box = self.printer.box(expr)
+        return [Piece(box.text, box.width)] if box.width <= room else self.printer.pieces(expr)
+
+    def formula(
+        self, left: str, margin: int, pieces: Sequence[Piece], *, indent: int = _INDENT, note: str = ""
+    ) -> None:
+        """Append one equation; ``note`` follows it where there is room, else on a line of its own."""
+        room = self.room(margin, indent)
+        pad = " " * (indent + margin + 3)
+        for i, (depth, text) in enumerate(break_lines(pieces, room, room, _STEP)):
+            text = text.strip() if i else text.rstrip()
+            if i:
+                self.add(pad + " " * (_STEP * depth) + text)
+            elif left:
+                self.add(" " * indent, (left.ljust(margin), "green"), " = ", text)
+            else:
+                self.add(pad + text)
+        if note:
+            if len(self.lines[-1].plain) + len(note) + 3 <= self.width:
+                self.lines[-1].append(f"   {note}", "dim")
+            else:
+                self.add((pad + "  " + note, "dim"))
+
+    def derivation(self) -> None:
+        """Append the numbered steps, grouped by their stage."""
+        number = 0
+        for stage in Stage:
+            steps = [s for s in self.program.steps if s.stage is stage]
+            if not steps:
+                continue
+            self.section(f"Derivation: {stage.value}")
+            for step in steps:
+                number += 1
+                self.step(number, step)
+
+    def step(self, number: int, step: Step) -> None:
+        """Append a step: its reason, then its equation, one line a path."""
+        head = f"{number:>3}. "
+        indent = len(head)
+        lines = wrap(self.reason(step), self.width - indent) or [""]
+        self.add((head, "bold"), lines[0].replace(_TIE, " "))
+        for line in lines[1:]:
+            self.add(" " * indent + line.replace(_TIE, " "))
+        left = self.printer.box(step.lhs).text
+        room = self.room(len(left), indent)
+        if len(step.terms) < 2:
+            self.formula(left, len(left), self.cut(readable(step.rhs, free_indices(step.lhs)), room), indent=indent)
+            return
+        for i, (path, term) in enumerate(step.terms):
+            pieces = self.cut(readable(term, free_indices(step.lhs)), room)
+            if i and not pieces[0].text.startswith(self.printer.negative):
+                pieces = [Piece("+ " + pieces[0].text, pieces[0].width + 2), *pieces[1:]]
+            note = f"(through {self.plain(path)})"
+            self.formula("" if i else left, len(left), pieces, indent=indent, note=note)
+
+    def reason(self, step: Step) -> str:
+        """Return the reason with its formulas in place."""
+        parts = re.split(r"\{(\d+)\}", step.reason)
+        out = []
+        for i, part in enumerate(parts):
+            if i % 2 == 0:
+                out.append(self.plain(part))
+            elif int(part) < len(step.formulas):
+                text = self.quoted(step.formulas[int(part)])
+                out.append(text.replace(" ", _TIE) if len(text) <= self.width // 2 else text)
+            else:
+                out.append(f"{{{part}}}")
+        return "".join(out)
+
+    def quoted(self, formula: Expr | Equation) -> str:
+        """Return a formula inside a sentence."""
+        if not isinstance(formula, Equation):
+            return self.printer.box(readable(formula)).text
+        rhs = readable(formula.rhs, free_indices(formula.lhs))
+        return f"{self.printer.box(formula.lhs).text} = {self.printer.box(rhs).text}"
+
+    def symbols(self) -> None:
+        """Append the table of symbols: name, shape, meaning."""
+        rows = []
+        for row in symbols(self.program):
+            axes = ", ".join("..." if a == BATCH.size else self.printer.box(a).text for a in row.axes)
+            meaning = f"{row.meaning} {row.of}" if row.of else row.meaning
+            rows.append((self.plain(row.symbol.name), f"[{axes}]" if row.axes else "scalar", self.plain(meaning)))
+        widths = [max(len(row[i]) for row in rows) for i in range(2)]
+        for name, shape, meaning in rows:
+            self.add("  ", (name.ljust(widths[0]), "green"), f"  {shape.ljust(widths[1])}  {meaning}")
+        for size in self.program.layer.derived:
+            self.add(f"  {self.printer.box(size.size).text} = {self.printer.box(size.expr).text}")
+        every = list(expressions(self.program))
+        if any(BATCH in e.free_symbols for e in every):
+            self.add(("  ... stands for any number of leading batch axes", "dim"))
+
+
+def _bound(expr: Expr) -> Iterable[Index]:
+    if is_binder(expr):
+        assert isinstance(expr, (Reduction, KeepingReduction))
+        yield from expr.indices
+    for arg in expr.args:
+        yield from _bound(arg)
