@@ -162,6 +162,10 @@ ELEMENTWISE_LOSSES: dict[str, dict[str, Draw]] = {
     "focal_loss": {"t": unit},
 }
 
+SOFTMAXES = ("softmax", "log_softmax", "logsumexp")
+ATTENTIONS = ("attention", "causal_attention")
+CELLS = ("rnn_cell", "gru_cell", "lstm_cell")
+
 _T = {"t": labels("C")}
 _MHA = {f"b{n}": times(0.5) for n in "qkvo"} | {f"w{n}": times(0.5) for n in "qkvo"}
 _CHARS: dict[str, Draw] = {"x": labels("V"), "y": labels("V")}
@@ -197,12 +201,12 @@ CASES: tuple[Case, ...] = (
     Case("embedding", sizes(V=6, E=3), (4, 5), draw={"t": labels("V")}, id="sequences"),
     Case("embedding", sizes(V=6, E=3), (0, 5), draw={"t": labels("V")}, id="empty"),
 
-    *(Case(name, sizes(C=7), (4,)) for name in ("softmax", "log_softmax", "logsumexp")),
-    *(Case(name, sizes(C=7), (), id="vector") for name in ("softmax", "log_softmax", "logsumexp")),
-    *(Case(name, sizes(C=7), (2, 3, 4), id="rank-4") for name in ("softmax", "log_softmax", "logsumexp")),
-    *(Case(name, sizes(C=7), (0,), id="empty") for name in ("softmax", "log_softmax", "logsumexp")),
-    *(Case(name, sizes(C=7), (4,), scale=1e3, id="large") for name in ("softmax", "log_softmax", "logsumexp")),
-    *(Case(name, sizes(C=7), (9,), scale=1e4, id="huge") for name in ("softmax", "log_softmax", "logsumexp")),
+    *(Case(name, sizes(C=7), (4,)) for name in SOFTMAXES),
+    *(Case(name, sizes(C=7), (), id="vector") for name in SOFTMAXES),
+    *(Case(name, sizes(C=7), (2, 3, 4), id="rank-4") for name in SOFTMAXES),
+    *(Case(name, sizes(C=7), (0,), id="empty") for name in SOFTMAXES),
+    *(Case(name, sizes(C=7), (4,), scale=1e3, id="large") for name in SOFTMAXES),
+    *(Case(name, sizes(C=7), (9,), scale=1e4, id="huge") for name in SOFTMAXES),
     *(Case(name, sizes(C=1), (3,), vanishing=("z",), id="one-class") for name in ("softmax", "log_softmax")),
 
     Case("batchnorm", sizes(N=5, D=3)),
@@ -258,7 +262,8 @@ CASES: tuple[Case, ...] = (
     *(Case(name, batch=(2, 3, 4), draw=draw, id="rank-3") for name, draw in ELEMENTWISE_LOSSES.items()),
     *(
         Case(name, batch=(9,), draw=ELEMENTWISE_LOSSES[name], scale=1e3, id="large")
-        for name in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss", "hinge_loss", "log_cosh")
+        for name in ELEMENTWISE_LOSSES
+        if name not in ("bce_loss", "bce_with_logits", "gaussian_nll", "poisson_nll", "focal_loss")
     ),
     Case("bce_with_logits", batch=(9,), draw={"z": times(1e3), "t": unit}, id="large"),
     Case("bce_with_logits", batch=(9,), draw={"t": binary}, id="binary"),
@@ -288,21 +293,21 @@ CASES: tuple[Case, ...] = (
     Case("info_nce", sizes(N=4, D=6), hypers={"temperature": 0.5}, id="temperature"),
     Case("info_nce", sizes(N=4, D=6), scale=30.0, id="large"),
 
-    *(Case(name, sizes(T=4, S=5, D=3, E=6), (2,)) for name in ("attention", "causal_attention")),
-    *(Case(name, sizes(T=4, S=5, D=3, E=6), (), id="one") for name in ("attention", "causal_attention")),
-    *(Case(name, sizes(T=5, S=4, D=3, E=6), (2, 7), id="heads") for name in ("attention", "causal_attention")),
-    *(Case(name, sizes(T=4, S=5, D=3, E=6), (0,), id="empty") for name in ("attention", "causal_attention")),
-    *(Case(name, sizes(T=0, S=5, D=3, E=6), (2,), id="no-queries") for name in ("attention", "causal_attention")),
-    *(Case(name, sizes(T=4, S=5, D=3, E=6), (2,), scale=30.0, id="large") for name in ("attention", "causal_attention")),
+    *(Case(name, sizes(T=4, S=5, D=3, E=6), (2,)) for name in ATTENTIONS),
+    *(Case(name, sizes(T=4, S=5, D=3, E=6), (), id="one") for name in ATTENTIONS),
+    *(Case(name, sizes(T=5, S=4, D=3, E=6), (2, 7), id="heads") for name in ATTENTIONS),
+    *(Case(name, sizes(T=4, S=5, D=3, E=6), (0,), id="empty") for name in ATTENTIONS),
+    *(Case(name, sizes(T=0, S=5, D=3, E=6), (2,), id="no-queries") for name in ATTENTIONS),
+    *(Case(name, sizes(T=4, S=5, D=3, E=6), (2,), scale=30.0, id="large") for name in ATTENTIONS),
     Case("multihead_attention", sizes(T=4, D=6, H=2, K=3), (5,), draw=_MHA, vanishing=("bk",)),
     Case("multihead_attention", sizes(T=4, D=5, H=2, K=3), (), draw=_MHA, vanishing=("bk",), id="one"),
     Case("multihead_attention", sizes(T=4, D=5, H=2, K=3), (0,), draw=_MHA, id="empty"),
 
-    *(Case(name, sizes(I=3, H=4), (5,)) for name in ("rnn_cell", "gru_cell", "lstm_cell")),
-    *(Case(name, sizes(I=3, H=4), (), id="vector") for name in ("rnn_cell", "gru_cell", "lstm_cell")),
-    *(Case(name, sizes(I=3, H=4), (2, 5), id="rank-3") for name in ("rnn_cell", "gru_cell", "lstm_cell")),
-    *(Case(name, sizes(I=3, H=4), (0,), id="empty") for name in ("rnn_cell", "gru_cell", "lstm_cell")),
-    *(Case(name, sizes(I=3, H=4), (5,), scale=30.0, id="large") for name in ("rnn_cell", "gru_cell", "lstm_cell")),
+    *(Case(name, sizes(I=3, H=4), (5,)) for name in CELLS),
+    *(Case(name, sizes(I=3, H=4), (), id="vector") for name in CELLS),
+    *(Case(name, sizes(I=3, H=4), (2, 5), id="rank-3") for name in CELLS),
+    *(Case(name, sizes(I=3, H=4), (0,), id="empty") for name in CELLS),
+    *(Case(name, sizes(I=3, H=4), (5,), scale=30.0, id="large") for name in CELLS),
     Case("tiny_mlp", sizes(N=5, I=3, H=4, O=2)),
     Case("tiny_mlp", sizes(N=1, I=3, H=2, O=1), id="essay"),
     Case("tiny_mlp", sizes(N=0, I=3, H=4, O=2), id="empty"),

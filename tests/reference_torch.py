@@ -185,9 +185,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def multihead_attention(
     x: Tensor, wq: Tensor, wk: Tensor, wv: Tensor, wo: Tensor, bq: Tensor, bk: Tensor, bv: Tensor, bo: Tensor
 ) -> Tensor:
-    q, k, v = (
-        torch.einsum("...td,dhk->...htk", x, w) + b[:, None, :] for w, b in ((wq, bq), (wk, bk), (wv, bv))
-    )
+    q, k, v = (torch.einsum("...td,dhk->...htk", x, w) + b[:, None, :] for w, b in ((wq, bq), (wk, bk), (wv, bv)))
     return torch.einsum("...htk,hkd->...td", F.scaled_dot_product_attention(q, k, v), wo) + bo
 
 
@@ -209,9 +207,7 @@ def gru_cell(x: Tensor, h: Tensor, wx: Tensor, wh: Tensor, bx: Tensor, bh: Tenso
     return out.reshape(h.shape)
 
 
-def lstm_cell(
-    x: Tensor, h: Tensor, c: Tensor, wx: Tensor, wh: Tensor, bx: Tensor, bh: Tensor
-) -> tuple[Tensor, Tensor]:
+def lstm_cell(x: Tensor, h: Tensor, c: Tensor, wx: Tensor, wh: Tensor, bx: Tensor, bh: Tensor) -> tuple[Tensor, Tensor]:
     state = (_rows(h), _rows(c))
     h_next, c_next = torch.lstm_cell(_rows(x), state, _gates(wx), _gates(wh), bx.flatten(), bh.flatten())
     return h_next.reshape(h.shape), c_next.reshape(c.shape)
