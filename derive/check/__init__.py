@@ -1,1 +1,75 @@
+"""Check formulas and code against an evaluation that shares nothing with how they were made.
 
+    report = check(layer, program, text)
+    report.passed, report.failure(), report.to_json(), table(report)
+
+The reference is the layer as the user wrote it, evaluated element by element
+(:mod:`derive.check.evaluate`). The formulas are compared with its finite
+differences in multiprecision (:mod:`derive.check.formulas`), the code with the
+formulas in float64 and float32 and with differences of its own
+(:mod:`derive.check.code`).
+"""
+
+from __future__ import annotations
+
+from derive.algebra.nodes import BATCH_SIZE
+from derive.calculus.program import Program
+from derive.check.evaluate import evaluate_program
+from derive.check.formulas import check_formulas
+from derive.check.instance import Array
+from derive.check.report import Report, Row, failed, table
+from derive.check.samples import Sample, choose_instance, choose_other_instance, sample
+from derive.language.layer import Layer
+
+__all__ = ["Report", "Row", "check", "table"]
+
+
+def check(layer: Layer, program: Program, module_text: str | None, *, seed: int = 0) -> Report:
+    """Compare a layer's derived formulas, and a module's text, with independent evaluation.
+
+    Args:
+        layer: as the user wrote it.
+        program: forward and backward, as derived.
+        module_text: of the generated module; None to check the formulas alone.
+        seed: of inputs, cotangents and random directions.
+
+    Raises:
+        CheckError: no inputs can be found at which the layer's results are finite.
+    """
+    first = sample(layer, choose_instance(layer), seed)
+    instance = first.instance
+    sizes: dict[str, int | tuple[int, ...]] = dict(instance.sizes)
+    if any(BATCH_SIZE in p.axes for p in layer.parameters):
+        sizes["..."] = instance.batch
+    rows = _wrong_axes(layer, program, first)
+    if not rows:
+        try:
+            values = _values(program, first)
+            rows = check_formulas(layer, program, first, values, seed)
+        except IndexError as error:
+            rows = [failed(layer.name, "formula", "the layer as written", "50 digits", str(error))]
+    if module_text is not None and all(row.passed for row in rows):
+        from derive.check.code import check_code
+
+        second = sample(layer, choose_other_instance(layer, instance), seed + 1)
+        samples = [(first, values), (second, _values(program, second))]
+        rows += check_code(layer, program, module_text, samples, seed)
+    return Report(layer.name, seed, tuple(sizes.items()), tuple(rows))
+
+
+def _values(program: Program, at: Sample) -> dict[str, Array]:
+    return evaluate_program(program, at.instance, at.inputs, at.cotangents)
+
+
+def _wrong_axes(layer: Layer, program: Program, at: Sample) -> list[Row]:
+    """Return a failing row for each output or gradient whose axes are not those it must have."""
+    rows = []
+    for name, like in [(name, name) for name in layer.returns] + [(name, p) for p, name in program.gradients]:
+        statement = program.definition(name)
+        if statement is None:
+            rows.append(failed(name, "formula", "its definition", "", "the program does not define it"))
+            continue
+        shape, expected = at.instance.shape(statement.axes), at.instance.shape(layer.axes(like))
+        if shape != expected:
+            rows.append(failed(name, "formula", f"the shape of {like}", "", f"shape {shape}, expected {expected}"))
+    return rows

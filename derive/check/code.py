@@ -1,0 +1,352 @@
+"""Check the code: the generated module, run as a user would run it.
+
+Its outputs and gradients are compared, in float64 and float32, with the
+formulas in multiprecision (which :mod:`derive.check.formulas` has compared
+with the layer as written); its gradients with plain central differences of its
+own forward, as the literature does, and with the complex step where every
+function is analytic. That needs nothing but the module.
+
+Sources: Squire & Trapp, "Using Complex Variables to Estimate Derivatives of
+Real Functions", SIAM Review 40 (1998), for the complex step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import sympy
+from sympy import Add, Expr, Mul, Pow
+
+from derive.algebra.functions import BY_CLASS, Where
+from derive.algebra.indices import elements
+from derive.algebra.nodes import (
+    Delta,
+    Element,
+    Hyper,
+    Index,
+    LogSoftmax,
+    LogSumExp,
+    Mean,
+    Prod,
+    Size,
+    Softmax,
+    Sum,
+)
+from derive.calculus.program import Program
+from derive.check.instance import Array, Instance
+from derive.check.module import Call, GeneratedModule, Inputs, Values, arrays_in, dense, inputs_of
+from derive.check.probes import Probe, choose_probes
+from derive.check.properties import property_rows
+from derive.check.report import Row, failed, not_run, worst
+from derive.check.samples import Sample
+from derive.language.layer import Layer
+
+__all__ = ["check_code"]
+
+_EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
+_STEP = 1e-5
+_COMPLEX_STEP = 1e-30
+_DIFFERENCES = f"central differences of the code, step {_STEP:g}"
+_COMPLEX = f"complex step of the code, {_COMPLEX_STEP:g}"
+
+
+def check_code(
+    layer: Layer,
+    program: Program,
+    text: str,
+    samples: Sequence[tuple[Sample, Mapping[str, Array]]],
+    seed: int,
+) -> list[Row]:
+    """Run a module's text and compare what it gives.
+
+    Args:
+        layer: as the user wrote it.
+        program: its formulas.
+        text: of the module.
+        samples: inputs, each with the value of every name of the program in
+            multiprecision; the first is the one that differences are taken at.
+        seed: of random directions.
+
+    Returns:
+        Rows for outputs, gradients and properties. Code that raises is a row that fails.
+    """
+    try:
+        module = GeneratedModule(layer, text)
+    except Exception as error:  # whatever the text raises is the verdict on it
+        return [failed(layer.name, "code", "import", "", _raised(error))]
+    rows: list[Row] = []
+    with np.errstate(all="ignore"):
+        for number, (sample, values) in enumerate(samples):
+            shape = _sizes(sample.instance)
+            note = f"sizes {shape}" if number and shape else ""
+            for dtype in ("float64", "float32"):
+                compare = partial(_against_formulas, layer, program, module, sample, values, dtype, note)
+                rows += _guard(layer.name, "multiprecision", dtype, compare)
+        if not all(row.passed for row in rows):
+            return rows  # differences of code that is wrong say nothing more
+        first = samples[0][0]
+        rows += _guard(layer.name, _DIFFERENCES, "float64", lambda: _differences(layer, program, module, first, seed))
+        rows += _guard(layer.name, _COMPLEX, "float64", lambda: _complex(layer, program, module, first, seed))
+        rows += _guard(layer.name, "properties", "", lambda: property_rows(layer, program, module, first))
+    return rows
+
+
+def _raised(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _guard(name: str, method: str, precision: str, compare: Callable[[], Iterable[Row]]) -> list[Row]:
+    try:
+        return list(compare())
+    except Exception as error:  # generated code may raise anything; it is a row of the report
+        return [failed(name, "code", method, precision, f"the code raised {_raised(error)}")]
+
+
+def _sizes(instance: Instance) -> str:
+    parts = [f"{name}={size}" for name, size in instance.sizes.items()]
+    return ", ".join(parts) + (f", ...={instance.batch}" if instance.batch else "")
+
+
+# Against the formulas
+
+
+def _against_formulas(
+    layer: Layer,
+    program: Program,
+    module: GeneratedModule,
+    sample: Sample,
+    values: Mapping[str, Array],
+    precision: str,
+    note: str,
+) -> list[Row]:
+    """Compare outputs and gradients in one precision.
+
+    An algorithm that is as good as the problem allows is off by about what
+    rounding its inputs does to the exact result, so that is measured: float64
+    results are taken at inputs moved at random by half a unit in the last place
+    of float32, and a few dozen times their movement is allowed (roundings on
+    the way count like those of the inputs; there are more of them), scaled by
+    2**-29 for float64. Sixteen roundings at the scale of the results are added
+    for results that are 0 by cancellation; in float64, where nothing is gained
+    by less, 1e-10 of that scale is allowed.
+    """
+    instance = sample.instance
+    inputs, cotangents = inputs_of(layer, sample, np.dtype(precision))
+    call = module.run(inputs, cotangents, instance)
+    moved = _movement(module, layer, sample)
+    share = 1e-10 if precision == "float64" else 16 * _EPS["float32"]
+    shrink = _EPS[precision] / _EPS["float32"]
+    rows = []
+    largest = max((abs(float(dy)) for array in sample.cotangents.values() for dy in array.values()), default=0.0)
+    groups: tuple[tuple[list[tuple[str, str, str]], Mapping[str, Values], float], ...] = (
+        ([(name, name, name) for name in layer.returns], call.outputs, 1.0),
+        ([(f"d{p}", p, name) for p, name in program.gradients], call.gradients, largest),
+    )
+    for names, got, base in groups:
+        expected = {field: dense(values[name], instance.shape(layer.axes(p)), np.float64) for field, p, name in names}
+        scale = base + max((float(np.abs(e).max()) for e in expected.values() if e.size), default=0.0)
+        for field in expected:
+            tolerance = share * scale + 32 * shrink * moved[field]
+            rows.append(_compare(field, got[field], expected[field], tolerance, precision, note))
+    return rows
+
+
+def _compare(name: str, got: Values, expected: Values, tolerance: float, precision: str, note: str) -> Row:
+    method = "multiprecision"
+    if np.shape(got) != expected.shape:
+        return failed(name, "code", method, precision, f"shape {np.shape(got)}, expected {expected.shape}")
+    if np.asarray(got).dtype != precision:
+        return failed(name, "code", method, precision, f"dtype {np.asarray(got).dtype}, expected {precision}")
+    flat = np.asarray(got, np.float64)
+    pairs = (
+        (f"{name}[{', '.join(map(str, at))}]" if at else name, float(flat[at]), float(expected[at]), tolerance)
+        for at in np.ndindex(expected.shape)
+    )
+    return worst(name, "code", method, precision, pairs, note)
+
+
+def _movement(module: GeneratedModule, layer: Layer, sample: Sample) -> dict[str, float]:
+    """Return how far each output and gradient moves in float64 when the inputs are off by 2**-24 of themselves."""
+    inputs, cotangents = inputs_of(layer, sample, np.float64)
+    exact = _results(module.run(inputs, cotangents, sample.instance))
+    furthest = dict.fromkeys(exact, 0.0)
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+
+        def rounded(arrays: Inputs) -> Inputs:
+            return {
+                name: a * (1 + 2.0**-24 * rng.choice((-1.0, 1.0), a.shape)) if a.dtype.kind == "f" else a
+                for name, a in arrays.items()
+            }
+
+        near = _results(module.run(rounded(inputs), rounded(cotangents), sample.instance))
+        for name, value in near.items():
+            difference = np.abs(value - exact[name])
+            furthest[name] = max(furthest[name], float(difference.max()) if difference.size else 0.0)
+    return {name: value if value == value else 0.0 for name, value in furthest.items()}
+
+
+def _results(call: Call) -> dict[str, Values]:
+    return {**call.outputs, **call.gradients}
+
+
+# Against differences of the code itself
+
+
+def _slopes(
+    program: Program,
+    gradients: Mapping[str, Values],
+    probes: Sequence[Probe],
+    method: str,
+    slope: Callable[[Probe], tuple[float, float]],
+) -> list[Row]:
+    """Return a row a gradient: the derivative it claims along each probe against ``slope``'s value and tolerance."""
+    rows = []
+    for parameter, _ in program.gradients:
+        name = f"d{parameter}"
+        pairs = []
+        for probe in probes:
+            if probe.parameter == parameter:
+                claimed = float((gradients[name] * _direction(probe, gradients[name].shape)).sum())
+                expected, tolerance = slope(probe)
+                pairs.append((probe.where, claimed, expected, tolerance))
+        rows.append(worst(name, "code", method, "float64", pairs))
+    return rows
+
+
+def _direction(probe: Probe, shape: tuple[int, ...]) -> Values:
+    direction = np.zeros(shape)
+    for key, value in probe.direction.items():
+        direction[Instance.position(key)] = value
+    return direction
+
+
+def _scale(call: Call, cotangents: Inputs) -> tuple[float, float]:
+    """Return the size of the terms of ``⟨dy, y⟩`` and of the gradients."""
+    terms = sum(float(np.abs(cotangents[f"d{name}"] * y).sum()) for name, y in call.outputs.items())
+    largest = max((float(np.abs(g).max()) for g in call.gradients.values() if g.size), default=0.0)
+    return 1 + terms, largest
+
+
+def _differences(layer: Layer, program: Program, module: GeneratedModule, sample: Sample, seed: int) -> list[Row]:
+    """Compare gradients with central differences of the module's forward in float64.
+
+    Rounding loses 2**-52/1e-5 = 2e-11 of the terms of ⟨dy, y⟩, times the number
+    of roundings in series (a hundred, say); 1e-8 leaves room. Curvature loses
+    (1e-5)**2/6 of the third derivative: three times that is what the result
+    moves when the step is doubled, so that much is allowed where it is needed.
+    """
+    if not sample.smooth:
+        note = f"every sample was within {min(sample.kink, sample.edge):.1e} of a kink or pole"
+        return [not_run(f"d{p}", "code", _DIFFERENCES, "float64", note) for p, _ in program.gradients]
+    inputs, cotangents = inputs_of(layer, sample, np.float64)
+    call = module.run(inputs, cotangents, sample.instance)
+    terms, largest = _scale(call, cotangents)
+
+    def difference(probe: Probe, step: float) -> float:
+        name = probe.parameter
+        direction = _direction(probe, inputs[name].shape)
+        above, below = (
+            module.pairing({**inputs, name: inputs[name] + s * direction}, cotangents, sample.instance)
+            for s in (step, -step)
+        )
+        return float(above - below) / (2 * step)
+
+    def slope(probe: Probe) -> tuple[float, float]:
+        expected = difference(probe, _STEP)
+        tolerance = 1e-8 * (terms + largest)
+        claimed = float(
+            (call.gradients[f"d{probe.parameter}"] * _direction(probe, inputs[probe.parameter].shape)).sum()
+        )
+        if abs(claimed - expected) > tolerance:
+            tolerance += abs(difference(probe, 2 * _STEP) - expected)
+        return expected, tolerance
+
+    probes = choose_probes(sample, [p for p, _ in program.gradients], seed)
+    return _slopes(program, call.gradients, probes, _DIFFERENCES, slope)
+
+
+def _complex(layer: Layer, program: Program, module: GeneratedModule, sample: Sample, seed: int) -> list[Row]:
+    """Compare gradients with Im⟨dy, y(x + ihv)⟩/h, which has no cancellation: right to rounding.
+
+    The tolerance is that of a float64 gradient against multiprecision.
+    """
+    stays = _not_analytic(program)
+    names = [f"d{p}" for p, _ in program.gradients]
+    if stays:
+        return [not_run(name, "code", _COMPLEX, "float64", f"{stays} is not analytic") for name in names]
+    inputs, cotangents = inputs_of(layer, sample, np.float64)
+    call = module.run(inputs, cotangents, sample.instance)
+    terms, largest = _scale(call, cotangents)
+
+    def slope(probe: Probe) -> tuple[float, float]:
+        name = probe.parameter
+        moved = inputs[name] + 1j * _COMPLEX_STEP * _direction(probe, inputs[name].shape)
+        value = module.pairing({**inputs, name: moved}, cotangents, sample.instance)
+        return float(np.imag(value)) / _COMPLEX_STEP, 1e-10 * (terms + largest)
+
+    probes = choose_probes(sample, [p for p, _ in program.gradients], seed)
+    expect = module.names.get("_expect")
+    if expect is not None:
+        module.names["_expect"] = _of_real_parts(expect)
+    try:
+        return _slopes(program, call.gradients, probes, _COMPLEX, slope)
+    except (TypeError, ValueError) as error:
+        note = f"the code does not take complex numbers ({_raised(error)})"
+        return [not_run(name, "code", _COMPLEX, "float64", note) for name in names]
+    finally:
+        if expect is not None:
+            module.names["_expect"] = expect
+
+
+def _of_real_parts(expect: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the module's validation, shown the real parts: it refuses complex numbers, rightly."""
+
+    def real(value: Any) -> Any:
+        return np.real(value) if isinstance(value, np.ndarray) else value
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        result = expect(*map(real, args), **{name: real(value) for name, value in kwargs.items()})
+        if any(True for _ in arrays_in(result)):
+            raise TypeError("its validation returns arrays")
+        return result
+
+    return wrapped
+
+
+_ANALYTIC: tuple[type, ...] = (
+    Add, Mul, Element, Index, Size, Hyper, Delta, Sum, Mean, Prod, Softmax, LogSoftmax, LogSumExp,
+)  # fmt: skip
+
+
+def _not_analytic(program: Program) -> str:
+    """Return a word for what keeps the forward from being analytic; "" where all of it is."""
+    for statement in program.forward:
+        word = _first_not_analytic(statement.expr)
+        if word:
+            return word
+    return ""
+
+
+def _first_not_analytic(expr: Expr) -> str:
+    if not any(element.kind.differentiable for element in elements(expr)):
+        return ""  # of labels, masks, indices and sizes only: constant
+    if isinstance(expr, Element):
+        return ""
+    row = BY_CLASS.get(type(expr))
+    if isinstance(expr, Where):
+        if _first_not_analytic(expr.args[0]) or any(e.kind.differentiable for e in elements(expr.args[0])):
+            return "a condition on the data"
+    elif not (isinstance(expr, (*_ANALYTIC, Pow)) or (row is not None and row.analytic)):
+        return row.name if row is not None else getattr(expr, "word", type(expr).__name__)
+    if isinstance(expr, Pow) and not expr.exp.is_number:
+        return "a power that is no number"
+    for arg in expr.args:
+        if not isinstance(arg, sympy.Tuple):
+            word = _first_not_analytic(arg)
+            if word:
+                return word
+    return ""

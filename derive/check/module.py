@@ -1,0 +1,102 @@
+"""Run the text of a generated module.
+
+module = GeneratedModule("batchnorm", text)
+call = module.run(sample, np.float32)
+call.outputs["y"], call.gradients["dx"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derive.algebra.nodes import Kind
+from derive.check.instance import Array, Instance
+from derive.check.samples import Sample
+from derive.language.layer import Layer
+
+__all__ = ["Call", "GeneratedModule", "Inputs", "Values", "arrays_in", "dense", "inputs_of"]
+
+Values = NDArray[Any]
+Inputs = dict[str, Values]
+
+_DTYPES: dict[Kind, type[np.generic]] = {Kind.INT: np.int64, Kind.BOOL: np.bool_}
+
+
+def dense(array: Array, shape: tuple[int, ...], dtype: Any) -> Values:
+    """Return the numbers as an array of that shape, numbers of any context among them."""
+    result = np.empty(shape, dtype)
+    for key, value in array.items():
+        result[Instance.position(key)] = value
+    return result
+
+
+def inputs_of(layer: Layer, sample: Sample, dtype: Any) -> tuple[Inputs, Inputs]:
+    """Return the inputs and the cotangents as arrays, real ones of that dtype."""
+    instance = sample.instance
+    inputs = {
+        p.name: dense(sample.inputs[p.name], instance.shape(p.axes), _DTYPES.get(p.kind, dtype))
+        for p in layer.parameters
+    }
+    cotangents = {
+        f"d{name}": dense(sample.cotangents[f"d{name}"], instance.shape(layer.axes(name)), dtype)
+        for name in layer.returns
+    }
+    return inputs, cotangents
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What one forward and backward gave, by name."""
+
+    outputs: dict[str, Values]
+    cache: Any
+    gradients: dict[str, Values]
+
+
+class GeneratedModule:
+    """A generated module, executed in a namespace of its own."""
+
+    def __init__(self, layer: Layer, text: str) -> None:
+        self._layer = layer
+        module = ModuleType(layer.name)
+        exec(compile(text, f"{layer.name}.py", "exec"), module.__dict__)  # the text is the program's own
+        self.names: dict[str, Any] = module.__dict__
+
+    def forward(self, inputs: Mapping[str, Values], instance: Instance) -> tuple[dict[str, Values], Any]:
+        """Return the outputs by name, and the cache."""
+        result, cache = self.names["forward"](*inputs.values(), **instance.hypers)
+        results = result if len(self._layer.returns) > 1 else (result,)
+        return dict(zip(self._layer.returns, results, strict=True)), cache
+
+    def backward(self, cotangents: Mapping[str, Values], cache: Any) -> dict[str, Values]:
+        """Return the gradients by the names of their fields."""
+        gradients: dict[str, Values] = self.names["backward"](*cotangents.values(), cache)._asdict()
+        return gradients
+
+    def run(self, inputs: Mapping[str, Values], cotangents: Mapping[str, Values], instance: Instance) -> Call:
+        """Return what forward and then backward give."""
+        outputs, cache = self.forward(inputs, instance)
+        return Call(outputs, cache, self.backward(cotangents, cache))
+
+    def pairing(self, inputs: Mapping[str, Values], cotangents: Mapping[str, Values], instance: Instance) -> Any:
+        """Return ``⟨dy, y⟩`` for these inputs, from forward alone."""
+        outputs, _ = self.forward(inputs, instance)
+        return sum((cotangents[f"d{name}"] * y).sum() for name, y in outputs.items())
+
+
+def arrays_in(value: Any) -> Iterator[Values]:
+    """Yield every array in nested tuples, lists and dictionaries."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from arrays_in(inner)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for inner in value:
+            yield from arrays_in(inner)

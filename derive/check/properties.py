@@ -1,0 +1,115 @@
+"""What a user relies on in a generated module beyond its numbers.
+
+The dtype is kept, nothing that is handed over is written to, ``backward`` can
+be called again, the strides of an input don't matter, a gradient has its
+parameter's shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from derive.calculus.program import Program
+from derive.check.module import Call, GeneratedModule, Inputs, Values, arrays_in, inputs_of
+from derive.check.report import Row, failed
+from derive.check.samples import Sample
+from derive.language.layer import Layer
+
+__all__ = ["property_rows"]
+
+
+def property_rows(layer: Layer, program: Program, module: GeneratedModule, sample: Sample) -> list[Row]:
+    """Return a row for each property, in float32 and float64."""
+    rows = []
+    for dtype in ("float64", "float32"):
+        inputs, cotangents = inputs_of(layer, sample, np.dtype(dtype))
+        before = _copies((inputs, cotangents))
+        outputs, cache = module.forward(inputs, sample.instance)
+        kept = _copies((outputs, cache))
+        gradients = module.backward(cotangents, cache)
+        first = _copies(gradients)
+        again = module.backward(cotangents, cache)
+        parameters = [p for p, _ in program.gradients]
+        fields = {f"d{p}": inputs[p] for p in parameters}
+        aside = Call(*_strided(module, sample, inputs, cotangents))
+        rows += [
+            _row("inputs and cotangents are not modified", dtype, _differing(before, _copies((inputs, cotangents)))),
+            _row("outputs and cache are not modified by backward", dtype, _differing(kept, _copies((outputs, cache)))),
+            _row("backward twice gives the same", dtype, _differing(first, _copies(again))),
+            _row(
+                "a gradient for each parameter, in order", dtype, "" if [*gradients] == [*fields] else str([*gradients])
+            ),
+            _row("dtypes are kept", dtype, _wrong_dtypes({**outputs, **gradients}, dtype)),
+            _row("gradients have the parameters' shapes", dtype, _wrong_shapes(gradients, fields)),
+            _row(
+                "non-contiguous inputs give the same",
+                dtype,
+                _far({**aside.outputs, **aside.gradients}, {**outputs, **gradients}, dtype),
+            ),
+        ]
+    return rows
+
+
+def _row(method: str, precision: str, wrong: str) -> Row:
+    if wrong:
+        return failed("module", "code", method, precision, wrong)
+    return Row("module", "code", method, precision)
+
+
+def _copies(value: Any) -> list[Values]:
+    return [array.copy() for array in arrays_in(value)]
+
+
+def _differing(before: list[Values], after: list[Values]) -> str:
+    if len(before) != len(after):
+        return f"{len(before)} arrays before, {len(after)} after"
+    for number, (a, b) in enumerate(zip(before, after, strict=True)):
+        if not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+            return f"array {number} changed"
+    return ""
+
+
+def _wrong_dtypes(values: Mapping[str, Values], dtype: str) -> str:
+    wrong = [f"{name} is {np.asarray(v).dtype}" for name, v in values.items() if np.asarray(v).dtype != dtype]
+    return ", ".join(wrong)
+
+
+def _wrong_shapes(gradients: Mapping[str, Values], fields: Mapping[str, Values]) -> str:
+    wrong = [
+        f"{name} is {np.shape(gradients[name])}, expected {like.shape}"
+        for name, like in fields.items()
+        if name in gradients and np.shape(gradients[name]) != like.shape
+    ]
+    return ", ".join(wrong)
+
+
+def _strided(module: GeneratedModule, sample: Sample, inputs: Inputs, cotangents: Inputs) -> Iterable[Any]:
+    """Return a call on arrays of the same values that are not contiguous."""
+    outputs, cache = module.forward({n: _spread(a) for n, a in inputs.items()}, sample.instance)
+    return outputs, cache, module.backward({n: _spread(a) for n, a in cotangents.items()}, cache)
+
+
+def _spread(array: Values) -> Values:
+    """Return a view of the same values with every axis reversed and every second element of memory."""
+    if array.ndim == 0:
+        return array
+    wide = np.zeros(tuple(2 * n for n in reversed(array.shape)), array.dtype).T
+    view = wide[tuple(slice(None, None, -2) for _ in array.shape)]
+    view[...] = array
+    return view
+
+
+def _far(values: Mapping[str, Values], reference: Mapping[str, Values], dtype: str) -> str:
+    """Return what differs by more than the order of additions explains: 64 roundings at the scale of the result."""
+    scale = 1 + max((float(np.abs(v).max()) for v in reference.values() if np.size(v)), default=0.0)
+    limit = 64 * float(np.finfo(dtype).eps) * scale
+    for name, value in values.items():
+        if np.shape(value) != np.shape(reference[name]):
+            return f"{name} has shape {np.shape(value)}, {np.shape(reference[name])} for contiguous inputs"
+        error = float(np.abs(value - reference[name]).max()) if np.size(value) else 0.0
+        if not error <= limit:
+            return f"{name} is off by {error:.3g}"
+    return ""
