@@ -127,9 +127,10 @@ def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) ->
             continue
         for edge in _edges(statement, symbol, letters):
             incoming.setdefault(edge.element.name, []).append((name, edge))
+    chosen = target_indices(layer, statements)
     for parameter in layer.parameters:
         if parameter.kind.differentiable:
-            indices = target_indices(layer, parameter.name, statements)
+            indices = chosen[parameter.name]
             paths = _paths(incoming.get(parameter.name, []), indices, letters)
             if parameter.name in layer.returns:
                 given = Element(Tensor(adjoint_name(parameter.name) + "_out"), *indices)
@@ -139,33 +140,30 @@ def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) ->
     return result
 
 
-def target_indices(layer: Layer, name: str, statements: Sequence[Statement]) -> tuple[Index, ...]:
-    """Choose the letters for a parameter's axes: those of its first plain read, else of the sizes."""
-    axes = layer.axes(name)
-    best: tuple[Index, ...] | None = None
+def target_indices(layer: Layer, statements: Sequence[Statement]) -> dict[str, tuple[Index, ...]]:
+    """Choose the letters for every parameter's axes: those of its first plain read, else of the sizes."""
+    parameters = {p.name: p for p in layer.parameters}
+    chosen: dict[str, tuple[Index, ...]] = {}
     for statement in statements:
         for element in elements(statement.expr):
-            if element.name != name:
-                continue
-            plain = [s if isinstance(s, Index) else None for s in element.subscripts]
-            if all(p is not None for p in plain) and len({p.name for p in plain if p is not None}) == len(plain):
-                if tuple(p.size for p in plain if p is not None) == axes:
-                    best = best or tuple(p for p in plain if p is not None)
-    if best is not None:
-        return best
+            if element.name in parameters and element.name not in chosen:
+                plain = tuple(s for s in element.subscripts if isinstance(s, Index))
+                distinct = len({p.name for p in plain}) == len(element.subscripts)
+                if distinct and tuple(p.size for p in plain) == parameters[element.name].axes:
+                    chosen[element.name] = plain
+    return {name: chosen.get(name) or _letters_of(p.axes) for name, p in parameters.items()}
+
+
+def _letters_of(axes: Sequence[Expr]) -> tuple[Index, ...]:
     indices: list[Index] = []
     for size in axes:
+        used = {i.name for i in indices}
         if size == BATCH.size:
             indices.append(BATCH)
             continue
-        letter = size.name[0].lower() if size.is_Symbol else "i"
-        used = {i.name for i in indices}
-        for candidate in (letter, *"ijklmabcr"):
-            if candidate not in used:
-                indices.append(Index(candidate, size))
-                break
-        else:
-            indices.append(Index(f"{letter}{len(indices)}", size))
+        first = size.name[0].lower() if size.is_Symbol else "i"
+        letter = next((c for c in (first, *"ijklmabcr") if c not in used), f"{first}{len(indices)}")
+        indices.append(Index(letter, size))
     return tuple(indices)
 
 

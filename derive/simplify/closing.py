@@ -18,7 +18,7 @@ from derive.algebra.indices import free_indices, names
 from derive.algebra.nodes import Delta, Element, Index
 from derive.algebra.terms import Letters, Term, Terms, collect, components
 from derive.calculus.adjoint import Adjoint
-from derive.simplify.facts import Fact, apply_facts
+from derive.simplify.facts import Fact, FactBook, apply_facts
 
 __all__ = ["Closed", "close", "inline", "is_contraction"]
 
@@ -84,7 +84,7 @@ def inline(terms: Terms, known: dict[str, tuple[Element, Terms]], letters: Lette
     return collect(result), list(dict.fromkeys(used))
 
 
-def close(adjoints: Sequence[Adjoint], facts: Sequence[Fact], parameters: Iterable[str], letters: Letters) -> list[Closed]:
+def close(adjoints: Sequence[Adjoint], facts: FactBook, parameters: Iterable[str], letters: Letters) -> list[Closed]:
     """Decide, adjoint by adjoint, what keeps a name; return all in closed form, in order.
 
     Args:
@@ -170,7 +170,7 @@ def _read_in_contraction(symbol: str, term: Term) -> bool:
 def _through_contractions(
     terms: Terms,
     contractions: dict[str, tuple[Element, Terms]],
-    facts: Sequence[Fact],
+    facts: FactBook,
     letters: Letters,
 ) -> tuple[Terms, list[Fact], list[str]]:
     """Write a kept product of matrices out where a fact then swallows a sum.

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 from sympy import Expr, Integer, S, exp
@@ -25,13 +26,13 @@ from sympy import Expr, Integer, S, exp
 from derive.algebra.functions import Eq, Where
 from derive.algebra.indices import free_indices, names, substitute
 from derive.algebra.nodes import Element, Hyper, Index, LogSoftmax, Norm, Softmax
-from derive.algebra.terms import Letters, Term, Terms, collect, components, matches, normal
+from derive.algebra.terms import Letters, Term, Terms, collect, components, matches, normal, term_names
 from derive.language.layer import Statement
 
-__all__ = ["Fact", "apply_facts", "definition_fact", "find_facts"]
+__all__ = ["Fact", "FactBook", "apply_facts", "definition_fact", "find_facts"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fact:
     """``sum[summed](Π pattern) = result``, for all values of the free variables.
 
@@ -51,12 +52,12 @@ class Fact:
     subject: str
     source: str = ""
 
-    @property
+    @cached_property
     def variables(self) -> frozenset[Index]:
         """All indices of the pattern."""
         return frozenset().union(*(free_indices(a) for a, _ in self.pattern))
 
-    @property
+    @cached_property
     def reads(self) -> frozenset[str]:
         """The tensors of the pattern."""
         return frozenset().union(*(names(a) for a, _ in self.pattern))
@@ -66,22 +67,40 @@ class Fact:
         return Term(S.One, self.pattern, self.summed)
 
 
-def find_facts(statements: Sequence[Statement], letters: Letters) -> tuple[Fact, ...]:
-    """Return the facts of a forward pass, definitions first."""
+class FactBook:
+    """Facts in the order in which they are tried, found by the names they read."""
+
+    def __init__(self, facts: Iterable[Fact]) -> None:
+        # Sums before products, those that vanish before all: a product read by its name may hide one.
+        ordered = sorted(facts, key=lambda f: (f.result is not None, not f.summed))
+        self._by_name: dict[str, list[tuple[int, Fact]]] = {}
+        for rank, fact in enumerate(ordered):
+            self._by_name.setdefault(min(fact.reads), []).append((rank, fact))
+
+    def about(self, reads: frozenset[str]) -> list[Fact]:
+        """Return the facts that read nothing but these names."""
+        found = [pair for name in reads for pair in self._by_name.get(name, ()) if pair[1].reads <= reads]
+        return [fact for _, fact in sorted(found, key=lambda pair: pair[0])]
+
+
+def find_facts(statements: Sequence[Statement], letters: Letters) -> FactBook:
+    """Return the facts of a forward pass."""
     facts: list[Fact] = []
     for statement in statements:
         if not statement.kind.differentiable:
             continue
         facts += _of_definition(statement, letters)
+    by_subject: dict[str, list[Fact]] = {}
+    for fact in facts:
+        for name in fact.reads:
+            by_subject.setdefault(name, []).append(fact)
     for statement in statements:
         if statement.kind.differentiable:
-            facts += _by_summing(statement, _sums_first(facts), letters)
-    return tuple(_sums_first(facts))
-
-
-def _sums_first(facts: Sequence[Fact]) -> list[Fact]:
-    """Sums before products, those that vanish before all: a product read by its name may hide one."""
-    return sorted(facts, key=lambda f: (f.result is not None, not f.summed))
+            known = [f for name in sorted(names(statement.expr)) for f in by_subject.get(name, ())]
+            for fact in _by_summing(statement, known, letters):
+                facts.append(fact)
+                by_subject.setdefault(statement.name, []).append(fact)
+    return FactBook(facts)
 
 
 def definition_fact(target: Element, terms: Terms, reason: str, source: str = "") -> Fact | None:
@@ -167,6 +186,9 @@ def _by_summing(statement: Statement, known: Sequence[Fact], letters: Letters) -
         powers.append((Integer(1), "sum"))
     if summable and len(terms) == 1 and len(terms[0].factors) > 1:
         powers.append((Integer(2), "sum of squares"))
+    if not powers:
+        return
+    book = FactBook(dict.fromkeys(known))
     for index, (power, what) in product(statement.indices, powers):
         inner = letters.fresh(index)
         summed = []
@@ -174,7 +196,7 @@ def _by_summing(statement: Statement, known: Sequence[Fact], letters: Letters) -
             moved = term.renamed({index: inner}, letters)
             factors = [(a, power * e) for a, e in moved.factors]
             summed.append(Term.of(moved.coefficient**power, factors, (inner,)))
-        folded, used = apply_facts(tuple(summed), known, letters)
+        folded, used = apply_facts(tuple(summed), book, letters)
         if not used or len(folded) > 1 or any(t.bound for t in folded):
             continue
         if power == 2 and folded and any(names(a) for a, _ in folded[0].factors):
@@ -184,18 +206,15 @@ def _by_summing(statement: Statement, known: Sequence[Fact], letters: Letters) -
         yield Fact(pattern, (inner,), folded[0] if folded else None, why, target.name)
 
 
-def apply_facts(terms: Terms, facts: Iterable[Fact], letters: Letters) -> tuple[Terms, list[Fact]]:
+def apply_facts(terms: Terms, facts: FactBook, letters: Letters) -> tuple[Terms, list[Fact]]:
     """Rewrite terms by facts until none applies; return the facts that were used, in order."""
-    facts = list(facts)
     used: list[Fact] = []
     work = list(terms)
     done: list[Term] = []
     while work:
         term = _without_guards(work.pop(0))
-        reads = frozenset().union(*(names(a) for a, _ in term.factors)) if term.factors else frozenset()
-        for fact in facts:
-            if not fact.reads <= reads:
-                continue
+        reads = term_names(term)
+        for fact in facts.about(reads):
             new = _apply(fact, term, letters)
             if new is not None:
                 if not any(f is fact for f in used):

@@ -12,25 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from sympy import Expr
 
 from derive.algebra.indices import names, replace_elements, substitute
 from derive.algebra.letters import readable
 from derive.algebra.nodes import Element, Index
-from derive.algebra.terms import Letters, Term, Terms, as_expr, collect, matches
+from derive.algebra.terms import Letters, Term, Terms, as_expr, collect, matches, term_names
 from derive.calculus.adjoint import adjoint_name
 from derive.calculus.differentiate import Staged
 from derive.calculus.program import Equation, Program, Stage, Step
 from derive.language.layer import Layer, Statement
 from derive.simplify.closing import Closed, close
-from derive.simplify.facts import Fact, apply_facts, definition_fact, find_facts
+from derive.simplify.facts import Fact, FactBook, apply_facts, definition_fact, find_facts
 from derive.simplify.structure import common_factors, expression
 
 __all__ = ["simplify"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Line:
     """A backward statement in the making."""
 
@@ -41,13 +42,9 @@ class _Line:
     def name(self) -> str:
         return self.target.name
 
-    @property
+    @cached_property
     def reads(self) -> frozenset[str]:
-        found: frozenset[str] = frozenset()
-        for term in self.terms:
-            for atom, _ in term.factors:
-                found |= names(atom)
-        return found
+        return frozenset().union(*map(term_names, self.terms))
 
 
 def simplify(staged: Staged) -> Program:
@@ -149,14 +146,14 @@ def _needed(lines: Sequence[_Line], roots: set[str]) -> list[_Line]:
 def _in_order(lines: Sequence[_Line]) -> list[_Line]:
     """Order the lines so that each is computed before it is read, otherwise as given."""
     by_name = {line.name: line for line in lines}
+    place = {line.name: k for k, line in enumerate(lines)}
     done: dict[str, _Line] = {}
 
     def visit(line: _Line) -> None:
         if line.name in done:
             return
-        for name in by_name:
-            if name in line.reads and name != line.name:
-                visit(by_name[name])
+        for name in sorted(line.reads & by_name.keys() - {line.name}, key=place.__getitem__):
+            visit(by_name[name])
         done[line.name] = line
 
     for line in lines:
@@ -177,9 +174,11 @@ def _through_results(
     result: list[_Line] = []
     steps: list[Step] = []
     defining = {k for k, _ in sources}
+    everything = FactBook(f for _, f in sources)
     for k, line in enumerate(lines):
-        usable = [f for j, f in sources if j != k and (k not in defining or j < k)]
-        terms, used = apply_facts(line.terms, usable, letters) if usable else (line.terms, [])
+        # A result that is such a sum itself may read an earlier one, never itself or a later one.
+        usable = FactBook(f for j, f in sources if j < k) if k in defining else everything
+        terms, used = apply_facts(line.terms, usable, letters)
         if used:
             equations = tuple(_equation(f) for f in used)
             holes = ", ".join(f"{{{n}}}" for n in range(len(equations)))
@@ -228,7 +227,7 @@ def _name_products(
         for line in current:
             front = common_factors(line.terms)
             inside = [_divided(t, front) for t in line.terms]
-            folded, used = apply_facts(tuple(inside), [fact], letters)
+            folded, used = apply_facts(tuple(inside), FactBook([fact]), letters)
             if used:
                 count += sum(1 for t in inside if any(True for _ in matches(pattern, variables, (), t)))
                 back = [
