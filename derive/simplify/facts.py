@@ -43,6 +43,8 @@ class Fact:
         reason: why, in words.
         subject: the name it is about.
         source: the gradient statement it reads, "" for a forward value.
+        origin: the statement whose two sides were summed to find it.
+        through: the facts that were used then.
     """
 
     pattern: tuple[tuple[Expr, Expr], ...]
@@ -51,6 +53,8 @@ class Fact:
     reason: str
     subject: str
     source: str = ""
+    origin: Statement | None = None
+    through: tuple[Fact, ...] = ()
 
     @cached_property
     def variables(self) -> frozenset[Index]:
@@ -201,9 +205,11 @@ def _by_summing(statement: Statement, known: Sequence[Fact], letters: Letters) -
             continue
         if power == 2 and folded and any(names(a) for a, _ in folded[0].factors):
             continue
-        why = f"the {what} of {target.name} over {index.name}, by {' and '.join(dict.fromkeys(f.reason for f in used))}"
+        value = "vanishes" if not folded else "collapses"
+        why = f"the {what} of {target.name} over {index.name} {value}"
         pattern = ((substitute(target, {index: inner}), power),)
-        yield Fact(pattern, (inner,), folded[0] if folded else None, why, target.name)
+        result = folded[0] if folded else None
+        yield Fact(pattern, (inner,), result, why, target.name, origin=statement, through=tuple(used))
 
 
 def apply_facts(terms: Terms, facts: FactBook, letters: Letters) -> tuple[Terms, list[Fact]]:

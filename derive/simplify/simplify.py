@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sympy import Expr
+from sympy import Add, Expr, Mul
 
 from derive.algebra.indices import names, replace_elements, substitute
 from derive.algebra.letters import readable
@@ -25,6 +25,7 @@ from derive.calculus.differentiate import Staged
 from derive.calculus.program import Equation, Program, Stage, Step
 from derive.language.layer import Layer, Statement
 from derive.simplify.closing import Closed, close
+from derive.simplify.cost import cost
 from derive.simplify.facts import Fact, FactBook, apply_facts, definition_fact, find_facts
 from derive.simplify.structure import common_factors, expression
 
@@ -64,10 +65,13 @@ def simplify(staged: Staged) -> Program:
     lines, more = _name_products(lines, closed, letters)
     steps += more
     lines = _needed(lines, {c.adjoint.symbol for c in wanted})
-    lines = _in_order(lines)
-    backward = tuple(_statement(line) for line in lines)
+    backward = tuple(_statement(line) for line in _in_order(lines))
+    plain = _staged_lines(staged, {c.adjoint.symbol for c in wanted})
+    if cost(plain) < cost(backward):
+        backward = plain
+        steps.append(_kept_staged(backward))
     for statement in backward:
-        steps.append(Step(Stage.RESULT, statement.target, statement.expr, "common factors taken out"))
+        steps.append(Step(Stage.RESULT, statement.target, statement.expr, _result_reason(statement.expr)))
     forward = _forward(staged, backward)
     symbols = {c.adjoint.name: c.adjoint.symbol for c in wanted}
     return Program(
@@ -81,6 +85,21 @@ def simplify(staged: Staged) -> Program:
     )
 
 
+def _staged_lines(staged: Staged, results: set[str]) -> tuple[Statement, ...]:
+    """The staged backward pass: every adjoint a statement of its own."""
+    lines = [_Line(a.target, a.terms) for a in staged.adjoints]
+    return tuple(_statement(line) for line in _needed(lines, results))
+
+
+def _kept_staged(backward: Sequence[Statement]) -> Step:
+    last = backward[-1]
+    return Step(Stage.SIMPLIFY, last.target, last.expr, "the staged form is cheaper than the closed one and stays")
+
+
+def _result_reason(expr: Expr) -> str:
+    return "common factors taken out" if any(isinstance(f, Add) for f in Mul.make_args(expr)) else "as it is computed"
+
+
 def _given(output: str, layer: Layer) -> str:
     """The name of the cotangent that the caller hands in."""
     return adjoint_name(output) + ("_out" if layer.parameter(output) else "")
@@ -91,9 +110,7 @@ def _explained(entry: Closed, seen: set[int]) -> list[Step]:
     target = entry.adjoint.target
     steps = []
     for fact in entry.facts:
-        if id(fact) not in seen:
-            seen.add(id(fact))
-            steps.append(_fact_step(fact))
+        steps += _fact_steps(fact, seen)
     if entry.inlined:
         listed = ", ".join(entry.inlined)
         steps.append(Step(Stage.SIMPLIFY, target, readable(as_expr(entry.before), entry.adjoint.indices), f"write out {listed}"))
@@ -125,9 +142,19 @@ def _plain(index: Index) -> Index:
     return Index(index.name.partition("'")[0], index.size)
 
 
-def _fact_step(fact: Fact) -> Step:
+def _fact_steps(fact: Fact, seen: set[int]) -> list[Step]:
+    """A fact, after the facts it rests on: what was summed, and why it collapses."""
+    if id(fact) in seen:
+        return []
+    seen.add(id(fact))
+    steps = [step for earlier in fact.through for step in _fact_steps(earlier, seen)]
     equation = _equation(fact)
-    return Step(Stage.FACT, equation.lhs, equation.rhs, fact.reason)
+    if fact.origin is None:
+        return [*steps, Step(Stage.FACT, equation.lhs, equation.rhs, fact.reason)]
+    formulas = (Equation(fact.origin.target, fact.origin.expr), *map(_equation, fact.through))
+    holes = " and ".join(f"{{{k}}}" for k in range(1, len(formulas)))
+    reason = f"{fact.reason}: sum both sides of {{0}} and use {holes}"
+    return [*steps, Step(Stage.FACT, equation.lhs, equation.rhs, reason, formulas)]
 
 
 def _needed(lines: Sequence[_Line], roots: set[str]) -> list[_Line]:
