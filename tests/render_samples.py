@@ -24,8 +24,8 @@ from derive.algebra.nodes import (
 from derive.calculus.program import Equation, Program, Stage, Step
 from derive.language.layer import HyperParameter, Layer, Parameter, Statement
 
-N, D, C, I, O = (Size(name) for name in "NDCIO")
-n, d, c, i, o = (Index(name, size) for name, size in zip("ndcio", (N, D, C, I, O), strict=True))
+N, D, C, SI, SO = (Size(name) for name in "NDCIO")
+n, d, c, i, o = (Index(name, size) for name, size in zip("ndcio", (N, D, C, SI, SO), strict=True))
 k = Index("k", C)
 
 
@@ -42,8 +42,8 @@ def linear() -> Program:
     x, w, b, dy = element("x", n, i), element("w", i, o), element("b", o), element("dy", n, o)
     layer = Layer(
         "linear", "A linear map: y = x @ w + b.\n\nEach row is mapped by 100 % of w_io & shifted by $b$.",
-        (Parameter("x", Kind.REAL, (N, I)), Parameter("w", Kind.REAL, (I, O)), Parameter("b", Kind.REAL, (O,))),
-        (), (N, I, O), (), (statement("y", (n, o), Sum(x * w, i) + b),), ("y",),
+        (Parameter("x", Kind.REAL, (N, SI)), Parameter("w", Kind.REAL, (SI, SO)), Parameter("b", Kind.REAL, (SO,))),
+        (), (N, SI, SO), (), (statement("y", (n, o), Sum(x * w, i) + b),), ("y",),
     )  # fmt: skip
     backward = (
         statement("dx", (n, i), Sum(dy * w, o)),
@@ -51,7 +51,8 @@ def linear() -> Program:
         statement("db", (o,), Sum(dy, n)),
     )
     steps = tuple(
-        Step(Stage.CHAIN, s.target, s.expr, "{0} stands in the definition of y only", (x,), (("y", s.expr),)) for s in backward
+        Step(Stage.CHAIN, s.target, s.expr, "{0} stands in the definition of y only", (of,), (("y", s.expr),))
+        for s, of in zip(backward, (x, w, b), strict=True)
     )
     gradients = (("x", "dx"), ("w", "dw"), ("b", "db"))
     return Program(layer, layer.statements, backward, ("y",), ("dy",), gradients, steps)
@@ -59,7 +60,8 @@ def linear() -> Program:
 
 def batchnorm() -> Program:
     """Batch statistics, with the published closed form."""
-    x, gamma, beta, mu, var = element("x", n, d), element("gamma", d), element("beta", d), element("mu", d), element("var", d)
+    x, gamma, beta = element("x", n, d), element("gamma", d), element("beta", d)
+    mu, var = element("mu", d), element("var", d)
     xc, rstd, xhat, dy = element("xc", n, d), element("rstd", d), element("xhat", n, d), element("dy", n, d)
     dxhat, dxc, dgamma, dbeta = element("dxhat", n, d), element("dxc", n, d), element("dgamma", d), element("dbeta", d)
     eps = Hyper("eps")
@@ -133,7 +135,7 @@ def long_one() -> Program:
     nested = Where(Gt(total, 0), Sum(total * total, d), Where(Le(n, d), -total, x))
     layer = Layer(
         "bad_%_name", "50 % of $x$ & #1 {\\input{x}} ~^_ \\end{document} <% if %> << v >> <# é ü 日 γ \"q\"",
-        (Parameter("x", Kind.REAL, (N, D)), *(Parameter(p.name, Kind.REAL, (N, D)) for p in parts), Parameter("t", Kind.INT, (N,))),
+        (*(Parameter(p.name, Kind.REAL, (N, D)) for p in (x, *parts)), Parameter("t", Kind.INT, (N,))),
         (), (N, D), (), (statement("y", (n, d), total),), ("y",),
     )  # fmt: skip
     long = dy * exp(-total) * (total + Delta(d, t)) + dy * nested / (1 + total)

@@ -228,7 +228,7 @@ def terms(expr: Expr, notation: Notation) -> tuple[Rational, list[tuple[bool, Ex
         coefficient, rest = term
         size = len(free_indices(rest))
         number = rest is S.One or (not free_indices(rest) and not rest.has(Element))
-        group = (0 if numbers_first else 2) if number else 1
+        group = 1 if not number else 2 if rest is not S.One else 0 if numbers_first else 3
         first = min((notation.place(n) for n in _names(rest)), default=0)
         return (bool(coefficient.is_negative), group, -size, rest.has(Reduction), first, default_sort_key(rest))
 

@@ -18,7 +18,7 @@ from itertools import pairwise
 
 from sympy import Expr, S
 
-from derive.algebra.functions import BY_CLASS, And, Eq, FloorDiv, Ge, Gt, Le, Lt, Mod, Ne, Not, Or, XLogY
+from derive.algebra.functions import BY_CLASS, BY_NAME, And, Eq, FloorDiv, Ge, Gt, Le, Lt, Mod, Ne, Not, Or, XLogY
 from derive.algebra.nodes import (
     BATCH,
     BATCH_SIZE,
@@ -38,7 +38,7 @@ from derive.algebra.nodes import (
 from derive.algebra.text import decimal
 from derive.render.formula import ADD, ATOM, MUL, POWER, Box, Notation
 from derive.render.latex_text import escape, greek
-from derive.render.printer import Printer
+from derive.render.printer import Printer, is_digamma
 
 __all__ = ["TexPrinter", "name_tex"]
 
@@ -71,7 +71,7 @@ def _word(text: str) -> tuple[str, float]:
     letter = greek(text)
     if letter is not None:
         return letter, 6.5
-    if text.isdigit() or (len(text) == 1 and text.isascii()):
+    if text.isdigit() or (len(text) == 1 and text.isascii() and text.isalpha()):
         return text, text_width(text)
     upright = "mathrm" if text.isascii() else "text"
     return rf"\{upright}{{{escape(text)}}}", text_width(text)
@@ -251,7 +251,7 @@ class TexPrinter(Printer):
             low = sum(b.width for b in letters) + 3.0 * len(letters)
             scripts = ",".join(b.text for b in letters)
             return Box(rf"\operatorname{{{word}}}_{{{scripts}}}", text_width(word) + _SMALL * low)
-        row = BY_CLASS.get(type(expr))
+        row = BY_NAME["digamma"] if is_digamma(expr) else BY_CLASS.get(type(expr))
         if row is None:
             word = escape(type(expr).__name__)
             return Box(rf"\operatorname{{{word}}}", text_width(word))

@@ -40,7 +40,7 @@ from derive.render.formula import (
     terms,
 )
 
-__all__ = ["Printer"]
+__all__ = ["Printer", "is_digamma"]
 
 
 class Printer(ABC):
@@ -220,7 +220,9 @@ class Printer(ABC):
         return rows
 
     def _arguments(self, expr: Expr) -> tuple[Expr, ...]:
-        return (expr.args[0],) if is_binder(expr) else expr.args
+        if is_binder(expr):
+            return (expr.args[0],)
+        return tuple(expr.args[1:] if is_digamma(expr) else expr.args)
 
     def _negated(self, box: Box) -> Box:
         box = self.inside(box, MUL)
@@ -543,6 +545,11 @@ class Printer(ABC):
     @abstractmethod
     def gap(self, before: str, left: Box | None, right: Box) -> str:
         """Return what stands between two factors on a line."""
+
+
+def is_digamma(expr: Expr) -> bool:
+    """Return whether SymPy has written digamma(x) as polygamma(0, x)."""
+    return isinstance(expr, sympy.polygamma) and bool(expr.args[0].is_zero)
 
 
 def _glued(prefix: str, width: float, pieces: Sequence[Piece], suffix: str) -> list[Piece]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sympy import Expr, S
 
-from derive.algebra.functions import BY_CLASS, And, Eq, Ge, Gt, Le, Lt, Ne, Not, Or
+from derive.algebra.functions import BY_CLASS, BY_NAME, And, Eq, Ge, Gt, Le, Lt, Ne, Not, Or
 from derive.algebra.nodes import (
     BATCH,
     BATCH_SIZE,
@@ -28,7 +28,7 @@ from derive.algebra.nodes import (
 )
 from derive.algebra.text import decimal
 from derive.render.formula import ADD, ATOM, MUL, POWER, Box, Notation
-from derive.render.printer import Printer
+from derive.render.printer import Printer, is_digamma
 
 __all__ = ["SUBSCRIPTS", "TerminalPrinter"]
 
@@ -151,7 +151,7 @@ class TerminalPrinter(Printer):
             if not self.ascii and not self.small:
                 letters = "_" + letters[1:-1]
             return _flat(expr.word + letters)
-        row = BY_CLASS.get(type(expr))
+        row = BY_NAME["digamma"] if is_digamma(expr) else BY_CLASS.get(type(expr))
         if row is None:
             return _flat(type(expr).__name__)
         if row.infix or (row.name == "abs" and not self.ascii):
