@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import difflib
 import errno
+import json
 import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -21,6 +22,9 @@ from click.shell_completion import CompletionItem, get_completion_class
 from derive import __version__
 from derive.commands.console import Progress, colourful, complain, say, width, writes
 from derive.errors import CheckError, DeriveError
+
+if TYPE_CHECKING:
+    from derive.check import Report
 
 __all__ = ["app", "execute"]
 
@@ -281,7 +285,44 @@ def check(layer: tuple[str, ...], as_json: bool, seed: int, wrt: str | None) -> 
       derive check batchnorm
       derive check mine.layer --json
     """
-    raise NotImplementedError
+    from derive.check import check as compare
+    from derive.commands.names import differentiated
+    from derive.language import load_all
+    from derive.lower import lower
+    from derive.pipeline import derive_program
+    from derive.render.numpy import render
+
+    layers = [item for word in layer for item in load_all(word)]
+    names = differentiated(wrt, layers)
+    reports = []
+    with Progress(len(layers)) as progress:
+        for item in layers:
+            progress.begin(item.name)
+            program = derive_program(item, names)
+            reports.append(compare(item, program, render(lower(program)), seed=seed))
+    if as_json:
+        results = [report.to_json() for report in reports]
+        say(json.dumps({"passed": all(report.passed for report in reports), "layers": results}, indent=2))
+    else:
+        _print_tables(reports)
+    failed = [report for report in reports if not report.passed]
+    for report in failed:
+        what = f"{report.layer}: {len(report.failures)} of {len(report.rows)} comparisons fail"
+        complain(CheckError(what, hint=report.failure()))
+    return FAILED if failed else OK
+
+
+def _print_tables(reports: Sequence[Report]) -> None:
+    """Print one table a report."""
+    from rich.console import Console
+
+    from derive.check.report import table
+
+    console = Console(no_color=not colourful(sys.stdout), width=width(sys.stdout), highlight=False)
+    for i, report in enumerate(reports):
+        if i:
+            console.print()
+        console.print(table(report))
 
 
 @app.command()
