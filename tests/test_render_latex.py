@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,7 @@ FORMULAS: list[tuple[Expr, str]] = [
     (x ** Rational(3, 2), r"x_{n,d}^{3/2}"),
     ((x + 1) ** -2, r"\frac{1}{(x_{n,d} + 1)^{2}}"),
     (dy**2, r"(\mathrm{d}y_{n,d})^{2}"),
+    (gamma * rstd**3 * xhat, r"\gamma_{d}\,\mathrm{rstd}_{d}^{3}\,\hat{x}_{n,d}"),
     (element("W1", n, d) ** 2, r"(W^{(1)}_{n,d})^{2}"),
     ((x - mu) / (N - 1), r"\frac{x_{n,d} - \mu_{d}}{N - 1}"),
     (x / N**2, r"\frac{x_{n,d}}{N^{2}}"),
@@ -258,8 +260,22 @@ def test_the_derivation_comes_before_the_closed_form() -> None:
     text = latex(SAMPLES["batchnorm"](), steps=True)
     places = [text.index(word) for word in ("Chain rule", "Facts about", "Simplification", "Result", "Backward")]
     assert places == sorted(places)
-    assert r"the second term vanishes because $\sum_{n=1}^{N} \mathrm{xc}_{n,d} = 0$" in text
+    assert r"The second term vanishes because $\sum_{n=1}^{N} \mathrm{xc}_{n,d} = 0$" in text
     assert r"(through $\hat{x}$)" in text
+
+
+def test_names_in_a_reason_are_set_as_in_formulas_and_words_are_not() -> None:
+    program = SAMPLES["batchnorm"]()
+    step = replace(program.steps[0], reason="a sum of xhat over n, x[n] and exp(mu): write out dxhat and gamma")
+    text = latex(replace(program, steps=(step, *program.steps[1:])), steps=True)
+    assert r"A sum of $\hat{x}$ over $n$, x[n] and exp($\mu$): write out $\mathrm{d}\hat{x}$ and $\gamma$." in text
+
+
+def test_neighbouring_steps_of_one_reason_share_a_number() -> None:
+    program = SAMPLES["linear"]()
+    steps = tuple(replace(s, reason="as before", formulas=()) for s in program.steps)
+    text = latex(replace(program, steps=steps), steps=True)
+    assert text.count(r"\noindent") == 1 and text.count("As before.") == 1
 
 
 def test_what_a_user_wrote_is_never_a_command() -> None:
@@ -270,8 +286,6 @@ def test_what_a_user_wrote_is_never_a_command() -> None:
 
 
 def test_template_syntax_in_a_reason_stays_text() -> None:
-    from dataclasses import replace
-
     program = SAMPLES["linear"]()
     step = replace(program.steps[0], reason="<< 7*7 >> {9} {0} <% raw %>")
     text = latex(replace(program, steps=(step,)), steps=True)

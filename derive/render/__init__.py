@@ -1,1 +1,1 @@
-
+"""What is shown of a program: NumPy modules, LaTeX, formulas in a terminal."""

@@ -26,12 +26,12 @@ import derive
 from derive.algebra.functions import BY_CLASS, Heaviside, Sigmoid, StopGradient
 from derive.algebra.indices import free_indices
 from derive.algebra.letters import readable
-from derive.algebra.nodes import BATCH, Delta, Norm
-from derive.calculus.program import Equation, Program, Stage, Step
+from derive.algebra.nodes import BATCH, Delta, Element, Index, Norm
+from derive.calculus.program import Equation, Program, Step
 from derive.render.formula import TRUTH, Notation, Piece, break_lines
 from derive.render.latex_printer import TexPrinter, name_tex
 from derive.render.latex_text import code, escape
-from derive.render.legend import expressions, index_ranges, layer_text, symbols
+from derive.render.legend import expressions, grouped, index_ranges, layer_text, quoted, symbols
 
 __all__ = ["latex", "tex"]
 
@@ -39,6 +39,14 @@ _WIDTH = 440.0  # points that a line may take: A4 with margins of 25 mm leaves 4
 _INLINE = 300.0  # a wider formula is set apart from its sentence
 _RELATION = 14.0
 _QUAD = 10.0
+# Words of reasons; a tensor or index called so stays a word in a sentence.
+_WORDS = frozenset({
+    "a", "and", "any", "are", "as", "both", "by", "chain", "common", "computed", "definition", "each", "factors", "for",
+    "form", "from", "give", "gradient", "in", "intermediate", "is", "it", "its", "keep", "keeps", "name", "names",
+    "nothing", "of", "on", "once", "one", "or", "out", "over", "product", "read", "reads", "result", "rule", "sides",
+    "stays", "sum", "sums", "taken", "the", "this", "times", "to", "twice", "use", "value", "vanish", "vanishes",
+    "where", "write",
+})  # fmt: skip
 _COLUMNS = 96  # characters of program text on a line
 
 
@@ -191,15 +199,23 @@ def _cut(left: str, pieces: Sequence[Piece], first: float, rest: float) -> list[
 
 def _stages(program: Program, printer: TexPrinter) -> list[StageView]:
     views, number = [], 0
-    for stage in Stage:
+    for stage, groups in grouped(program):
         found = []
-        for step in program.steps:
-            if step.stage is stage:
-                number += 1
-                found.append(StepView(number, _reason(step, program, printer), _step_lines(step, program, printer)))
-        if found:
-            views.append(StageView(escape(stage.value[:1].upper() + stage.value[1:]), tuple(found)))
+        for steps in groups:
+            number += 1
+            lines = _step_lines(steps[0], program, printer)
+            if len(steps) > 1:
+                lines = _aligned(((s.lhs, s.rhs) for s in steps), printer)
+            found.append(StepView(number, _reason(steps[0], program, printer), lines))
+        views.append(StageView(_sentence(escape(stage.value), ""), tuple(found)))
     return views
+
+
+def _sentence(text: str, end: str) -> str:
+    """Return text that starts with a capital, unless with a formula, and ends with ``end``."""
+    if re.match(r"[a-z]+(?![\w(\[])", text):
+        text = text[0].upper() + text[1:]
+    return text if text.endswith((".", ":", r"\]")) else text + end
 
 
 def _step_lines(step: Step, program: Program, printer: TexPrinter) -> tuple[str, ...]:
@@ -236,11 +252,12 @@ def _path(path: str, program: Program) -> tuple[str, float]:
 
 def _reason(step: Step, program: Program, printer: TexPrinter) -> str:
     """Return the reason as text; ``{0}`` becomes the first formula, set apart where it is wide."""
+    known = _known(program, step) | printer.notation.cotangents
     parts = re.split(r"\{(\d+)\}", step.reason)
     out = []
     for i, part in enumerate(parts):
         if i % 2 == 0:
-            out.append(escape(part))
+            out.append(_prose(part, known, printer))
         elif int(part) < len(step.formulas):
             formula = step.formulas[int(part)]
             if isinstance(formula, Equation):
@@ -252,6 +269,23 @@ def _reason(step: Step, program: Program, printer: TexPrinter) -> str:
             out.append(f"${text}$" if width <= _INLINE else rf"\[ {text} \]")
         else:
             out.append(escape(f"{{{part}}}"))
+    return _sentence("".join(out), ".")
+
+
+def _known(program: Program, step: Step) -> frozenset[str]:
+    """Return the names, of tensors and indices, that a reason may mention."""
+    named = {s.name for s in (*program.layer.statements, *program.forward, *program.backward)}
+    named |= {p.name for p in program.layer.parameters} | set(program.cotangents)
+    for e in quoted(step):
+        named |= {a.name for a in sympy.preorder_traversal(e) if isinstance(a, (Element, Index))}
+    return frozenset(named - _WORDS - {BATCH.name})
+
+
+def _prose(text: str, known: frozenset[str], printer: TexPrinter) -> str:
+    """Return words of a reason as LaTeX, the layer's names in maths."""
+    out = []
+    for part in re.split(r"((?<![\w.])[^\W\d]\w*(?![\w(\[]))", text):
+        out.append(f"${_name(part, printer)}$" if part in known else escape(part))
     return "".join(out)
 
 

@@ -189,7 +189,7 @@ class TexPrinter(Printer):
 
     def power(self, base: Box, exponent: Box) -> Box:
         width = base.width + _SMALL * exponent.width + 0.5
-        return Box(f"{base.text}^{{{exponent.text}}}", width, POWER, base.tall, raised=True)
+        return Box(f"{base.text}^{{{exponent.text}}}", width, POWER, base.tall, wordy=base.wordy, raised=True)
 
     def exponential(self, arg: Box) -> Box | None:
         if arg.tall or arg.width > 90.0:

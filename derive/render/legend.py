@@ -12,11 +12,11 @@ from sympy import Expr
 
 from derive.algebra.indices import elements
 from derive.algebra.nodes import Element, Index, KeepingReduction, Kind, Reduction, Tensor
-from derive.calculus.program import Equation, Program, Step
+from derive.calculus.program import Equation, Program, Stage, Step
 from derive.language.layer import Layer
 from derive.language.text import show_layer
 
-__all__ = ["Symbol", "default_text", "expressions", "index_ranges", "layer_text", "quoted", "symbols"]
+__all__ = ["Symbol", "default_text", "expressions", "grouped", "index_ranges", "layer_text", "quoted", "symbols"]
 
 _INPUT = {
     Kind.REAL: "input",
@@ -109,6 +109,26 @@ def quoted(step: Step) -> Iterator[Expr]:
             yield formula
     for _, term in step.terms:
         yield term
+
+
+def grouped(program: Program) -> Iterator[tuple[Stage, list[list[Step]]]]:
+    """Yield each stage with its steps; neighbours that say the same of single equations go together."""
+    for stage in Stage:
+        groups: list[list[Step]] = []
+        for step in program.steps:
+            if step.stage is not stage:
+                continue
+            last = groups[-1][-1] if groups else None
+            if last and last.reason == step.reason and last.formulas == step.formulas and _plain(last) and _plain(step):
+                groups[-1].append(step)
+            else:
+                groups.append([step])
+        if groups:
+            yield stage, groups
+
+
+def _plain(step: Step) -> bool:
+    return len(step.terms) < 2
 
 
 def index_ranges(program: Program) -> list[Index]:

@@ -22,10 +22,10 @@ from sympy import Expr
 from derive.algebra.indices import free_indices, is_binder
 from derive.algebra.letters import readable
 from derive.algebra.nodes import BATCH, Index, KeepingReduction, Reduction
-from derive.calculus.program import Equation, Program, Stage, Step
+from derive.calculus.program import Equation, Program, Step
 from derive.language.text import signature
 from derive.render.formula import Notation, Piece, break_lines
-from derive.render.legend import expressions, symbols
+from derive.render.legend import expressions, grouped, symbols
 from derive.render.terminal_printer import SUBSCRIPTS, TerminalPrinter
 
 __all__ = ["show"]
@@ -100,13 +100,13 @@ class _Page:
         self.add("")
         self.add((name, "bold cyan"))
 
-    def equations(self, equations: Sequence[tuple[Expr, Expr]]) -> None:
+    def equations(self, equations: Sequence[tuple[Expr, Expr]], indent: int = _INDENT) -> None:
         """Append equations, aligned at their equals signs."""
         lefts = [self.printer.box(lhs).text for lhs, _ in equations]
         margin = min(max(map(len, lefts), default=0), self.width // 3)
         for left, (lhs, rhs) in zip(lefts, equations, strict=True):
             rhs = readable(rhs, free_indices(lhs))
-            self.formula(left, margin, self.cut(rhs, self.room(margin)))
+            self.formula(left, margin, self.cut(rhs, self.room(margin, indent)), indent=indent)
 
     def room(self, margin: int, indent: int = _INDENT) -> int:
         """Return the columns that are left for a right side."""
@@ -140,28 +140,26 @@ class _Page:
     def derivation(self) -> None:
         """Append the numbered steps, grouped by their stage."""
         number = 0
-        for stage in Stage:
-            steps = [s for s in self.program.steps if s.stage is stage]
-            if not steps:
-                continue
+        for stage, groups in grouped(self.program):
             self.section(f"Derivation: {stage.value}")
-            for step in steps:
+            for steps in groups:
                 number += 1
-                self.step(number, step)
+                self.step(number, steps)
 
-    def step(self, number: int, step: Step) -> None:
-        """Append a step: its reason, then its equation, one line a path."""
+    def step(self, number: int, steps: Sequence[Step]) -> None:
+        """Append steps of one reason: the reason, then the equations, one line a path."""
+        step = steps[0]
         head = f"{number:>3}. "
         indent = len(head)
         lines = wrap(self.reason(step), self.width - indent) or [""]
         self.add((head, "bold"), lines[0].replace(_TIE, " "))
         for line in lines[1:]:
             self.add(" " * indent + line.replace(_TIE, " "))
+        if len(step.terms) < 2:
+            self.equations([(s.lhs, s.rhs) for s in steps], indent)
+            return
         left = self.printer.box(step.lhs).text
         room = self.room(len(left), indent)
-        if len(step.terms) < 2:
-            self.formula(left, len(left), self.cut(readable(step.rhs, free_indices(step.lhs)), room), indent=indent)
-            return
         for i, (path, term) in enumerate(step.terms):
             pieces = self.cut(readable(term, free_indices(step.lhs)), room)
             if i and not pieces[0].text.startswith(self.printer.negative):
