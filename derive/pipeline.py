@@ -40,9 +40,7 @@ def build_module(layer: Layer, wrt: Sequence[str] | None = None) -> str:
     return render(lower(derive_program(layer, wrt)))
 
 
-def build(
-    layer: Layer, target: str = "numpy", wrt: Sequence[str] | None = None, seed: int = 0
-) -> tuple[str, Report]:
+def build(layer: Layer, target: str = "numpy", wrt: Sequence[str] | None = None, seed: int = 0) -> tuple[str, Report]:
     """Return the text of a layer's module and the report of its check, which it passed.
 
     Raises:

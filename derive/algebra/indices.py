@@ -117,7 +117,7 @@ def substitute(expr: Expr, mapping: Mapping[Expr, Expr]) -> Expr:
         incoming = frozenset().union(*(free_indices(v) for v in live.values())) if live else frozenset()
         letters = {i.name for i in incoming}
         renames: dict[Expr, Expr] = {}
-        new_bound = []
+        new_bound: list[Index] = []
         for index in bound:
             if index.name in letters:
                 used = letters | {i.name for i in free_indices(expr.body)} | {i.name for i in new_bound}

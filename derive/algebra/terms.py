@@ -240,14 +240,14 @@ def canonical(term: Term) -> frozenset[tuple[Expr, Expr]]:
 
 def _signature(index: Index, term: Term) -> tuple[object, ...]:
     """What can be said of a bound index without naming any other."""
-    places = []
+    places: list[tuple[str, str, str]] = []
     for atom, exponent in term.factors:
         if index in free_indices(atom):
             if isinstance(atom, Element):
-                at = tuple(k for k, s in enumerate(atom.subscripts) if index in free_indices(s))
+                at = "".join(str(k) for k, s in enumerate(atom.subscripts) if index in free_indices(s))
                 places.append((atom.name, at, str(exponent)))
             else:
-                places.append((type(atom).__name__, tuple(sorted(names(atom))), str(exponent)))
+                places.append((type(atom).__name__, " ".join(sorted(names(atom))), str(exponent)))
     return (str(index.size), tuple(sorted(places)))
 
 
@@ -314,12 +314,12 @@ def unify(pattern: Expr, expr: Expr, mapping: dict[Expr, Expr], variables: froze
     """Match ``expr`` against ``pattern`` whose ``variables`` stand for subscripts; extends ``mapping``."""
     if isinstance(pattern, Index) and pattern in variables:
         if pattern in mapping:
-            return mapping[pattern] == expr
+            return bool(mapping[pattern] == expr)
         if isinstance(expr, Index) and expr.size != pattern.size:
             return False
         mapping[pattern] = expr
         return True
-    if pattern == expr and not (free_indices(pattern) & variables):
+    if not (free_indices(pattern) & variables) and pattern == expr:
         return True
     if type(pattern) is not type(expr) or len(pattern.args) != len(expr.args) or not pattern.args:
         return False
@@ -328,9 +328,7 @@ def unify(pattern: Expr, expr: Expr, mapping: dict[Expr, Expr], variables: froze
     return all(unify(p, e, mapping, variables) for p, e in zip(pattern.args, expr.args, strict=True))
 
 
-def _unify_set(
-    pattern: list[Expr], exprs: list[Expr], mapping: dict[Expr, Expr], variables: frozenset[Index]
-) -> bool:
+def _unify_set(pattern: list[Expr], exprs: list[Expr], mapping: dict[Expr, Expr], variables: frozenset[Index]) -> bool:
     if not pattern:
         return True
     for k, candidate in enumerate(exprs):
@@ -361,7 +359,9 @@ def matches(
     """
     available = dict(term.factors)
 
-    def search(k: int, mapping: dict[Expr, Expr], left: dict[Expr, Expr]) -> Iterator[tuple[dict[Expr, Expr], dict[Expr, Expr]]]:
+    Found = tuple[dict[Expr, Expr], dict[Expr, Expr]]
+
+    def search(k: int, mapping: dict[Expr, Expr], left: dict[Expr, Expr]) -> Iterator[Found]:
         if k == len(pattern):
             yield mapping, left
             return

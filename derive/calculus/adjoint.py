@@ -32,7 +32,6 @@ from derive.algebra.nodes import (
     Delta,
     Element,
     Index,
-    Kind,
     LogSoftmax,
     LogSumExp,
     Max,
@@ -289,5 +288,3 @@ def _normalized(
     yield from _through(body_here, direct, bound, statement, None, letters)
     body_there = substitute(expr.body, fresh)
     yield from _through(body_there, spread, (*bound, *fresh.values()), statement, None, letters)
-
-

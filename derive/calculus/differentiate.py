@@ -61,7 +61,7 @@ def differentiate(layer: Layer, stable: Layer, steps: Sequence[Step], wrt: Seque
             Stage.CHAIN,
             a.target,
             readable(as_expr(a.terms), a.indices),
-            f"chain rule: {a.name} is read by {_listed([p for p, _ in a.paths])}" if a.paths else f"nothing reads {a.name}",
+            _chain_reason(a),
             terms=tuple((p, readable(as_expr(t), a.indices)) for p, t in a.paths),
         )
         for a in found
@@ -80,6 +80,12 @@ def _wanted(layer: Layer, wrt: Sequence[str] | None) -> tuple[str, ...]:
             what = "is not differentiable" if layer.parameter(name) else "is no parameter"
             raise UnknownNameError(f"'{name}' {what} of layer '{layer.name}'", hint=hint)
     return tuple(n for n in layer.differentiable if n in wrt)
+
+
+def _chain_reason(adjoint: Adjoint) -> str:
+    if not adjoint.paths:
+        return f"no gradient reaches {adjoint.name}"
+    return f"chain rule: {adjoint.name} is read by {_listed([p for p, _ in adjoint.paths])}"
 
 
 def _listed(words: Sequence[str]) -> str:

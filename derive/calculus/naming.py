@@ -20,7 +20,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from sympy import Add, Expr, Mul, Pow, S, acos, asin, atan, cos, cosh, default_sort_key, erf, erfc, exp, log, sin, sinh, tan, tanh
+from sympy import (
+    Add,
+    Expr,
+    Mul,
+    Pow,
+    S,
+    acos,
+    asin,
+    atan,
+    cos,
+    cosh,
+    erf,
+    erfc,
+    exp,
+    log,
+    sin,
+    sinh,
+    tan,
+    tanh,
+)
 
 from derive.algebra.functions import BY_CLASS, Expm1, LogSigmoid, Relu, Sigmoid, Softplus, StopGradient, Where
 from derive.algebra.indices import elements, free_indices, is_binder, names, rebuild
@@ -28,7 +47,6 @@ from derive.algebra.nodes import (
     ArgMax,
     Element,
     Index,
-    Kind,
     LogSoftmax,
     LogSumExp,
     Max,
@@ -39,7 +57,6 @@ from derive.algebra.nodes import (
     Softmax,
     Std,
     Sum,
-    Tensor,
     Var,
 )
 from derive.calculus.program import Stage, Step
@@ -48,7 +65,9 @@ from derive.language.layer import Layer, Statement
 __all__ = ["name_intermediates"]
 
 _OWN_REDUCTIONS = (Max, Min, Prod, LogSumExp, Norm, Softmax, LogSoftmax, Var, Std)
-_EXPENSIVE = (exp, log, tanh, sin, cos, tan, sinh, cosh, asin, acos, atan, erf, erfc, Sigmoid, Softplus, LogSigmoid, Expm1)
+_EXPENSIVE = (
+    exp, log, tanh, sin, cos, tan, sinh, cosh, asin, acos, atan, erf, erfc, Sigmoid, Softplus, LogSigmoid, Expm1,
+)  # fmt: skip
 
 
 class _Names:
@@ -180,7 +199,7 @@ def _part(expr: Expr, order: tuple[Index, ...], state: _Names) -> Expr:
     known = state.by_value.get(new)
     if known is not None and not isinstance(new, (Element, Mul)):
         return known
-    if wish is None or not _scalar_or_indexed(new):
+    if wish is None or not names(new):
         return new
     return _name(new, wish(new), order, state)
 
@@ -194,8 +213,8 @@ def _factor(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool
         base, power = expr.args
     if isinstance(base, Add) and _is_difference(base):
         new = _inside(base, order, state, linear=False)
-        known = state.by_value.get(new) or _name(new, _difference_name(new), order, state)
-        return known**power
+        difference = state.by_value.get(new) or _name(new, _difference_name(new), order, state)
+        return difference**power
     if isinstance(base, Add) and power.is_Rational and power.q == 2 and (names(base)):
         new = _inside(base, order, state, linear=False)
         root = Pow(new, power)
@@ -225,12 +244,8 @@ def _axes(expr: Expr, order: tuple[Index, ...]) -> tuple[Index, ...]:
     free = free_indices(expr)
     for element in elements(expr):
         if frozenset(element.subscripts) == free and len(element.subscripts) == len(free):
-            return element.subscripts  # type: ignore[return-value]
+            return element.subscripts
     return tuple(i for i in order if i in free)
-
-
-def _scalar_or_indexed(expr: Expr) -> bool:
-    return bool(names(expr))
 
 
 def _is_difference(expr: Add) -> bool:

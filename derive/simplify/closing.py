@@ -190,9 +190,9 @@ def _through_contractions(
                 name = atom.name
                 opened, _ = inline((term,), {name: contractions[name]}, letters)
                 folded, by = apply_facts(opened, facts, letters)
-                if by and len(folded) == 1 and len(folded[0].bound) < len(opened[0].bound):
-                    if not is_contraction(folded[0]):
-                        better = (folded[0], by, name)
+                shorter = by and len(folded) == 1 and len(folded[0].bound) < len(opened[0].bound)
+                if shorter and not is_contraction(folded[0]):
+                    better = (folded[0], by, name)
         if better is None:
             result.append(term)
         else:

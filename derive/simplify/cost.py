@@ -60,14 +60,14 @@ def _cost(expr: Expr, seen: set[Expr]) -> float:
     own = sum(_cost(a, seen) for a in expr.args)
     if isinstance(expr, (Add, Mul)):
         # Operands are taken smallest first: scalars and small arrays cost little together.
-        spans = sorted((free_indices(a) for a in expr.args), key=_volume)
-        gathered: frozenset[Index] = spans[0]
-        for span in spans[1:]:
-            gathered |= span
+        operands = sorted((free_indices(a) for a in expr.args), key=_volume)
+        gathered = operands[0]
+        for operand in operands[1:]:
+            gathered |= operand
             own += _volume(gathered)
         return own
-    span_ = _volume(free_indices(expr))
+    touched = _volume(free_indices(expr))
     if isinstance(expr, Pow):
-        return own + span_
+        return own + touched
     row = BY_CLASS.get(type(expr))
-    return own + span_ * (1.0 if row is not None and row.infix else _FUNCTION)
+    return own + touched * (1.0 if row is not None and row.infix else _FUNCTION)

@@ -112,8 +112,8 @@ def _explained(entry: Closed, seen: set[int]) -> list[Step]:
     for fact in entry.facts:
         steps += _fact_steps(fact, seen)
     if entry.inlined:
-        listed = ", ".join(entry.inlined)
-        steps.append(Step(Stage.SIMPLIFY, target, readable(as_expr(entry.before), entry.adjoint.indices), f"write out {listed}"))
+        written = readable(as_expr(entry.before), entry.adjoint.indices)
+        steps.append(Step(Stage.SIMPLIFY, target, written, f"write out {', '.join(entry.inlined)}"))
     if entry.facts:
         equations = tuple(_equation(f) for f in entry.facts)
         holes = ", ".join(f"{{{k}}}" for k in range(len(equations)))
@@ -257,9 +257,7 @@ def _name_products(
             folded, used = apply_facts(tuple(inside), FactBook([fact]), letters)
             if used:
                 count += sum(1 for t in inside if any(True for _ in matches(pattern, variables, (), t)))
-                back = [
-                    Term.of(t.coefficient, (*t.factors, *front.items()), t.bound) for t in folded
-                ]
+                back = [Term.of(t.coefficient, (*t.factors, *front.items()), t.bound) for t in folded]
                 renewed.append(_Line(line.target, collect(back)))
             else:
                 renewed.append(line)
@@ -338,5 +336,3 @@ def _written_back(statements: list[Statement], k: int) -> list[Statement]:
             statement = replace(statement, expr=expr)
         result.append(statement)
     return result
-
-

@@ -1,9 +1,9 @@
 """From terms to the expression one would write: common factors out, means as means.
 
-    γ·rstd·dy - 1/N·γ·rstd·dbeta - 1/N·γ·rstd·xhat·dgamma
-        ⟶  γ·rstd/N · (N·dy - dbeta - xhat·dgamma)
-    rstd·g - 1/D·rstd·Σ g - 1/D·rstd·xhat·Σ g·xhat
-        ⟶  rstd · (g - mean(g) - xhat·mean(g·xhat))
+γ·rstd·dy - 1/N·γ·rstd·dbeta - 1/N·γ·rstd·xhat·dgamma
+    ⟶  γ·rstd/N · (N·dy - dbeta - xhat·dgamma)
+rstd·g - 1/D·rstd·Σ g - 1/D·rstd·xhat·Σ g·xhat
+    ⟶  rstd · (g - mean(g) - xhat·mean(g·xhat))
 """
 
 from __future__ import annotations
@@ -74,17 +74,13 @@ def _with_means(term: Term) -> _Part:
     for factors, bound in groups:
         body = Mul(*(a**e for a, e in factors))
         sizes = [i.size for i in bound]
-        fits = all(
-            outer.get(s, S.Zero) <= -sizes.count(s) if not s.is_Integer else False for s in sizes
-        )
+        fits = all(outer.get(s, S.Zero) <= -sizes.count(s) if not s.is_Integer else False for s in sizes)
         if fits:
             for size in sizes:
                 outer[size] = outer[size] + 1
             outer = {a: e for a, e in outer.items() if e != 0}
             sums.append(Mean(body, *bound))
-        elif (
-            len(sizes) == 1 and sizes[0].is_Integer and sizes[0] != 1 and (coefficient.q % int(sizes[0])) == 0
-        ):
+        elif len(sizes) == 1 and sizes[0].is_Integer and sizes[0] != 1 and (coefficient.q % int(sizes[0])) == 0:
             coefficient = coefficient * sizes[0]
             sums.append(Mean(body, *bound))
         else:
