@@ -284,7 +284,7 @@ def _known(program: Program, step: Step) -> frozenset[str]:
 def _prose(text: str, known: frozenset[str], printer: TexPrinter) -> str:
     """Return words of a reason as LaTeX, the layer's names in maths."""
     out = []
-    for part in re.split(r"((?<![\w.])[^\W\d]\w*(?![\w(\[]))", text):
+    for part in re.split(r"((?<![\w.(\[])[^\W\d]\w*(?![\w(\[]))", text):
         out.append(f"${_name(part, printer)}$" if part in known else escape(part))
     return "".join(out)
 
