@@ -282,10 +282,15 @@ def _known(program: Program, step: Step) -> frozenset[str]:
 
 
 def _prose(text: str, known: frozenset[str], printer: TexPrinter) -> str:
-    """Return words of a reason as LaTeX, the layer's names in maths."""
+    """Return words of a reason as LaTeX: the layer's names in maths, formulas of the layer language as code."""
     out = []
-    for part in re.split(r"((?<![\w.(\[])[^\W\d]\w*(?![\w(\[]))", text):
-        out.append(f"${_name(part, printer)}$" if part in known else escape(part))
+    for part in re.split(r"(\S*\w[(\[]\S*[)\]]|(?<![\w.(\[])[^\W\d]\w*(?![\w(\[]))", text):
+        if part in known:
+            out.append(f"${_name(part, printer)}$")
+        elif re.search(r"\w[(\[]", part):
+            out.append(r"\allowbreak{}".join(rf"\texttt{{{code(p)}}}" for p in re.findall(r".{1,24}", part)))
+        else:
+            out.append(escape(part))
     return "".join(out)
 
 
