@@ -1,0 +1,252 @@
+"""Bring a layer's forward statements to stable primitives: the same mathematics, other functions.
+
+    p[n, c] = exp(z[n, c])/sum[k](exp(z[n, k]))       p[n, c]    = softmax[c](z[n, c])
+    logp[n, c] = log(p[n, c])                     →   logp[n, c] = log_softmax[c](z[n, c])
+    loss = -mean[n](logp[n, t[n]])                    loss = -mean[n](logp[n, t[n]])
+
+The derivatives of the stable primitives are stable too, so this is done before
+differentiation. What no rule recognises stays as the user wrote it, as the
+very same object: a maximum subtracted for its own sake, an ``eps`` in a root,
+a mean of squared deviations. Statements that nobody reads afterwards are
+dropped; what the layer returns keeps its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sympy import Expr, Mul, Pow, cosh, erf, exp, log, tanh
+
+from derive.algebra.functions import Log1p, LogSigmoid, Minimum, Sigmoid, Softplus, Where, XLogY
+from derive.algebra.indices import elements, free_indices, names, substitute_elements
+from derive.algebra.nodes import (
+    Element,
+    Index,
+    KeepingReduction,
+    LogSoftmax,
+    LogSumExp,
+    Mean,
+    Norm,
+    Reduction,
+    Softmax,
+    Std,
+    Sum,
+    Var,
+)
+from derive.calculus.program import Equation, Stage, Step
+from derive.language.layer import Layer, Statement
+from derive.stability.elementwise import DIFFERENCES, LOGS, PRODUCTS, REMAINDERS
+from derive.stability.exponentials import LOGARITHMS, QUOTIENTS, REMAINING_QUOTIENTS, SHIFTS
+from derive.stability.guards import GUARDS
+from derive.stability.matching import factors, place
+from derive.stability.moments import MOMENTS, NORMS
+from derive.stability.rewrite import Definitions, Firing, Rewriter
+from derive.stability.rule import Phase
+
+__all__ = ["PHASES", "stabilize"]
+
+RECOGNISE = Phase(
+    "recognise", (*LOGS, *LOGARITHMS, *QUOTIENTS, *PRODUCTS, *SHIFTS, *DIFFERENCES, *NORMS, *MOMENTS)
+)
+REMAINING = Phase("remaining", (*REMAINING_QUOTIENTS, *REMAINDERS))
+GUARD = Phase("guard", GUARDS)
+
+PHASES: tuple[Phase, ...] = (RECOGNISE, REMAINING, GUARD)
+
+_DANGEROUS = (exp, log, Log1p, erf, cosh, Var, Std, Softmax, LogSoftmax, LogSumExp, Softplus)
+_REUSED = (Softmax, LogSoftmax, LogSumExp, Sigmoid, LogSigmoid, Softplus, Norm, exp, tanh, XLogY)
+
+
+def stabilize(layer: Layer) -> tuple[Layer, tuple[Step, ...]]:
+    """Return the layer with its statements rewritten to stable primitives, and one step a changed statement.
+
+    The layer itself is returned where nothing changes.
+    """
+    if not any(_in_danger(s.expr) for s in layer.statements):
+        return layer, ()
+    work = _Work(layer)
+    for phase in PHASES:
+        work.apply(phase)
+    statements = work.statements
+    if statements == list(layer.statements):
+        return layer, ()
+    return replace(layer, statements=tuple(statements)), work.steps()
+
+
+def _in_danger(expr: Expr) -> bool:
+    """Whether any rule could have something to say."""
+    if isinstance(expr, (*_DANGEROUS, Where, Minimum)):
+        return True
+    if isinstance(expr, Pow) and (expr.exp.is_Rational and expr.exp.q == 2):
+        return True
+    if isinstance(expr, (Sum, Mean)) and isinstance(expr.body, Pow) and expr.body.exp == 2:
+        return True
+    return any(map(_in_danger, expr.args)) if not isinstance(expr, Element) else False
+
+
+class _Work:
+    """The statements on their way, and what has been done to each."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._layer = layer
+        self.statements = list(layer.statements)
+        self._firings: dict[str, list[Firing]] = {}
+        self._named: set[str] = set()
+
+    def apply(self, phase: Phase) -> None:
+        """Apply one phase to every statement in order, then drop what is no longer read."""
+        definitions = Definitions(phase)
+        todo = list(self.statements)
+        done: list[Statement] = []
+        while todo:
+            statement = todo.pop(0)
+            if statement.kind.differentiable:
+                rewriter = Rewriter(phase, definitions)
+                expr = rewriter.rewrite(statement.expr)
+                if rewriter.firings and expr != statement.expr:
+                    self._firings.setdefault(statement.name, []).extend(rewriter.firings)
+                    old = frozenset(_nodes(statement.expr))
+                    expr = _reusing(expr, old, definitions)
+                    expr = self._naming_means(expr, old, done, todo, definitions)
+                    statement = replace(statement, expr=expr)
+            done.append(statement)
+            definitions.add(statement)
+        self.statements = self._live(done)
+
+    def _live(self, statements: list[Statement]) -> list[Statement]:
+        """The statements that are returned or read by one of these; those that nobody read at first stay too."""
+        if not self._firings:
+            return statements
+        before = {name for s in self._layer.statements for name in names(s.expr)}
+        needed = set(self._layer.returns) | {s.name for s in self._layer.statements if s.name not in before}
+        kept: list[Statement] = []
+        for statement in reversed(statements):
+            if statement.name in needed:
+                kept.append(statement)
+                needed |= names(statement.expr)
+        return kept[::-1]
+
+    def _naming_means(
+        self, expr: Expr, old: frozenset[Expr], done: list[Statement], todo: list[Statement], definitions: Definitions
+    ) -> Expr:
+        """Read the means that a rule put inside a reduction from statements: the user's own, or new ones."""
+        found: dict[Expr, Expr] = {}
+        for mean in _inner_means(expr, frozenset()):
+            if mean in old or mean in found:
+                continue
+            known = _reading(mean, [s for s in done if not self._changed_meaning(s)])
+            if known is None:
+                later = next((s for s in todo if _reading(mean, [s]) is not None and self._ready(s, done)), None)
+                if later is not None:
+                    todo.remove(later)
+                else:
+                    later = Statement(self._fresh_name(mean), _axes(mean), mean)
+                    self._named.add(later.name)
+                done.append(later)
+                definitions.add(later)
+                known = _reading(mean, [later])
+            assert known is not None
+            found[mean] = known
+        return substitute_elements(expr, found)
+
+    @staticmethod
+    def _changed_meaning(statement: Statement) -> bool:
+        return not statement.kind.differentiable
+
+    def _ready(self, statement: Statement, done: list[Statement]) -> bool:
+        given = {p.name for p in self._layer.parameters} | {s.name for s in done}
+        return names(statement.expr) <= given
+
+    def _fresh_name(self, mean: Mean) -> str:
+        layer = self._layer
+        taken = {p.name for p in layer.parameters} | {s.name for s in layer.statements} | self._named
+        taken |= {h.name for h in layer.hypers} | {s.name for s in layer.sizes} | {d.size.name for d in layer.derived}
+        taken |= {i.name for s in layer.statements for node in _nodes(s.expr) for i in (node,) if isinstance(i, Index)}
+        read = elements(mean.body)
+        wishes = ["mu", *(f"mu_{e.name}" for e in read[:1])]
+        wishes += [f"{wishes[-1]}{k}" for k in range(2, len(taken) + 3)]
+        return next(w for w in wishes if w not in taken and f"d{w}" not in taken)
+
+    def steps(self) -> tuple[Step, ...]:
+        """Return one step a changed statement: what it is now, and by which identities."""
+        steps = []
+        for statement in self.statements:
+            if statement.name in self._named:
+                reason = "the mean is needed by itself, so it gets a name"
+                steps.append(Step(Stage.REWRITE, statement.target, statement.expr, reason))
+            firings = self._firings.get(statement.name, ())
+            if not firings:
+                continue
+            reasons: dict[str, None] = {}
+            formulas: list[Expr | Equation] = []
+            for firing in firings:
+                equation = Equation(firing.before, firing.after)
+                if equation not in formulas:
+                    reasons[f"{{{len(formulas)}}}: {firing.rule.why}"] = None
+                    formulas.append(equation)
+            steps.append(Step(Stage.REWRITE, statement.target, statement.expr, "; ".join(reasons), tuple(formulas)))
+        return tuple(steps)
+
+
+def _nodes(expr: Expr) -> Iterator[Expr]:
+    yield expr
+    for arg in expr.args:
+        yield from _nodes(arg)
+
+
+def _reusing(expr: Expr, old: frozenset[Expr], definitions: Definitions) -> Expr:
+    """Read new parts of ``expr`` that an earlier statement computes from that statement."""
+    found: dict[Expr, Expr] = {}
+    for node in _nodes(expr):
+        if node is not expr and isinstance(node, _REUSED) and node not in old and node not in found:
+            known = _reading(node, list(definitions.statements()))
+            if known is not None:
+                found[node] = known
+    return substitute_elements(expr, found)
+
+
+def _reading(expr: Expr, statements: list[Statement]) -> Element | None:
+    """Return the element of one of the statements whose value ``expr`` is, or None."""
+    for statement in statements:
+        own = _as_mean(statement.expr) if isinstance(expr, Mean) else statement.expr
+        if type(own) is not type(expr):
+            continue
+        choice = place(own, statement.indices, expr)
+        if choice is not None:
+            return Element(statement.tensor, *(choice[i] for i in statement.indices))
+    return None
+
+
+def _as_mean(expr: Expr) -> Expr:
+    """``sum[n](x)/N`` as ``mean[n](x)``; anything else as it is."""
+    for factor in factors(expr):
+        if isinstance(factor, Sum) and Mul(expr / factor, factor.count) == 1:
+            return Mean(*factor.args)
+    return expr
+
+
+def _inner_means(expr: Expr, bound: frozenset[Index]) -> Iterator[Mean]:
+    """Yield the means inside a reduction that do not depend on its indices."""
+    if isinstance(expr, Mean) and bound and free_indices(expr).isdisjoint(bound):
+        yield expr
+        return
+    if isinstance(expr, (Reduction, KeepingReduction)):
+        yield from _inner_means(expr.body, bound | frozenset(expr.indices))
+    elif isinstance(expr, Element):
+        return
+    else:
+        for arg in expr.args:
+            yield from _inner_means(arg, bound)
+
+
+def _axes(expr: Expr) -> tuple[Index, ...]:
+    """The free indices in the order in which the elements have them as subscripts."""
+    free = free_indices(expr)
+    order: dict[Index, None] = {}
+    for element in sorted(elements(expr), key=lambda e: -len(e.subscripts)):
+        order.update((s, None) for s in element.subscripts if isinstance(s, Index) and s in free)
+    order.update((i, None) for i in sorted(free, key=str))
+    return tuple(order)
+
+
