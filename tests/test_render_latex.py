@@ -321,6 +321,14 @@ def test_a_line_is_broken_where_nesting_is_least() -> None:
     assert break_lines(pieces, 14, 14, 0) == [(0, "aaaabbbb"), (1, "ccccdddd")]
 
 
+def test_deep_nesting_is_printed_in_linear_time() -> None:
+    nested = x
+    for _ in range(20):
+        nested = (x + mu) / (1 + Maximum(nested, 0) * dy)
+    text = tex(nested, NOTATION)
+    assert text.count(r"\frac") == 20
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX engine")
 @pytest.mark.parametrize("name", ["batchnorm", "long_one"])
 def test_a_document_compiles_without_a_warning(name: str, tmp_path: Path) -> None:

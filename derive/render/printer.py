@@ -58,6 +58,7 @@ class Printer(ABC):
 
     def __init__(self, notation: Notation) -> None:
         self.notation = notation
+        self._boxes: dict[Expr, Box] = {}
 
     # What a subclass says.
 
@@ -133,6 +134,11 @@ class Printer(ABC):
 
     def box(self, expr: Expr) -> Box:
         """Return the expression on one line."""
+        if expr not in self._boxes:
+            self._boxes[expr] = self._printed(expr)
+        return self._boxes[expr]
+
+    def _printed(self, expr: Expr) -> Box:
         if isinstance(expr, Element):
             return self.element(expr)
         if isinstance(expr, Delta):
