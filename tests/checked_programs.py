@@ -88,9 +88,7 @@ def layer_of(
     return Layer(name, "", params, hypers, sizes, (), statements, returns)
 
 
-def program_of(
-    layer: Layer, backward: tuple[Statement, ...], forward: tuple[Statement, ...] | None = None
-) -> Program:
+def program_of(layer: Layer, backward: tuple[Statement, ...], forward: tuple[Statement, ...] | None = None) -> Program:
     """A program with a gradient ``d<name>`` for each parameter that has one."""
     gradients = tuple((p, f"d{p}") for p in layer.differentiable)
     cotangents = tuple(f"d{name}" for name in layer.returns)
@@ -210,11 +208,7 @@ def backward(dloss, cache):
 _softmax = layer_of(
     "softmax",
     {"z": (Kind.REAL, (BATCH_SIZE, C))},
-    (
-        equation(
-            "y", BATCH, c, sympy.exp(at("z", BATCH, c)) / Sum(sympy.exp(at("z", BATCH, k)), k)
-        ),
-    ),
+    (equation("y", BATCH, c, sympy.exp(at("z", BATCH, c)) / Sum(sympy.exp(at("z", BATCH, k)), k)),),
 )
 SOFTMAX_DZ = at("y", BATCH, c) * (at("dy", BATCH, c) - Sum(at("dy", BATCH, k) * at("y", BATCH, k), k))
 softmax = Checked(
@@ -253,9 +247,7 @@ _attention = layer_of(
     },
     (
         equation("score", BATCH, t, s, Sum(at("q", BATCH, t, d) * at("k", BATCH, s, d), d) / sympy.sqrt(D)),
-        equation(
-            "p", BATCH, t, s, Softmax(Where(Le(s, t), at("score", BATCH, t, s), -sympy.oo), (s,), (s,))
-        ),
+        equation("p", BATCH, t, s, Softmax(Where(Le(s, t), at("score", BATCH, t, s), -sympy.oo), (s,), (s,))),
         equation("y", BATCH, t, e, Sum(_p * at("v", BATCH, s, e), s)),
     ),
 )

@@ -17,7 +17,7 @@ from derive.calculus.program import Program
 from derive.check.evaluate import evaluate_program
 from derive.check.formulas import check_formulas
 from derive.check.instance import Array
-from derive.check.report import Report, Row, failed, table
+from derive.check.report import FORMULA_VALUES, Report, Row, failed, table
 from derive.check.samples import Sample, choose_instance, choose_other_instance, sample
 from derive.language.layer import Layer
 
@@ -47,12 +47,15 @@ def check(layer: Layer, program: Program, module_text: str | None, *, seed: int 
             values = _values(program, first)
             rows = check_formulas(layer, program, first, values, seed)
         except IndexError as error:
-            rows = [failed(layer.name, "formula", "the layer as written", "50 digits", str(error))]
+            rows = [failed(layer.name, FORMULA_VALUES, str(error))]
     if module_text is not None and all(row.passed for row in rows):
-        from derive.check.code import check_code
+        from derive.check.code import Expected, check_code
 
-        second = sample(layer, choose_other_instance(layer, instance), seed + 1)
-        samples = [(first, values), (second, _values(program, second))]
+        second = sample(layer, choose_other_instance(layer, instance), seed + 1, single=False)
+        samples = [
+            Expected(at, exact, _values(program, at.rounded(seed)))
+            for at, exact in ((first, values), (second, _values(program, second)))
+        ]
         rows += check_code(layer, program, module_text, samples, seed)
     return Report(layer.name, seed, tuple(sizes.items()), tuple(rows))
 
@@ -67,9 +70,9 @@ def _wrong_axes(layer: Layer, program: Program, at: Sample) -> list[Row]:
     for name, like in [(name, name) for name in layer.returns] + [(name, p) for p, name in program.gradients]:
         statement = program.definition(name)
         if statement is None:
-            rows.append(failed(name, "formula", "its definition", "", "the program does not define it"))
+            rows.append(failed(name, FORMULA_VALUES, "the program does not define it"))
             continue
         shape, expected = at.instance.shape(statement.axes), at.instance.shape(layer.axes(like))
         if shape != expected:
-            rows.append(failed(name, "formula", f"the shape of {like}", "", f"shape {shape}, expected {expected}"))
+            rows.append(failed(name, FORMULA_VALUES, f"shape {shape}, expected {expected}, that of {like}"))
     return rows

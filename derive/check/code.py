@@ -12,7 +12,9 @@ Real Functions", SIAM Review 40 (1998), for the complex step.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -40,34 +42,48 @@ from derive.check.instance import Array, Instance
 from derive.check.module import Call, GeneratedModule, Inputs, Values, arrays_in, dense, inputs_of
 from derive.check.probes import Probe, choose_probes
 from derive.check.properties import property_rows
-from derive.check.report import Row, failed, not_run, worst
+from derive.check.report import CODE_COMPLEX_STEP, CODE_DIFFERENCES, CODE_VALUES, Method, Row, failed, not_run, worst
 from derive.check.samples import Sample
 from derive.language.layer import Layer
 
-__all__ = ["check_code"]
+__all__ = ["Expected", "check_code"]
 
 _EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
 _STEP = 1e-5
 _COMPLEX_STEP = 1e-30
-_DIFFERENCES = f"central differences of the code, step {_STEP:g}"
-_COMPLEX = f"complex step of the code, {_COMPLEX_STEP:g}"
+_IMPORT = Method("code", "import", "float64, float32")
+_PROPERTIES = Method("code", "properties", "float64, float32")
 
 
-def check_code(
-    layer: Layer,
-    program: Program,
-    text: str,
-    samples: Sequence[tuple[Sample, Mapping[str, Array]]],
-    seed: int,
-) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the code should give at a sample.
+
+    Attributes:
+        sample: the inputs.
+        values: of every name of the program, in multiprecision.
+        moved: the same after every real input was rounded to float32, up or down at random.
+    """
+
+    sample: Sample
+    values: Mapping[str, Array]
+    moved: Mapping[str, Array]
+
+    def movement(self, name: str) -> float:
+        """Return how far the values of that name move when the inputs are rounded."""
+        moved = self.moved[name]
+        return max((float(abs(moved[key] - value)) for key, value in self.values[name].items()), default=0.0)
+
+
+def check_code(layer: Layer, program: Program, text: str, samples: Sequence[Expected], seed: int) -> list[Row]:
     """Run a module's text and compare what it gives.
 
     Args:
         layer: as the user wrote it.
         program: its formulas.
         text: of the module.
-        samples: inputs, each with the value of every name of the program in
-            multiprecision; the first is the one that differences are taken at.
+        samples: inputs and what should come of them; the first is the one that
+            differences are taken at.
         seed: of random directions.
 
     Returns:
@@ -76,21 +92,20 @@ def check_code(
     try:
         module = GeneratedModule(layer, text)
     except Exception as error:  # whatever the text raises is the verdict on it
-        return [failed(layer.name, "code", "import", "", _raised(error))]
+        return [failed(layer.name, _IMPORT, _raised(error))]
     rows: list[Row] = []
+    first = samples[0].sample
     with np.errstate(all="ignore"):
-        for number, (sample, values) in enumerate(samples):
-            shape = _sizes(sample.instance)
+        for number, expected in enumerate(samples):
+            shape = _sizes(expected.sample.instance)
             note = f"sizes {shape}" if number and shape else ""
             for dtype in ("float64", "float32"):
-                compare = partial(_against_formulas, layer, program, module, sample, values, dtype, note)
-                rows += _guard(layer.name, "multiprecision", dtype, compare)
-        if not all(row.passed for row in rows):
-            return rows  # differences of code that is wrong say nothing more
-        first = samples[0][0]
-        rows += _guard(layer.name, _DIFFERENCES, "float64", lambda: _differences(layer, program, module, first, seed))
-        rows += _guard(layer.name, _COMPLEX, "float64", lambda: _complex(layer, program, module, first, seed))
-        rows += _guard(layer.name, "properties", "", lambda: property_rows(layer, program, module, first))
+                compare = partial(_against_formulas, layer, program, module, expected, dtype, note)
+                rows += _guard(layer.name, CODE_VALUES[dtype], compare)
+        if all(row.passed for row in rows):  # differences of code that is wrong say nothing more
+            for method, differences in ((CODE_DIFFERENCES, _differences), (CODE_COMPLEX_STEP, _complex)):
+                rows += _guard(layer.name, method, partial(differences, layer, program, module, first, seed))
+        rows += _guard(layer.name, _PROPERTIES, lambda: property_rows(layer, program, module, first))
     return rows
 
 
@@ -98,11 +113,11 @@ def _raised(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _guard(name: str, method: str, precision: str, compare: Callable[[], Iterable[Row]]) -> list[Row]:
+def _guard(name: str, method: Method, compare: Callable[[], Iterable[Row]]) -> list[Row]:
     try:
         return list(compare())
     except Exception as error:  # generated code may raise anything; it is a row of the report
-        return [failed(name, "code", method, precision, f"the code raised {_raised(error)}")]
+        return [failed(name, method, f"the code raised {_raised(error)}")]
 
 
 def _sizes(instance: Instance) -> str:
@@ -114,29 +129,21 @@ def _sizes(instance: Instance) -> str:
 
 
 def _against_formulas(
-    layer: Layer,
-    program: Program,
-    module: GeneratedModule,
-    sample: Sample,
-    values: Mapping[str, Array],
-    precision: str,
-    note: str,
+    layer: Layer, program: Program, module: GeneratedModule, expected: Expected, precision: str, note: str
 ) -> list[Row]:
     """Compare outputs and gradients in one precision.
 
     An algorithm that is as good as the problem allows is off by about what
-    rounding its inputs does to the exact result, so that is measured: float64
-    results are taken at inputs moved at random by half a unit in the last place
-    of float32, and a few dozen times their movement is allowed (roundings on
-    the way count like those of the inputs; there are more of them), scaled by
-    2**-29 for float64. Sixteen roundings at the scale of the results are added
-    for results that are 0 by cancellation; in float64, where nothing is gained
-    by less, 1e-10 of that scale is allowed.
+    rounding its inputs does to the exact result. That movement is known for
+    float32, and 64 times it is allowed (roundings on the way count like those
+    of the inputs, and there are a few dozen in series), scaled by 2**-29 for
+    float64. Sixteen roundings at the scale of all results are added for those
+    that are small by cancellation; in float64, where nothing is gained by less,
+    1e-10 of that scale.
     """
-    instance = sample.instance
+    sample, values = expected.sample, expected.values
     inputs, cotangents = inputs_of(layer, sample, np.dtype(precision))
-    call = module.run(inputs, cotangents, instance)
-    moved = _movement(module, layer, sample)
+    call = module.run(inputs, cotangents, sample.instance)
     share = 1e-10 if precision == "float64" else 16 * _EPS["float32"]
     shrink = _EPS[precision] / _EPS["float32"]
     rows = []
@@ -146,51 +153,28 @@ def _against_formulas(
         ([(f"d{p}", p, name) for p, name in program.gradients], call.gradients, largest),
     )
     for names, got, base in groups:
-        expected = {field: dense(values[name], instance.shape(layer.axes(p)), np.float64) for field, p, name in names}
-        scale = base + max((float(np.abs(e).max()) for e in expected.values() if e.size), default=0.0)
-        for field in expected:
-            tolerance = share * scale + 32 * shrink * moved[field]
-            rows.append(_compare(field, got[field], expected[field], tolerance, precision, note))
+        exact = {
+            field: dense(values[name], sample.instance.shape(layer.axes(p)), np.float64) for field, p, name in names
+        }
+        scale = base + max((float(np.abs(e).max()) for e in exact.values() if e.size), default=0.0)
+        for field, _, name in names:
+            tolerance = share * scale + 64 * shrink * expected.movement(name)
+            rows.append(_compare(field, got[field], exact[field], tolerance, precision, note))
     return rows
 
 
 def _compare(name: str, got: Values, expected: Values, tolerance: float, precision: str, note: str) -> Row:
-    method = "multiprecision"
+    method = CODE_VALUES[precision]
     if np.shape(got) != expected.shape:
-        return failed(name, "code", method, precision, f"shape {np.shape(got)}, expected {expected.shape}")
+        return failed(name, method, f"shape {np.shape(got)}, expected {expected.shape}")
     if np.asarray(got).dtype != precision:
-        return failed(name, "code", method, precision, f"dtype {np.asarray(got).dtype}, expected {precision}")
+        return failed(name, method, f"dtype {np.asarray(got).dtype}, expected {precision}")
     flat = np.asarray(got, np.float64)
     pairs = (
         (f"{name}[{', '.join(map(str, at))}]" if at else name, float(flat[at]), float(expected[at]), tolerance)
         for at in np.ndindex(expected.shape)
     )
-    return worst(name, "code", method, precision, pairs, note)
-
-
-def _movement(module: GeneratedModule, layer: Layer, sample: Sample) -> dict[str, float]:
-    """Return how far each output and gradient moves in float64 when the inputs are off by 2**-24 of themselves."""
-    inputs, cotangents = inputs_of(layer, sample, np.float64)
-    exact = _results(module.run(inputs, cotangents, sample.instance))
-    furthest = dict.fromkeys(exact, 0.0)
-    rng = np.random.default_rng(0)
-    for _ in range(2):
-
-        def rounded(arrays: Inputs) -> Inputs:
-            return {
-                name: a * (1 + 2.0**-24 * rng.choice((-1.0, 1.0), a.shape)) if a.dtype.kind == "f" else a
-                for name, a in arrays.items()
-            }
-
-        near = _results(module.run(rounded(inputs), rounded(cotangents), sample.instance))
-        for name, value in near.items():
-            difference = np.abs(value - exact[name])
-            furthest[name] = max(furthest[name], float(difference.max()) if difference.size else 0.0)
-    return {name: value if value == value else 0.0 for name, value in furthest.items()}
-
-
-def _results(call: Call) -> dict[str, Values]:
-    return {**call.outputs, **call.gradients}
+    return worst(name, method, pairs, note)
 
 
 # Against differences of the code itself
@@ -200,7 +184,7 @@ def _slopes(
     program: Program,
     gradients: Mapping[str, Values],
     probes: Sequence[Probe],
-    method: str,
+    method: Method,
     slope: Callable[[Probe], tuple[float, float]],
 ) -> list[Row]:
     """Return a row a gradient: the derivative it claims along each probe against ``slope``'s value and tolerance."""
@@ -213,7 +197,7 @@ def _slopes(
                 claimed = float((gradients[name] * _direction(probe, gradients[name].shape)).sum())
                 expected, tolerance = slope(probe)
                 pairs.append((probe.where, claimed, expected, tolerance))
-        rows.append(worst(name, "code", method, "float64", pairs))
+        rows.append(worst(name, method, pairs))
     return rows
 
 
@@ -241,7 +225,7 @@ def _differences(layer: Layer, program: Program, module: GeneratedModule, sample
     """
     if not sample.smooth:
         note = f"every sample was within {min(sample.kink, sample.edge):.1e} of a kink or pole"
-        return [not_run(f"d{p}", "code", _DIFFERENCES, "float64", note) for p, _ in program.gradients]
+        return [not_run(f"d{p}", CODE_DIFFERENCES, note) for p, _ in program.gradients]
     inputs, cotangents = inputs_of(layer, sample, np.float64)
     call = module.run(inputs, cotangents, sample.instance)
     terms, largest = _scale(call, cotangents)
@@ -266,7 +250,7 @@ def _differences(layer: Layer, program: Program, module: GeneratedModule, sample
         return expected, tolerance
 
     probes = choose_probes(sample, [p for p, _ in program.gradients], seed)
-    return _slopes(program, call.gradients, probes, _DIFFERENCES, slope)
+    return _slopes(program, call.gradients, probes, CODE_DIFFERENCES, slope)
 
 
 def _complex(layer: Layer, program: Program, module: GeneratedModule, sample: Sample, seed: int) -> list[Row]:
@@ -277,7 +261,7 @@ def _complex(layer: Layer, program: Program, module: GeneratedModule, sample: Sa
     stays = _not_analytic(program)
     names = [f"d{p}" for p, _ in program.gradients]
     if stays:
-        return [not_run(name, "code", _COMPLEX, "float64", f"{stays} is not analytic") for name in names]
+        return [not_run(name, CODE_COMPLEX_STEP, f"{stays} is not analytic") for name in names]
     inputs, cotangents = inputs_of(layer, sample, np.float64)
     call = module.run(inputs, cotangents, sample.instance)
     terms, largest = _scale(call, cotangents)
@@ -293,10 +277,12 @@ def _complex(layer: Layer, program: Program, module: GeneratedModule, sample: Sa
     if expect is not None:
         module.names["_expect"] = _of_real_parts(expect)
     try:
-        return _slopes(program, call.gradients, probes, _COMPLEX, slope)
-    except (TypeError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)  # an imaginary part is dropped
+            return _slopes(program, call.gradients, probes, CODE_COMPLEX_STEP, slope)
+    except (TypeError, ValueError, np.exceptions.ComplexWarning) as error:
         note = f"the code does not take complex numbers ({_raised(error)})"
-        return [not_run(name, "code", _COMPLEX, "float64", note) for name in names]
+        return [not_run(name, CODE_COMPLEX_STEP, note) for name in names]
     finally:
         if expect is not None:
             module.names["_expect"] = expect
@@ -310,7 +296,7 @@ def _of_real_parts(expect: Callable[..., Any]) -> Callable[..., Any]:
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         result = expect(*map(real, args), **{name: real(value) for name, value in kwargs.items()})
-        if any(True for _ in arrays_in(result)):
+        if any(isinstance(value, np.ndarray) for value in arrays_in(result)):
             raise TypeError("its validation returns arrays")
         return result
 

@@ -241,12 +241,6 @@ class Compiler:
         env = self.env
         if all(isinstance(a, Index) for a in at):
             places = [self.slot(a) for a in at]
-            if len(places) == 1:
-                (one,) = places
-                return lambda: (env[one],)
-            if len(places) == 2:
-                first, second = places
-                return lambda: (env[first], env[second])
             return lambda: tuple([env[p] for p in places])
         parts = [self.closure(a) for a in at]
         exact = [isinstance(a, Index) for a in at]
@@ -256,18 +250,35 @@ class Compiler:
         arrays, name = self.arrays, expr.name
         if not expr.subscripts:
             return lambda: arrays[name][()]
-        key = self._subscripts(expr.subscripts)
+        get = self._reader(expr)
         text = show(expr)
 
         def read() -> Number:
             try:
-                return arrays[name][key()]
-            except KeyError:
+                return get()
+            except KeyError as error:
                 if name not in arrays:
                     raise AssertionError(f"check: {name} is read before it is defined") from None
-                raise IndexError(f"{text} is read at {key()}, outside {name}") from None
+                raise IndexError(f"{text} is read at {error.args[0]}, outside {name}") from None
 
         return read
+
+    def _reader(self, expr: Element) -> Closure:
+        """Return a function that looks the element up; a KeyError where there is none."""
+        arrays, name, env, at = self.arrays, expr.name, self.env, expr.subscripts
+        if all(isinstance(a, Index) for a in at):
+            places = [self.slot(a) for a in at]
+            if len(places) == 1:
+                (i,) = places
+                return lambda: arrays[name][env[i],]
+            if len(places) == 2:
+                i, j = places
+                return lambda: arrays[name][env[i], env[j]]
+            if len(places) == 3:
+                i, j, k = places
+                return lambda: arrays[name][env[i], env[j], env[k]]
+        key = self._subscripts(at)
+        return lambda: arrays[name][key()]
 
     def _remembered(self, expr: Expr, compute: Closure) -> Closure:
         """Return ``compute`` with a table of its values by the values of the free indices."""

@@ -11,27 +11,25 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from derive.calculus.program import Program
-from derive.check.compile import DIGITS, multiprecision
+from derive.check.compile import multiprecision
 from derive.check.evaluate import Evaluator, numbers
 from derive.check.instance import Array
 from derive.check.probes import Probe, along, choose_probes, element_probes, pairing, place
-from derive.check.report import Row, worst
+from derive.check.report import FORMULA_DIFFERENCES, FORMULA_VALUES, Row, worst
 from derive.check.samples import Sample, work
 from derive.language.layer import Layer
 
 __all__ = ["check_formulas"]
 
-_PRECISION = f"{DIGITS} digits"
 _STEP = "1e-18"
-_DIFFERENCES = f"central differences, step {_STEP}"
 
 # Differences lose 1e-32 of ⟨dy, y⟩ and 1e-36 of the third derivative; a margin of 1e8 leaves 24 digits.
 _TOLERANCE = "1e-24"
 # Both forwards are the same real number, computed in two ways with 50 digits; up to 15 may cancel.
 _FORWARD_TOLERANCE = "1e-35"
 
-# Scalar operations that the differences of one layer may take, about half a second, before elements are left out.
-_BUDGET = 200_000
+# Scalar operations that the differences of one layer may take before elements are left out: a quarter of a second.
+_BUDGET = 100_000
 
 
 def check_formulas(layer: Layer, program: Program, sample: Sample, values: dict[str, Array], seed: int) -> list[Row]:
@@ -90,10 +88,10 @@ def _largest(array: Array, mp: Any) -> Any:
 def _forward_row(name: str, value: Array, reference: Array, mp: Any) -> Row:
     tolerance = mp.mpf(_FORWARD_TOLERANCE) * (1 + _largest(reference, mp))
     pairs = ((place(name, key), value[key], expected, tolerance) for key, expected in reference.items())
-    return worst(name, "formula", "the layer as written", _PRECISION, pairs)
+    return worst(name, FORMULA_VALUES, pairs)
 
 
 def _gradient_row(name: str, gradient: Array, differences: Sequence[tuple[Probe, Any]], tolerance: Any, mp: Any) -> Row:
     # A direction has components of size 1, one an element: its sum may round as much more.
     pairs = [(p.where, along(gradient, p, mp), expected, tolerance * len(p.direction)) for p, expected in differences]
-    return worst(name, "formula", _DIFFERENCES, _PRECISION, pairs)
+    return worst(name, FORMULA_DIFFERENCES, pairs)

@@ -91,9 +91,9 @@ class GeneratedModule:
 
 
 def arrays_in(value: Any) -> Iterator[Values]:
-    """Yield every array in nested tuples, lists and dictionaries."""
-    if isinstance(value, np.ndarray):
-        yield value
+    """Yield every array, and every NumPy scalar, in nested tuples, lists and dictionaries."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        yield value  # type: ignore[misc]  # a scalar has an array's methods
     elif isinstance(value, Mapping):
         for inner in value.values():
             yield from arrays_in(inner)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from derive.calculus.program import Program
-from derive.check.module import Call, GeneratedModule, Inputs, Values, arrays_in, inputs_of
-from derive.check.report import Row, failed
+from derive.check.module import GeneratedModule, Values, arrays_in, inputs_of
+from derive.check.report import Method, Row, failed, holds
 from derive.check.samples import Sample
 from derive.language.layer import Layer
 
@@ -22,41 +22,37 @@ __all__ = ["property_rows"]
 
 
 def property_rows(layer: Layer, program: Program, module: GeneratedModule, sample: Sample) -> list[Row]:
-    """Return a row for each property, in float32 and float64."""
-    rows = []
+    """Return a row for each property, tried in float64 and float32."""
+    wrong: dict[str, str] = {}
     for dtype in ("float64", "float32"):
-        inputs, cotangents = inputs_of(layer, sample, np.dtype(dtype))
-        before = _copies((inputs, cotangents))
-        outputs, cache = module.forward(inputs, sample.instance)
-        kept = _copies((outputs, cache))
-        gradients = module.backward(cotangents, cache)
-        first = _copies(gradients)
-        again = module.backward(cotangents, cache)
-        parameters = [p for p, _ in program.gradients]
-        fields = {f"d{p}": inputs[p] for p in parameters}
-        aside = Call(*_strided(module, sample, inputs, cotangents))
-        rows += [
-            _row("inputs and cotangents are not modified", dtype, _differing(before, _copies((inputs, cotangents)))),
-            _row("outputs and cache are not modified by backward", dtype, _differing(kept, _copies((outputs, cache)))),
-            _row("backward twice gives the same", dtype, _differing(first, _copies(again))),
-            _row(
-                "a gradient for each parameter, in order", dtype, "" if [*gradients] == [*fields] else str([*gradients])
-            ),
-            _row("dtypes are kept", dtype, _wrong_dtypes({**outputs, **gradients}, dtype)),
-            _row("gradients have the parameters' shapes", dtype, _wrong_shapes(gradients, fields)),
-            _row(
-                "non-contiguous inputs give the same",
-                dtype,
-                _far({**aside.outputs, **aside.gradients}, {**outputs, **gradients}, dtype),
-            ),
-        ]
-    return rows
+        for text, problem in _properties(layer, program, module, sample, dtype):
+            wrong[text] = wrong.get(text) or (f"{dtype}: {problem}" if problem else "")
+    methods = ((Method("code", text, "float64, float32"), problem) for text, problem in wrong.items())
+    return [failed(layer.name, m, problem) if problem else holds(layer.name, m) for m, problem in methods]
 
 
-def _row(method: str, precision: str, wrong: str) -> Row:
-    if wrong:
-        return failed("module", "code", method, precision, wrong)
-    return Row("module", "code", method, precision)
+def _properties(
+    layer: Layer, program: Program, module: GeneratedModule, sample: Sample, dtype: str
+) -> Iterable[tuple[str, str]]:
+    """Yield each property with what is wrong with it, "" for nothing."""
+    inputs, cotangents = inputs_of(layer, sample, np.dtype(dtype))
+    before = _copies((inputs, cotangents))
+    outputs, cache = module.forward(inputs, sample.instance)
+    kept = _copies((outputs, cache))
+    gradients = module.backward(cotangents, cache)
+    once = _copies(gradients)
+    again = module.backward(cotangents, cache)
+    fields = {f"d{p}": inputs[p] for p, _ in program.gradients}
+    yield "inputs and cotangents are not modified", _differing(before, _copies((inputs, cotangents)))
+    yield "outputs and cache are not modified by backward", _differing(kept, _copies((outputs, cache)))
+    yield "backward twice gives the same", _differing(once, _copies(again))
+    yield "a gradient for each parameter, in order", "" if [*gradients] == [*fields] else ", ".join(gradients)
+    yield "dtypes are kept", _wrong_dtypes({**outputs, **gradients}, dtype)
+    yield "gradients have the parameters' shapes", _wrong_shapes(gradients, fields)
+    strided = {name: _spread(a) for name, a in inputs.items()}
+    outputs_aside, cache = module.forward(strided, sample.instance)
+    aside = {**outputs_aside, **module.backward({name: _spread(a) for name, a in cotangents.items()}, cache)}
+    yield "non-contiguous inputs give the same", _far(aside, {**outputs, **gradients}, dtype)
 
 
 def _copies(value: Any) -> list[Values]:
@@ -84,12 +80,6 @@ def _wrong_shapes(gradients: Mapping[str, Values], fields: Mapping[str, Values])
         if name in gradients and np.shape(gradients[name]) != like.shape
     ]
     return ", ".join(wrong)
-
-
-def _strided(module: GeneratedModule, sample: Sample, inputs: Inputs, cotangents: Inputs) -> Iterable[Any]:
-    """Return a call on arrays of the same values that are not contiguous."""
-    outputs, cache = module.forward({n: _spread(a) for n, a in inputs.items()}, sample.instance)
-    return outputs, cache, module.backward({n: _spread(a) for n, a in cotangents.items()}, cache)
 
 
 def _spread(array: Values) -> Values:

@@ -10,13 +10,54 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
-__all__ = ["Report", "Row", "failed", "not_run", "table", "worst"]
+__all__ = [
+    "CODE_COMPLEX_STEP",
+    "CODE_DIFFERENCES",
+    "CODE_VALUES",
+    "FORMULA_DIFFERENCES",
+    "FORMULA_VALUES",
+    "Method",
+    "Report",
+    "Row",
+    "failed",
+    "holds",
+    "not_run",
+    "table",
+    "worst",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A kind of comparison.
+
+    Attributes:
+        subject: what is judged: ``formula`` or ``code``.
+        against: what it is compared with, or the property it must have.
+        precision: of the judged numbers.
+        heading: over its column in the table; "" for a property, which has none.
+    """
+
+    subject: str
+    against: str
+    precision: str
+    heading: str = ""
+
+
+FORMULA_VALUES = Method("formula", "the layer as written", "50 digits", "formula\n50 digits")
+FORMULA_DIFFERENCES = Method("formula", "central differences, step 1e-18", "50 digits", "formula\n50 digits")
+CODE_VALUES = {
+    dtype: Method("code", "the formula in 50 digits", dtype, f"code\n{dtype}") for dtype in ("float64", "float32")
+}
+CODE_DIFFERENCES = Method("code", "central differences of the code, step 1e-5", "float64", "differences\n1e-5")
+CODE_COMPLEX_STEP = Method("code", "complex step of the code, 1e-30", "float64", "complex\nstep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +79,7 @@ class Row:
         passed: whether it holds; a row that was not run does not fail.
         note: why it was not run, or what went wrong in words.
         ran: whether there was a comparison.
+        heading: of its column in a table; properties have none.
     """
 
     name: str
@@ -54,6 +96,7 @@ class Row:
     passed: bool = True
     note: str = ""
     ran: bool = True
+    heading: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         head = f"{self.where or self.name}: {self.subject} ({self.precision}) against {self.method}"
@@ -66,20 +109,15 @@ class Row:
         )
 
 
-def worst(
-    name: str,
-    subject: str,
-    method: str,
-    precision: str,
-    pairs: Iterable[tuple[str, Any, Any, Any]],
-    note: str = "",
-) -> Row:
+def worst(name: str, method: Method, pairs: Iterable[tuple[str, Any, Any, Any]], note: str = "") -> Row:
     """Return the row of many comparisons: the one that is furthest off for its tolerance.
 
     Args:
-        name, subject, method, precision, note: as in :class:`Row`.
+        name: of the gradient or output.
+        method: of the comparison.
         pairs: ``(where, value, reference, tolerance)``, numbers of any kind. A
             value that is no finite number is off by any measure.
+        note: for the row.
     """
     count = 0
     found: tuple[float, str, float, float, float, float] | None = None
@@ -92,22 +130,30 @@ def worst(
         if found is None or ratio > found[0]:
             found = ratio, where, float(value), float(reference), float(error), float(tolerance)
     if found is None:
-        return Row(name, subject, method, precision, note=note or "no elements")
+        return holds(name, method)
     ratio, where, value, reference, error, tolerance = found
     relative = error / abs(reference) if reference else None
-    return Row(
-        name, subject, method, precision, count, where, value, reference, error, relative, tolerance, ratio <= 1, note
-    )
+    return _row(name, method, ratio <= 1, note, count, where, value, reference, error, relative, tolerance)
 
 
-def failed(name: str, subject: str, method: str, precision: str, note: str) -> Row:
+def _row(name: str, method: Method, passed: bool, note: str, *numbers: Any, ran: bool = True) -> Row:
+    row = Row(name, method.subject, method.against, method.precision, *numbers)
+    return replace(row, passed=passed, note=note, ran=ran, heading=method.heading)
+
+
+def holds(name: str, method: Method) -> Row:
+    """Return the row of something that passes without a number."""
+    return _row(name, method, True, "")
+
+
+def failed(name: str, method: Method, note: str) -> Row:
     """Return the row of something that fails without a number."""
-    return Row(name, subject, method, precision, passed=False, note=note)
+    return _row(name, method, False, note)
 
 
-def not_run(name: str, subject: str, method: str, precision: str, note: str) -> Row:
+def not_run(name: str, method: Method, note: str) -> Row:
     """Return the row of a comparison that cannot be made, and why."""
-    return Row(name, subject, method, precision, note=f"not run: {note}", ran=False)
+    return _row(name, method, True, f"not run: {note}", ran=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +186,7 @@ class Report:
         """Return what does not hold: place, both values, errors, tolerance, seed; "" if all does."""
         if self.passed:
             return ""
-        sizes = ", ".join(f"{name} = {value}" for name, value in self.sizes)
-        lines = [str(row) for row in self.failures]
-        return "\n".join([*lines, f"seed {self.seed}" + (f", {sizes}" if sizes else "")])
+        return "\n".join([*map(str, self.failures), self.sizes_text()])
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for ``json.dumps``; what is no finite number becomes a string."""
@@ -151,8 +195,14 @@ class Report:
             "passed": self.passed,
             "seed": self.seed,
             "sizes": {name: list(value) if isinstance(value, tuple) else value for name, value in self.sizes},
-            "rows": [{key: _plain(value) for key, value in asdict(row).items()} for row in self.rows],
+            "rows": [
+                {key: _plain(value) for key, value in asdict(row).items() if key != "heading"} for row in self.rows
+            ],
         }
+
+    def sizes_text(self) -> str:
+        """Return ``seed 0, N = 3, D = 4``."""
+        return ", ".join([f"seed {self.seed}", *(f"{name} = {value}" for name, value in self.sizes)])
 
 
 def _plain(value: Any) -> Any:
@@ -160,40 +210,73 @@ def _plain(value: Any) -> Any:
 
 
 def table(report: Report) -> Table:
-    """Return the report as a table for a terminal."""
+    """Return the report as a table: a row a gradient or output, a column a kind of comparison.
+
+    A cell is the worst absolute error; the last column says where the error
+    that came nearest to its tolerance is. What was not run, and the properties
+    of the code, are listed below.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    sizes = ", ".join(f"{name} = {value}" for name, value in report.sizes)
-    verdict = "passed" if report.passed else "FAILED"
+    measured = [row for row in report.rows if row.heading]
+    headings = list(dict.fromkeys(row.heading for row in measured))
+    verdict = Text("passed", style="green") if report.passed else Text("FAILED", style="bold red")
     shown = Table(
-        title=Text(f"{report.layer}: {verdict}"),
-        caption=Text(f"seed {report.seed}" + (f", {sizes}" if sizes else "")),
+        title=Text(f"{report.layer}: ").append(verdict),
+        caption=_below(report),
         title_justify="left",
         caption_justify="left",
+        title_style="",
+        caption_style="",
     )
-    for heading, justify in (
-        ("of", "left"), ("compared with", "left"), ("in", "left"), ("worst error", "right"), ("relative", "right"),
-        ("allowed", "right"), ("at", "left"), ("", "left"),
-    ):  # fmt: skip
-        shown.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
-    for row in report.rows:
-        mark = Text("ok", style="green") if row.passed else Text("FAILED", style="bold red")
-        if not row.ran:
-            mark = Text("-", style="dim")
-        at = row.where if row.absolute is not None else ""
-        shown.add_row(
-            Text(row.name),
-            Text(f"{row.method} ({row.note})" if row.note else row.method),
-            Text(row.precision),
-            _short(row.absolute),
-            _short(row.relative),
-            _short(row.tolerance),
-            Text(at.replace("along a random direction", "(direction)")),
-            mark,
-        )
+    shown.add_column("worst error of")
+    for heading in headings:
+        shown.add_column(heading, justify="right")
+    shown.add_column("nearest to its limit", overflow="fold")
+    for name in dict.fromkeys(row.name for row in measured):
+        own = [row for row in measured if row.name == name]
+        cells = [_cell([row for row in own if row.heading == heading]) for heading in headings]
+        tightest = max((row for row in own if row.absolute is not None), key=_share, default=None)
+        at = "" if tightest is None else f"{tightest.where} in {tightest.heading.splitlines()[-1]}"
+        shown.add_row(Text(name), *cells, Text(at.replace("along a random direction", "(a direction)")))
     return shown
 
 
-def _short(value: float | None) -> str:
-    return "" if value is None else f"{value:.1e}"
+def _share(row: Row) -> float:
+    """Return the error as a share of the tolerance."""
+    if row.absolute is None:
+        return 0.0 if row.passed else math.inf
+    return row.absolute / row.tolerance if row.tolerance else (math.inf if row.absolute else 0.0)
+
+
+def _cell(rows: list[Row]) -> Text:
+    """Return the worst error of one gradient by one method."""
+    from rich.text import Text
+
+    if not rows:
+        return Text("")
+    row = max(rows, key=_share)
+    if not row.ran:
+        return Text("-", style="dim")
+    text = "ok" if row.absolute is None else f"{row.absolute:.1e}"
+    return Text(text) if row.passed else Text(f"{text} FAILED" if row.absolute is not None else "FAILED", "bold red")
+
+
+def _below(report: Report) -> Text:
+    """Return the lines under the table: seed and sizes, what was not run and why, properties."""
+    from rich.text import Text
+
+    lines = [Text(report.sizes_text())]
+    for note in dict.fromkeys(
+        f"{row.heading.replace(chr(10), ' ')} {row.note}" for row in report.rows if row.heading and not row.ran
+    ):
+        lines.append(Text(note))
+    properties = [row for row in report.rows if not row.heading]
+    held = [row.method for row in properties if row.passed]
+    if held:
+        lines.append(Text(f"holds: {'; '.join(dict.fromkeys(held))}"))
+    for row in properties:
+        if not row.passed:
+            lines.append(Text(f"FAILED: {row.method} ({row.note})", "bold red"))
+    return Text("\n").join(lines)

@@ -2,8 +2,9 @@
 
 Sizes are small and pairwise different (and different from literal sizes and
 from the lengths of the batch axes), so that swapped axes cannot pass. Inputs
-come from a seed and are exact in float32, so that code in any precision sees
-the very numbers that the formulas saw.
+come from a seed. Those of the first sample are exact in float32, so that code
+in any precision sees the very numbers that the formulas saw; those of the
+second are not, so that code which rounds them to float32 on the way is seen.
 
 A formula is not differentiable everywhere: ``relu`` has a corner at 0, ``log``
 no value below. Inputs are drawn again until every argument of such a function
@@ -72,6 +73,21 @@ class Sample:
     def smooth(self) -> bool:
         """Whether corners and poles are far enough for finite differences in float64."""
         return self.kink >= KINK_MARGIN and self.edge >= EDGE_MARGIN / 10
+
+    def rounded(self, seed: int) -> Sample:
+        """Return the sample with every real number moved by half a unit of float32, up or down at random."""
+        rng = Random(f"rounded {seed}")
+
+        def moved(arrays: Mapping[str, Array]) -> dict[str, Array]:
+            return {
+                name: {
+                    key: v * (1 + rng.choice((-1, 1)) * 2.0**-24) if isinstance(v, float) else v
+                    for key, v in array.items()
+                }
+                for name, array in arrays.items()
+            }
+
+        return replace(self, inputs=moved(self.inputs), cotangents=moved(self.cotangents))
 
 
 # Sizes
@@ -226,9 +242,9 @@ _REAL: tuple[_Draw, ...] = (
 )
 
 
-def _single(value: float) -> float:
-    """Return the nearest float32."""
-    return float(struct.unpack("f", struct.pack("f", value))[0])
+def _singles(array: Array) -> Array:
+    """Return the array with floats rounded to the nearest float32; integers stay."""
+    return {key: struct.unpack("f", struct.pack("f", v))[0] if isinstance(v, float) else v for key, v in array.items()}
 
 
 def label_ranges(layer: Layer) -> dict[str, list[Expr]]:
@@ -260,7 +276,9 @@ def _nodes(expr: Expr) -> Iterable[Expr]:
         yield from _nodes(arg)
 
 
-def draw(layer: Layer, instance: Instance, rng: Random, styles: Mapping[str, int] | None = None) -> dict[str, Array]:
+def draw(
+    layer: Layer, instance: Instance, rng: Random, styles: Mapping[str, int] | None = None, *, single: bool = True
+) -> dict[str, Array]:
     """Return random inputs of the right kinds.
 
     Args:
@@ -268,12 +286,14 @@ def draw(layer: Layer, instance: Instance, rng: Random, styles: Mapping[str, int
         instance: the sizes.
         rng: where the randomness comes from.
         styles: the range of each Real parameter, as a place in the list of ranges; 0 (normal) where it has none.
+        single: whether the numbers are exact in float32.
     """
     labels = label_ranges(layer)
     styles = styles or {}
-    return {
+    inputs = {
         p.name: _draw_one(p, instance, rng, labels.get(p.name, ()), styles.get(p.name, 0)) for p in layer.parameters
     }
+    return {name: _singles(array) for name, array in inputs.items()} if single else inputs
 
 
 def _draw_one(parameter: Parameter, instance: Instance, rng: Random, ranges: Sequence[Expr], style: int) -> Array:
@@ -287,10 +307,10 @@ def _draw_one(parameter: Parameter, instance: Instance, rng: Random, ranges: Seq
                 mask[rng.choice(keys)] ^= 1
             return mask
         case Kind.POSITIVE:
-            return {key: _single(math.exp(rng.uniform(-1.2, 0.9))) for key in keys}
+            return {key: math.exp(rng.uniform(-1.2, 0.9)) for key in keys}
         case Kind.UNIT:
-            return {key: _single(rng.uniform(0.1, 0.9)) for key in keys}
-    return {key: _single(_REAL[style](rng)) for key in keys}
+            return {key: rng.uniform(0.1, 0.9) for key in keys}
+    return {key: _REAL[style](rng) for key in keys}
 
 
 def _labels(keys: Sequence[Key], rng: Random, bound: int | None, style: int) -> Array:
@@ -306,10 +326,16 @@ def _labels(keys: Sequence[Key], rng: Random, bound: int | None, style: int) -> 
     return labels
 
 
-def sample(layer: Layer, instance: Instance, seed: int) -> Sample:
+def sample(layer: Layer, instance: Instance, seed: int, *, single: bool = True) -> Sample:
     """Return inputs at which everything is a number, away from corners and poles, and random cotangents.
 
     Where no draw keeps the whole distance, the best one is returned.
+
+    Args:
+        layer: with its kinds and domains.
+        instance: the sizes.
+        seed: the same one gives the same sample.
+        single: whether the numbers are exact in float32.
 
     Raises:
         CheckError: no draw gives finite results, or a label cannot be kept inside an axis.
@@ -318,7 +344,7 @@ def sample(layer: Layer, instance: Instance, seed: int) -> Sample:
     evaluator = Evaluator(layer.statements, instance, floats(), watch=True)
     best: Sample | None = None
     for attempt in range(_TRIES):
-        inputs = draw(layer, instance, rng, _styles(layer, attempt, rng))
+        inputs = draw(layer, instance, rng, _styles(layer, attempt, rng), single=single)
         try:
             arrays = evaluator.run(inputs)
         except (IndexError, OverflowError):
@@ -337,9 +363,10 @@ def sample(layer: Layer, instance: Instance, seed: int) -> Sample:
             "declare inputs of log, sqrt and division as Positive[...] or Unit[...]",
         )
     cotangents: dict[str, Array] = {
-        f"d{name}": {key: _single(rng.gauss(0.0, 1.0)) for key in instance.keys(layer.axes(name))}
-        for name in layer.returns
+        f"d{name}": {key: rng.gauss(0.0, 1.0) for key in instance.keys(layer.axes(name))} for name in layer.returns
     }
+    if single:
+        cotangents = {name: _singles(array) for name, array in cotangents.items()}
     return replace(best, cotangents=cotangents)
 
 
