@@ -268,7 +268,10 @@ def test_names_in_a_reason_are_set_as_in_formulas_and_words_are_not() -> None:
     program = SAMPLES["batchnorm"]()
     step = replace(program.steps[0], reason="a sum of xhat over n, x[n] and exp(mu): write out dxhat and gamma")
     text = latex(replace(program, steps=(step, *program.steps[1:])), steps=True)
-    assert r"A sum of $\hat{x}$ over $n$, \texttt{x[n]} and \texttt{exp(mu)}: write out $\mathrm{d}\hat{x}$ and $\gamma$." in text
+    assert (
+        r"A sum of $\hat{x}$ over $n$, \texttt{x[n]} and \texttt{exp(mu)}: write out $\mathrm{d}\hat{x}$ and $\gamma$."
+        in text
+    )
 
 
 def test_neighbouring_steps_of_one_reason_share_a_number() -> None:

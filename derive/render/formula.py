@@ -50,6 +50,7 @@ __all__ = [
     "as_decimal",
     "break_lines",
     "indices_count_from",
+    "is_indicator",
     "rank",
     "terms",
 ]
@@ -86,7 +87,11 @@ class Notation:
         found = {*backward, *read} - known
         cotangents = frozenset(n for n in found if n.startswith("d") and n[1:].rstrip("_") in known)
         expressions = [s.expr for s in (*layer.statements, *program.forward, *program.backward)]
-        return cls(cotangents, tuple(dict.fromkeys(values + backward)), indices_count_from(expressions))
+        return cls(
+            cotangents,
+            tuple(dict.fromkeys([*values, *backward, *(s.name for s in layer.sizes)])),
+            indices_count_from(expressions),
+        )
 
     def place(self, name: str) -> int:
         """Return where ``name`` stands in the order, or past its end."""
@@ -240,8 +245,11 @@ def _function_inside(expr: Expr) -> bool:
     return any(type(f.base if isinstance(f, Pow) else f) in BY_CLASS for f in Mul.make_args(expr))
 
 
-def rank(factor: Expr, notation: Notation) -> tuple[object, ...]:
+def rank(factor: Expr, notation: Notation, largest: int = 0) -> tuple[object, ...]:
     """Return the key by which factors stand in order; its first entry is the kind of factor.
+
+    Among elements those with few indices come first; among equals a cotangent
+    comes last, but first where it has the ``largest`` number of indices.
 
     0 number, 1 size, 2 hyper-parameter, 3 element, 4 function, 5 truth value,
     6 sum of terms, 7 alternatives, 8 reduction.
@@ -252,12 +260,13 @@ def rank(factor: Expr, notation: Notation) -> tuple[object, ...]:
     if base.is_number:
         return (0, not base.is_Integer or factor is not base, *tail)
     if isinstance(base, Size) or (base.free_symbols and all(isinstance(s, Size) for s in base.free_symbols)):
-        return (1, 0, *tail)
+        return (1, not isinstance(base, Size), min(notation.place(s.name) for s in base.free_symbols), *tail)
     if isinstance(base, (Hyper, Index)):
         return (2, 0, *tail)
     if isinstance(base, Element):
-        return (3, free, base.name not in notation.cotangents, notation.place(base.name), default_sort_key(factor))
-    if isinstance(base, (*TRUTH, Delta)):
+        late = (base.name in notation.cotangents) != (free >= largest)
+        return (3, free, late, notation.place(base.name), default_sort_key(factor))
+    if isinstance(base, (*TRUTH, Delta)) or is_indicator(base):
         return (5, 0, *tail)
     if isinstance(base, Add):
         return (6, 0, *tail)
@@ -266,6 +275,11 @@ def rank(factor: Expr, notation: Notation) -> tuple[object, ...]:
     if isinstance(factor, (*PREFIX, Mean)):
         return (8, 0, *tail)
     return (4, 0, *tail)
+
+
+def is_indicator(expr: Expr) -> bool:
+    """Return whether the expression is 1 where a comparison holds and 0 elsewhere."""
+    return isinstance(expr, Where) and isinstance(expr.args[0], TRUTH) and expr.args[1:] == (S.One, S.Zero)
 
 
 def as_decimal(value: Expr) -> bool:

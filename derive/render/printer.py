@@ -36,6 +36,7 @@ from derive.render.formula import (
     Piece,
     Quotient,
     as_decimal,
+    is_indicator,
     rank,
     terms,
 )
@@ -153,6 +154,8 @@ class Printer(ABC):
             return self._quotient(expr)
         if isinstance(expr, KeepingReduction):
             return self._keeping(expr)
+        if is_indicator(expr):
+            return self._printed(expr.args[0])
         if isinstance(expr, Where):
             return self.cases(self._rows(expr))
         if isinstance(expr, TRUTH):
@@ -321,6 +324,8 @@ class Printer(ABC):
                 above.append(factor)
         if roots[0].is_Integer and coefficient.is_Rational and coefficient.q % int(roots[0]) == 0 and roots[0] != 1:
             roots, coefficient = [S.One, roots[0] * roots[1]], coefficient * roots[0]  # √2/2 = 1/√2
+        if S.One not in roots:
+            roots = [roots[0] / roots[1], S.One]
         for side, root in zip((above, below), roots, strict=True):
             if root is not S.One:
                 side.append(Pow(root, S.Half, evaluate=False))
@@ -334,11 +339,10 @@ class Printer(ABC):
         counts = [b for b in below if not b.is_number]
         plain = Mul(*(b for b in below if b.is_number and b.is_Integer))
         below = [*([] if plain == 1 else [plain]), *(b for b in below if b.is_number and not b.is_Integer), *counts]
-        return Quotient(
-            negative,
-            tuple(sorted(above, key=lambda f: rank(f, self.notation))),
-            tuple(sorted(_gathered(below), key=lambda f: rank(f, self.notation))),
-        )
+        largest = max((len(free_indices(f)) for f in (*above, *below)), default=0)
+        above = sorted(above, key=lambda f: rank(f, self.notation, largest))
+        below = sorted(_gathered(below), key=lambda f: rank(f, self.notation, largest))
+        return Quotient(negative, tuple(above), tuple(below))
 
     def _parts(self, expr: Expr) -> tuple[bool, tuple[Expr, ...], tuple[Expr, ...], tuple[Expr, ...]]:
         """Return sign, factors above, below and after the line."""
@@ -448,6 +452,8 @@ class Printer(ABC):
             suffix = self.power(Box("", 0.0), self._exponent(expr.exp))
             left, right, width = self.delimiters(self.box(expr.base).tall)
             return _glued(left, width + suffix.width, self.pieces(expr.base, depth + 2), right + suffix.text)
+        if is_indicator(expr):
+            return self.pieces(expr.args[0], depth)
         if isinstance(expr, Where) and whole.width > self.wide:
             return self._long_cases(expr, depth)
         if not expr.args or isinstance(expr, (Element, Delta, Pow, Where, *TRUTH)):
