@@ -289,12 +289,9 @@ def x_log_x(e: Expr) -> Expr | None:
             continue
         y = logarithm.args[0] if isinstance(logarithm, log) else 1 + logarithm.args[0]
         for x in e.args:
-            if x is logarithm or not _may_vanish(x):
+            if x not in factors(y) or not _may_vanish(x):
                 continue
-            inside = (y,) if isinstance(y, Add) else factors(y)
-            if x not in inside:
-                continue
-            others = Mul(*(f for f in e.args if f is not logarithm and f is not x))
+            others = Mul(*(f for f in e.args if f is not logarithm and f != x))
             rest = y / x
             return others * XLogY(x, x) + (0 if rest == 1 else e / logarithm * (log_of(rest) or plain_log(rest)))
     return None
@@ -308,17 +305,13 @@ def x_log_x_in_a_sum(e: Expr) -> Expr | None:
     Holds: t > 0, and in the limit t = 0.
     """
     for total in e.args:
-        if not isinstance(total, Add):
-            continue
-        for x in e.args:
-            if x is total or not _may_vanish(x):
+        for term in total.args if isinstance(total, Add) else ():
+            _, logarithm = term.as_coeff_Mul()
+            if not isinstance(logarithm, log):
                 continue
-            for term in total.args:
-                _, logarithm = term.as_coeff_Mul()
-                if isinstance(logarithm, log) and x in factors(logarithm.args[0]):
-                    outer = Mul(*(f for f in e.args if f is not total))
-                    left = Add(*(t for t in total.args if t is not term))
-                    return outer * term + outer * left
+            if any(x in e.args and _may_vanish(x) for x in factors(logarithm.args[0])):
+                outer = Mul(*(f for f in e.args if f is not total))
+                return outer * term + outer * Add(*(t for t in total.args if t is not term))
     return None
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Flag, auto
+from functools import cached_property
 from itertools import combinations
 
 from sympy import Add, Expr, Mul, Pow, cosh, erf, exp, log, sinh, tanh
@@ -86,21 +87,37 @@ class Firing:
     after: Expr
 
 
-@dataclass(frozen=True, slots=True)
 class Definition:
     """A statement and what is known of its value.
 
     Attributes:
         statement: it.
-        full: its expression with the names that are worth it written out.
         made: what the value is made of.
-        firings: how many rules fire in ``full`` by itself.
     """
 
-    statement: Statement
-    full: Expr
-    made: Made
-    firings: int = 0
+    def __init__(self, statement: Statement, made: Made, definitions: Definitions) -> None:
+        self.statement = statement
+        self.made = made
+        self._definitions = definitions
+
+    @cached_property
+    def full(self) -> Expr:
+        """The statement's expression with the names that are worth it written out."""
+        expr = self.statement.expr
+        inner: dict[Expr, Expr] = {}
+        for element in elements(expr):
+            known = self._definitions.get(element)
+            if known is not None and known.made:
+                inner[element] = known.at(element)
+        unfolded = substitute_elements(expr, inner)
+        return unfolded if _count(unfolded) <= _LARGEST else expr
+
+    @cached_property
+    def firings(self) -> int:
+        """How many rules fire in ``full`` by itself."""
+        trial = Rewriter(self._definitions.phase, None)
+        trial.rewrite(self.full)
+        return len(trial.firings)
 
     def at(self, element: Expr) -> Expr:
         """Return ``full`` with the element's subscripts in place of the statement's indices."""
@@ -112,23 +129,13 @@ class Definitions:
     """The statements that may be looked through, by name."""
 
     def __init__(self, phase: Phase) -> None:
-        self._phase = phase
+        self.phase = phase
         self._by_name: dict[str, Definition] = {}
 
     def add(self, statement: Statement) -> None:
         """Take in a statement; those it reads have been taken in before."""
-        made = self.made_of(statement.expr)
-        full = statement.expr
-        if not made or not statement.kind.differentiable:
-            self._by_name[statement.name] = Definition(statement, full, Made.NOTHING)
-            return
-        inner = {e: self._by_name[e.name].at(e) for e in elements(full) if self.made_of(e)}
-        if inner:
-            unfolded = substitute_elements(full, inner)
-            full = unfolded if _count(unfolded) <= _LARGEST else full
-        trial = Rewriter(self._phase, None)
-        trial.rewrite(full)
-        self._by_name[statement.name] = Definition(statement, full, made, len(trial.firings))
+        made = self.made_of(statement.expr) if statement.kind.differentiable else Made.NOTHING
+        self._by_name[statement.name] = Definition(statement, made, self)
 
     def get(self, element: Element) -> Definition | None:
         """Return what is known of an element's value."""
@@ -256,7 +263,7 @@ def _useful(expr: Expr, made: Made, definitions: Definitions) -> Made:
         return useful | Made.SIGMOID if made & Made.EXP or expr.has(exp, Expm1, sinh) else useful
     if isinstance(expr, Pow):
         if expr.exp.is_Rational and expr.exp.q == 2:
-            return Made.SQUARES
+            return Made.NOTHING if isinstance(expr.base, Add) else Made.SQUARES
         return Made.EXP if expr.exp.is_negative else Made.NOTHING
     if isinstance(expr, Add):
         here = definitions.made_of(expr)

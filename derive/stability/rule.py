@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sympy import Expr
 
@@ -41,16 +41,26 @@ class Rule:
     holds: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Phase:
-    """Rules that are applied together until none fires; each lowers the phase's measure."""
+    """Rules that are applied together until none fires; each lowers the phase's measure.
+
+    Attributes:
+        name: what the phase does.
+        rules: in the order in which they are tried on a node.
+        needs: classes of nodes without which no rule of the phase can fire.
+    """
 
     name: str
     rules: tuple[Rule, ...]
+    needs: tuple[type[Expr], ...]
+    _at: dict[type[Expr], tuple[Rule, ...]] = field(default_factory=dict, repr=False)
 
     def at(self, head: type[Expr]) -> tuple[Rule, ...]:
         """Return the rules that look at nodes of the class ``head``, in order."""
-        return tuple(r for r in self.rules if issubclass(head, r.heads))
+        if head not in self._at:
+            self._at[head] = tuple(r for r in self.rules if issubclass(head, r.heads))
+        return self._at[head]
 
 
 def rule(*heads: type[Expr]) -> Callable[[Rewrite], Rule]:

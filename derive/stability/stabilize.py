@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sympy import Expr, Mul, Pow, cosh, erf, exp, log, tanh
+from sympy import Expr, Mul, cosh, erf, exp, log, tanh
 
 from derive.algebra.functions import Log1p, LogSigmoid, Minimum, Sigmoid, Softplus, Where, XLogY
-from derive.algebra.indices import elements, free_indices, names, substitute_elements
+from derive.algebra.indices import elements, free_indices, names, substitute, substitute_elements
 from derive.algebra.nodes import (
     Element,
     Index,
@@ -47,14 +47,15 @@ from derive.stability.rule import Phase
 __all__ = ["PHASES", "stabilize"]
 
 RECOGNISE = Phase(
-    "recognise", (*LOGS, *LOGARITHMS, *QUOTIENTS, *PRODUCTS, *SHIFTS, *DIFFERENCES, *NORMS, *MOMENTS)
+    "recognise",
+    (*LOGS, *LOGARITHMS, *QUOTIENTS, *PRODUCTS, *SHIFTS, *DIFFERENCES, *NORMS, *MOMENTS),
+    (exp, log, Log1p, erf, cosh, Sigmoid, Softplus, Var, Std, Softmax, LogSoftmax, LogSumExp, Sum, Mean),
 )
-REMAINING = Phase("remaining", (*REMAINING_QUOTIENTS, *REMAINDERS))
-GUARD = Phase("guard", GUARDS)
+REMAINING = Phase("remaining", (*REMAINING_QUOTIENTS, *REMAINDERS), (exp, log, cosh))
+GUARD = Phase("guard", GUARDS, (Where, Minimum))
 
 PHASES: tuple[Phase, ...] = (RECOGNISE, REMAINING, GUARD)
 
-_DANGEROUS = (exp, log, Log1p, erf, cosh, Var, Std, Softmax, LogSoftmax, LogSumExp, Softplus)
 _REUSED = (Softmax, LogSoftmax, LogSumExp, Sigmoid, LogSigmoid, Softplus, Norm, exp, tanh, XLogY)
 
 
@@ -63,26 +64,18 @@ def stabilize(layer: Layer) -> tuple[Layer, tuple[Step, ...]]:
 
     The layer itself is returned where nothing changes.
     """
-    if not any(_in_danger(s.expr) for s in layer.statements):
-        return layer, ()
     work = _Work(layer)
     for phase in PHASES:
-        work.apply(phase)
+        if any(_has(s.expr, phase.needs) for s in work.statements):
+            work.apply(phase)
     statements = work.statements
     if statements == list(layer.statements):
         return layer, ()
     return replace(layer, statements=tuple(statements)), work.steps()
 
 
-def _in_danger(expr: Expr) -> bool:
-    """Whether any rule could have something to say."""
-    if isinstance(expr, (*_DANGEROUS, Where, Minimum)):
-        return True
-    if isinstance(expr, Pow) and (expr.exp.is_Rational and expr.exp.q == 2):
-        return True
-    if isinstance(expr, (Sum, Mean)) and isinstance(expr.body, Pow) and expr.body.exp == 2:
-        return True
-    return any(map(_in_danger, expr.args)) if not isinstance(expr, Element) else False
+def _has(expr: Expr, heads: tuple[type[Expr], ...]) -> bool:
+    return isinstance(expr, heads) or any(_has(a, heads) for a in expr.args)
 
 
 class _Work:
@@ -92,7 +85,7 @@ class _Work:
         self._layer = layer
         self.statements = list(layer.statements)
         self._firings: dict[str, list[Firing]] = {}
-        self._named: set[str] = set()
+        self._named: dict[str, Statement] = {}
 
     def apply(self, phase: Phase) -> None:
         """Apply one phase to every statement in order, then drop what is no longer read."""
@@ -102,6 +95,7 @@ class _Work:
         while todo:
             statement = todo.pop(0)
             if statement.kind.differentiable:
+                statement = self._reading_new_means(statement)
                 rewriter = Rewriter(phase, definitions)
                 expr = rewriter.rewrite(statement.expr)
                 if rewriter.firings and expr != statement.expr:
@@ -109,7 +103,7 @@ class _Work:
                     old = frozenset(_nodes(statement.expr))
                     expr = _reusing(expr, old, definitions)
                     expr = self._naming_means(expr, old, done, todo, definitions)
-                    statement = replace(statement, expr=expr)
+                    statement = self._reading_new_means(replace(statement, expr=expr))
             done.append(statement)
             definitions.add(statement)
         self.statements = self._live(done)
@@ -135,14 +129,15 @@ class _Work:
         for mean in _inner_means(expr, frozenset()):
             if mean in old or mean in found:
                 continue
-            known = _reading(mean, [s for s in done if not self._changed_meaning(s)])
+            known = _reading(mean, done)
             if known is None:
                 later = next((s for s in todo if _reading(mean, [s]) is not None and self._ready(s, done)), None)
                 if later is not None:
                     todo.remove(later)
                 else:
-                    later = Statement(self._fresh_name(mean), _axes(mean), mean)
-                    self._named.add(later.name)
+                    axes = _axes(mean)
+                    later = Statement(self._fresh_name(mean), axes, _unprimed(mean, axes))
+                    self._named[later.name] = later
                 done.append(later)
                 definitions.add(later)
                 known = _reading(mean, [later])
@@ -150,9 +145,15 @@ class _Work:
             found[mean] = known
         return substitute_elements(expr, found)
 
-    @staticmethod
-    def _changed_meaning(statement: Statement) -> bool:
-        return not statement.kind.differentiable
+    def _reading_new_means(self, statement: Statement) -> Statement:
+        """The statement with every mean that has been given a name read by it."""
+        found: dict[Expr, Expr] = {}
+        for node in _nodes(statement.expr) if self._named else ():
+            if isinstance(node, Mean):
+                known = _reading(node, list(self._named.values()))
+                if known is not None:
+                    found[node] = known
+        return replace(statement, expr=substitute_elements(statement.expr, found)) if found else statement
 
     def _ready(self, statement: Statement, done: list[Statement]) -> bool:
         given = {p.name for p in self._layer.parameters} | {s.name for s in done}
@@ -160,7 +161,7 @@ class _Work:
 
     def _fresh_name(self, mean: Mean) -> str:
         layer = self._layer
-        taken = {p.name for p in layer.parameters} | {s.name for s in layer.statements} | self._named
+        taken = {p.name for p in layer.parameters} | {s.name for s in layer.statements} | set(self._named)
         taken |= {h.name for h in layer.hypers} | {s.name for s in layer.sizes} | {d.size.name for d in layer.derived}
         taken |= {i.name for s in layer.statements for node in _nodes(s.expr) for i in (node,) if isinstance(i, Index)}
         read = elements(mean.body)
@@ -240,6 +241,15 @@ def _inner_means(expr: Expr, bound: frozenset[Index]) -> Iterator[Mean]:
             yield from _inner_means(arg, bound)
 
 
+def _unprimed(mean: Mean, axes: tuple[Index, ...]) -> Mean:
+    """``mean[n2](x[n2, d])`` with the letter ``n`` again, where the statement's own indices leave it free."""
+    letters = {i.name for i in axes} | {i.name for i in free_indices(mean)}
+    plain = [Index(i.name.rstrip("0123456789"), i.size) for i in mean.indices]
+    if letters & {i.name for i in plain} or len(set(plain)) < len(plain):
+        return mean
+    return Mean(substitute(mean.body, dict(zip(mean.indices, plain, strict=True))), *plain)
+
+
 def _axes(expr: Expr) -> tuple[Index, ...]:
     """The free indices in the order in which the elements have them as subscripts."""
     free = free_indices(expr)
@@ -248,5 +258,3 @@ def _axes(expr: Expr) -> tuple[Index, ...]:
         order.update((s, None) for s in element.subscripts if isinstance(s, Index) and s in free)
     order.update((i, None) for i in sorted(free, key=str))
     return tuple(order)
-
-
