@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import CompletionItem, get_completion_class, shell_complete
 
 from derive import __version__
 from derive.commands.console import Progress, colourful, complain, say, width, writes
@@ -33,6 +33,8 @@ OK, FAILED, WRONG = 0, 1, 2
 
 TARGETS = ("numpy",)
 SHELLS = ("bash", "zsh", "fish")
+COMPLETE = "_DERIVE_COMPLETE"
+"""The variable in which a shell's completion script says what it wants."""
 
 
 def execute(argv: Sequence[str]) -> int:
@@ -42,10 +44,15 @@ def execute(argv: Sequence[str]) -> int:
         KeyboardInterrupt: Ctrl-C was pressed.
         BrokenPipeError: the reader of the output went away.
     """
+    completing = os.environ.get(COMPLETE)
+    if completing:
+        return shell_complete(app, {}, "derive", COMPLETE, completing)
     try:
-        status = app.main(list(argv), prog_name="derive", standalone_mode=False)
-    except click.Abort:
-        raise KeyboardInterrupt from None
+        # Not app.main(), which prints an empty line on Ctrl-C.
+        with app.make_context("derive", list(argv)) as context:
+            status = app.invoke(context)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return WRONG
@@ -65,8 +72,6 @@ def execute(argv: Sequence[str]) -> int:
             raise BrokenPipeError from None
         complain(_file_error(error))
         return WRONG
-    except SystemExit as stop:  # Click's way out of shell completion
-        return stop.code if isinstance(stop.code, int) else OK
     except Exception as error:
         if os.environ.get("DERIVE_TRACEBACK"):
             raise
@@ -352,4 +357,4 @@ def completion(shell: str) -> None:
     """
     kind = get_completion_class(shell)
     assert kind is not None, shell
-    say(kind(app, {}, "derive", "_DERIVE_COMPLETE").source())
+    say(kind(app, {}, "derive", COMPLETE).source())

@@ -1,0 +1,81 @@
+"""The read-me shows what the program prints.
+
+Every line after ``$ `` in a ``console`` block is run by a shell (lines after
+``> `` continue it), all in one directory, and what follows is its output.
+``pytest --update-golden`` writes the output that is true now.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+README = ROOT / "README.md"
+BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
+
+
+def commands(block: str) -> list[str]:
+    """Return the command lines of a block, continuation lines joined, outputs left out."""
+    found: list[str] = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append(line[2:])
+        elif line.startswith("> "):
+            found[-1] += f"\n{line[2:]}"
+        elif line == ">":
+            found[-1] += "\n"
+    return found
+
+
+def rerun(text: str, folder: Path) -> str:
+    """Return the text with every output replaced by what its command prints."""
+    programs = folder / "bin"
+    programs.mkdir()
+    launcher = programs / "derive"
+    launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "cli.py"}" "$@"\n', encoding="utf-8")
+    launcher.chmod(0o755)
+    place = folder / "work"
+    place.mkdir()
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONIOENCODING": "utf-8"}
+
+    def again(block: re.Match[str]) -> str:
+        lines = []
+        for command in commands(block[0]):
+            done = subprocess.run(
+                ["bash", "-c", command], cwd=place, env=environment, check=False, encoding="utf-8", timeout=120,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            first, *rest = command.split("\n")
+            lines += [f"$ {first}", *(f"> {line}".rstrip() for line in rest)]
+            lines += [line.rstrip() for line in done.stdout.splitlines()]
+        return "\n".join(lines) + "\n"
+
+    return BLOCK.sub(again, text)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the read-me's commands are a shell's")
+def test_readme_shows_what_the_program_prints(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    old = README.read_text(encoding="utf-8")
+    assert len(BLOCK.findall(old)) >= 2
+    new = rerun(old, tmp_path)
+    if request.config.getoption("--update-golden"):
+        README.write_text(new, encoding="utf-8", newline="\n")
+        return
+    if new != old:
+        diff = difflib.unified_diff(old.splitlines(True), new.splitlines(True), "README.md", "now")
+        pytest.fail(f"{''.join(diff)}\nto accept: pytest --update-golden tests/test_readme.py", pytrace=False)
+
+
+def test_readme_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README.read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
