@@ -11,7 +11,9 @@ of a :class:`DeriveError` is the whole picture a terminal shows:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 __all__ = [
     "CheckError",
@@ -25,6 +27,16 @@ __all__ = [
 ]
 
 
+# What would steer a terminal, or could not be written in UTF-8.
+_UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+@lru_cache(maxsize=8)
+def _lines(text: str) -> list[str]:
+    """Return the lines as Python's parser counts them (``splitlines`` knows further line ends)."""
+    return re.split("\r\n|\r|\n", text)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A layer file: the name that messages show, and its text."""
@@ -34,7 +46,7 @@ class Source:
 
     def line(self, number: int) -> str:
         """Return line ``number`` (from 1) without its line end; "" past the end."""
-        lines = self.text.splitlines()
+        lines = _lines(self.text)
         return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
@@ -77,7 +89,7 @@ class DeriveError(Exception):
                 lines.append(f"    {pad}^{'~' * (length - 1)}")
         if self.hint:
             lines.append(f"hint: {self.hint}")
-        return "\n".join(lines)
+        return _UNSHOWABLE.sub("\ufffd", "\n".join(lines))
 
 
 class LayerSyntaxError(DeriveError):

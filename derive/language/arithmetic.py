@@ -1,0 +1,101 @@
+"""Operators on SymPy expressions, with exact numbers kept small and real.
+
+SymPy computes with constants as they meet: ``10**10**10`` would fill the
+memory, ``log(-1)`` is imaginary, ``1/0`` infinite. Each is refused here, at
+the operator that would do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import sympy
+from sympy import Expr, Integer, Rational, S
+
+from derive.algebra.functions import BY_NAME
+from derive.errors import LayerSyntaxError, Span
+
+__all__ = ["MAX_BITS", "apply", "operate"]
+
+MAX_BITS = 4096
+_FACTORIAL_LIKE = ("lgamma", "digamma", "polygamma")
+
+
+def operate(operator: str, operands: Sequence[Expr], at: Span) -> Expr:
+    """Return the value of an operator of the language.
+
+    Raises:
+        LayerSyntaxError: a constant is too large, infinite or not real.
+    """
+    match operator, operands:
+        case "+", (a, b):
+            value = a + b
+        case "-", (a, b):
+            value = a - b
+        case "*", (a, b):
+            value = a * b
+        case "/", (a, b):
+            _check_divisor(b, at)
+            value = a / b
+        case "**", (a, b):
+            value = power(a, b, at)
+        case "neg", (a,):
+            value = -a
+        case "pos", (a,):
+            value = a
+        case _:
+            if operator in ("//", "%"):
+                _check_divisor(operands[1], at)
+            value = BY_NAME[operator].cls(*operands)
+    return checked(value, at)
+
+
+def apply(name: str, arguments: Sequence[Expr], at: Span) -> Expr:
+    """Return the value of an elementwise function; ``sqrt``, ``rsqrt`` and ``square`` are powers.
+
+    Raises:
+        LayerSyntaxError: a constant is too large, infinite or not real.
+    """
+    if name in _POWERS:
+        return checked(power(arguments[0], _POWERS[name], at), at)
+    if name in _FACTORIAL_LIKE and any(a.is_number and not abs(a) <= 1000 for a in arguments):
+        raise LayerSyntaxError(f"'{name}' of a constant above 1000", at, "write its value")
+    if name == "exp" and arguments[0].has(sympy.log) and _bits(arguments[0]) > 12:
+        raise LayerSyntaxError("a constant too large", at, _TOO_LARGE)
+    make: Callable[..., Expr] = BY_NAME[name].cls
+    return checked(make(*arguments), at)
+
+
+_POWERS: dict[str, Expr] = {"sqrt": S.Half, "rsqrt": -S.Half, "square": Integer(2)}
+_TOO_LARGE = "constants are exact; write a number of this size as a literal, such as 1e30"
+
+
+def power(base: Expr, exponent: Expr, at: Span) -> Expr:
+    """Return ``base**exponent`` where no constant in it explodes."""
+    if base.is_zero and exponent.is_negative:
+        raise LayerSyntaxError("a division by zero", at)
+    size = max((abs(number) for number in exponent.atoms(Rational)), default=Integer(0))
+    if size > 16 and size * _bits(base) > MAX_BITS:
+        raise LayerSyntaxError("a constant too large", at, _TOO_LARGE)
+    return base**exponent
+
+
+def _bits(expr: Expr) -> int:
+    """Return the length of the longest number in an expression."""
+    return max((max(int(n.p).bit_length(), int(n.q).bit_length()) for n in expr.atoms(Rational)), default=0)
+
+
+def _check_divisor(divisor: Expr, at: Span) -> None:
+    if divisor.is_zero:
+        raise LayerSyntaxError("a division by zero", at)
+
+
+def checked(value: Expr, at: Span) -> Expr:
+    """Return a value that is real and, where it is a number, of bounded length."""
+    if isinstance(value, Rational):
+        if _bits(value) > MAX_BITS:
+            raise LayerSyntaxError("a constant too large", at, _TOO_LARGE)
+        return value
+    if value is S.NaN or value is S.ComplexInfinity or value.has(S.ImaginaryUnit, S.ComplexInfinity, S.NaN):
+        raise LayerSyntaxError("a value that is not a real number", at, "it lies outside the domain of the function")
+    return value

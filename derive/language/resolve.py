@@ -1,0 +1,331 @@
+"""A parsed ``def`` to a ``Layer``: names, index ranges, shapes, calls written out."""
+
+from __future__ import annotations
+
+from derive.algebra.nodes import BATCH_SIZE, Kind
+from derive.algebra.text import show
+from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
+from derive.language.calls import Layers, inline
+from derive.language.expressions import Builder, Class, index
+from derive.language.layer import HyperParameter, Layer, Parameter, Statement
+from derive.language.ranges import Letter, Ranges
+from derive.language.scope import FUNCTION_NAMES, Declared, Scope, axes_text
+from derive.language.sizes import is_size, size_value
+from derive.language.tree import (
+    Assign,
+    Call,
+    Declare,
+    Definition,
+    Dots,
+    Expression,
+    Name,
+    Number,
+    Operation,
+    Read,
+    Return,
+    Target,
+    written,
+)
+
+__all__ = ["resolve"]
+
+_KINDS = {Class.INT: Kind.INT, Class.BOOL: Kind.BOOL}
+
+
+def resolve(definition: Definition, layers: Layers) -> Layer:
+    """Resolve a layer: every name is known, every index has its range, every call is written out.
+
+    Args:
+        definition: the ``def``.
+        layers: what it may call.
+
+    Raises:
+        DeriveError: the first thing that is wrong with it.
+    """
+    return _Resolver(definition, layers).layer()
+
+
+class _Resolver:
+    def __init__(self, definition: Definition, layers: Layers) -> None:
+        self.definition = definition
+        self.layers = layers
+        later: dict[str, Span] = {}
+        for statement in definition.body:
+            if isinstance(statement, Assign):
+                for target in statement.targets:
+                    later.setdefault(target.name.id, target.at)
+        self.scope = Scope(definition.name, later)
+        self.statements: list[Statement] = []
+
+    def layer(self) -> Layer:
+        """Return the layer."""
+        definition, scope = self.definition, self.scope
+        parameters = self._parameters()
+        hypers = self._hypers()
+        plain = tuple(scope.sizes.values())
+        for statement in definition.body:
+            match statement:
+                case Declare():
+                    self._declare(statement)
+                case Assign():
+                    self._assign(statement)
+                case Return():
+                    returns = self._return(statement)
+        for name, declared in scope.declared.items():
+            raise UnknownNameError(f"'{name}' is declared and never assigned", declared.at, f"write {name}[…] = …")
+        for parameter in (*parameters, *hypers):
+            if parameter.name not in scope.used:
+                assert parameter.span is not None
+                raise UnknownNameError(
+                    f"parameter '{parameter.name}' is never used", parameter.span, "use it in an equation, or remove it"
+                )
+        return Layer(
+            name=definition.name,
+            doc=definition.doc,
+            parameters=parameters,
+            hypers=hypers,
+            sizes=plain,
+            derived=tuple(scope.derived),
+            statements=tuple(self.statements),
+            returns=returns,
+            source=definition.source,
+            span=definition.at,
+        )
+
+    # Signature
+
+    def _parameters(self) -> tuple[Parameter, ...]:
+        found = []
+        for syntax in self.definition.parameters:
+            axes = self.scope.axes(syntax.axes, define=True)
+            parameter = Parameter(syntax.name.id, syntax.kind, axes, syntax.name.at)
+            self.scope.add_parameter(parameter, syntax.name.at)
+            found.append(parameter)
+        return tuple(found)
+
+    def _hypers(self) -> tuple[HyperParameter, ...]:
+        found = []
+        for syntax in self.definition.hypers:
+            hyper = HyperParameter(syntax.name.id, syntax.kind, syntax.default, syntax.name.at)
+            self.scope.add_hyper(hyper, syntax.name.at)
+            found.append(hyper)
+        return tuple(found)
+
+    # Statements
+
+    def _declare(self, syntax: Declare) -> None:
+        name, scope = syntax.name, self.scope
+        if name.id in scope.declared:
+            raise UnknownNameError(f"'{name.id}' is declared twice", name.at, "remove one")
+        if name.id in scope.tensors and name.id in scope.later:
+            raise UnknownNameError(
+                f"'{name.id}' is declared after it was assigned", name.at, "put the declaration before the equation"
+            )
+        axes = scope.axes(syntax.axes, define=False)
+        scope.check_new(name, axes)
+        if name.id not in scope.later:
+            raise UnknownNameError(f"'{name.id}' is declared and never assigned", name.at, f"write {name.id}[…] = …")
+        if syntax.kind in (Kind.POSITIVE, Kind.UNIT):
+            raise LayerSyntaxError(
+                f"'{name.id}' is computed and can't be promised to be {syntax.kind.value}", syntax.at, "write Real"
+            )
+        scope.declared[name.id] = Declared(syntax.kind, axes, name.at)
+
+    def _assign(self, syntax: Assign) -> None:
+        value = syntax.value
+        bare = all(target.subscripts is None for target in syntax.targets)
+        if isinstance(value, Call) and bare:
+            layer = self._called(value, len(syntax.targets))
+            if layer is not None:
+                self._layer_call(syntax, value, layer)
+                return
+        if len(syntax.targets) != 1:
+            raise LayerSyntaxError(
+                "several names on the left", syntax.at, "only a call of a layer gives several results: a, b = layer(x)"
+            )
+        target = syntax.targets[0]
+        name = target.name
+        if bare and name.id[0].isupper() and name.id not in self.scope.declared and is_size(value, self.scope):
+            size = size_value(value, self.scope)
+            if size.is_Integer and size < 1:
+                raise ShapeError(f"size '{name.id}' is {size}", syntax.at, "an axis has at least one element")
+            self.scope.add_derived(name, size)
+            return
+        self._equation(target, value, syntax.at)
+
+    def _equation(self, target: Target, value: Expression, at: Span) -> None:
+        scope, name = self.scope, target.name
+        ranges = Ranges(scope, self.layers)
+        letters = self._left(target, ranges)
+        declared = scope.declared.pop(name.id, None)
+        scope.check_new(name, tuple(letters))
+        if declared is not None:
+            self._stand_declared(target, letters, declared, ranges)
+        scope.current = name.id
+        self._check_whole_call(target, value)
+        ranges.visit(value, letters)
+        scope.current = ""
+        for letter in letters.values():
+            if letter.size is None:
+                raise ShapeError(
+                    f"index '{letter.name}' has no range",
+                    letter.at,
+                    f"it stands alone on no axis on the right; declare {_declaration(target)}",
+                )
+        indices = {key: index(letter) for key, letter in letters.items()}
+        built = Builder(scope, ranges.bound, self.layers).value(value, indices)
+        kind = _KINDS.get(built.kind, Kind.REAL)
+        if declared is not None and declared.kind in (Kind.INT, Kind.BOOL) and kind is not declared.kind:
+            raise ShapeError(
+                f"'{name.id}' is declared {declared.kind.value} and is {kind.value}", value.at,
+                f"write {name.id}: {kind.value}",
+            )  # fmt: skip
+        axes = tuple(i.size for i in indices.values())
+        shape = f"{name.id}[{', '.join(letters)}]" if letters else name.id
+        scope.add_tensor(name.id, kind, axes, f"{name.id} was defined as {shape} on line {name.at.line}")
+        self.statements.append(Statement(name.id, tuple(indices.values()), built.expr, kind, at))
+
+    def _left(self, target: Target, ranges: Ranges) -> dict[str, Letter]:
+        """Return the letters of the left side."""
+        letters: dict[str, Letter] = {}
+        for subscript in target.subscripts or ():
+            match subscript:
+                case Name() | Dots():
+                    letter = ranges.letter(subscript)
+                    if letter.name in letters:
+                        raise LayerSyntaxError(
+                            f"index '{letter.name}' stands twice on the left", subscript.at, "give each axis its own index"
+                        )
+                    letters[letter.name] = letter
+                case Number() | Operation(operator="neg", operands=(Number(),)):
+                    raise DerivationError(
+                        f"an equation for one element, '{written(target.at)}', is not supported", subscript.at,
+                        "the left side names a whole tensor: y[n, d]",
+                    )  # fmt: skip
+                case Read():
+                    raise DerivationError(
+                        f"a label on the left, '{written(subscript.at)}', is not supported", subscript.at,
+                        "read by label instead: y[n] = x[t[n]]",
+                    )  # fmt: skip
+                case _:
+                    raise DerivationError(
+                        f"affine subscript '{written(subscript.at)}' on the left is not supported", subscript.at,
+                        "the left side names a whole tensor: y[n, d]",
+                    )  # fmt: skip
+        return letters
+
+    def _stand_declared(self, target: Target, letters: dict[str, Letter], declared: Declared, ranges: Ranges) -> None:
+        name = target.name.id
+        story = f"{name} is declared as {axes_text(declared.axes) if declared.axes else 'a scalar'} on line {declared.at.line}"
+        if len(declared.axes) != len(letters):
+            raise ShapeError(
+                f"'{name}' is declared with {len(declared.axes)} axes and has {len(letters)} here", target.at, story
+            )
+        for position, (letter, size) in enumerate(zip(letters.values(), declared.axes, strict=True)):
+            if (letter.name == "...") != (size == BATCH_SIZE):
+                raise ShapeError(f"'...' stands for the batch axes, index '{letter.name}' for one", letter.at, story)
+            ranges.stand(letter, size, f"{name}, axis {position}", letter.at, story)
+
+    # Calls of layers
+
+    def _called(self, value: Call, results: int) -> Layer | None:
+        """Return the layer that a call on whole tensors means; None where the call is a formula."""
+        name, tensors = value.name, self.scope.tensors
+        given = [tensors.get(a.id) if isinstance(a, Name) else None for a in value.arguments]
+        whole = any(known is not None and known.axes for known in given)
+        function = name.id in FUNCTION_NAMES and (name.id not in self.layers.own or name.id == self.definition.name)
+        if function and not whole and results == 1:
+            return None
+        layer = self.layers.on_tensors(name)
+        if layer is None:
+            return None
+        elementwise = all(p.axes in ((), (BATCH_SIZE,)) for p in layer.parameters)
+        if elementwise and results == 1 and not all(known is not None for known in given):
+            return None
+        return layer
+
+    def _layer_call(self, syntax: Assign, value: Call, layer: Layer) -> None:
+        scope = self.scope
+        targets = tuple(target.name for target in syntax.targets)
+        for position, target in enumerate(targets):
+            if any(target.id == other.id for other in targets[:position]):
+                raise UnknownNameError(f"'{target.id}' is assigned twice", target.at, "each name is assigned once")
+            scope.check_new(target, None)
+        ranges = Ranges(scope, self.layers)
+        hypers = {}
+        for word, given in value.keywords:
+            if layer.parameter(word.id) is None:
+                ranges.check_constant(given)
+                hypers[word.id] = Builder(scope, {}, self.layers).constant(given)
+        declared = {t.id: d for t in targets if (d := scope.declared.pop(t.id, None))}
+        scope.current = targets[0].id
+        self.statements.extend(inline(layer, value, targets, hypers, scope))
+        scope.current = ""
+        for target in targets:
+            if target.id in declared:
+                self._check_declared(target, declared[target.id])
+
+    def _check_declared(self, target: Name, declared: Declared) -> None:
+        axes = self.scope.tensors[target.id].axes
+        if len(axes) != len(declared.axes) or not all(map(self.scope.same, axes, declared.axes)):
+            raise ShapeError(
+                f"'{target.id}' is declared as {axes_text(declared.axes)} and is {axes_text(axes)}",
+                target.at,
+                self.scope.tensors[target.id].story,
+            )
+
+    def _check_whole_call(self, target: Target, value: Expression) -> None:
+        """Refuse ``h[n, d] = linear(x, w, b)`` with the form that is meant."""
+        if not isinstance(value, Call) or target.subscripts is None or value.name.id in FUNCTION_NAMES:
+            return
+        tensors = self.scope.tensors
+        if not all(isinstance(a, Name) and a.id in tensors and tensors[a.id].axes for a in value.arguments):
+            return
+        if value.arguments and self.layers.on_tensors(value.name) is not None:
+            raise LayerSyntaxError(
+                f"'{value.name.id}' is called on whole tensors",
+                target.at,
+                f"write {target.name.id} = {written(value.at)}",
+            )
+
+    # Return
+
+    def _return(self, syntax: Return) -> tuple[str, ...]:
+        scope = self.scope
+        found: list[str] = []
+        computed = {statement.name: statement for statement in self.statements}
+        for name in syntax.names:
+            if name.id in found:
+                raise UnknownNameError(f"'{name.id}' is returned twice", name.at, "return each name once")
+            if name.id not in computed:
+                raise self._not_returnable(name)
+            kind = computed[name.id].kind
+            if not kind.differentiable:
+                what = "integers" if kind is Kind.INT else "truth values"
+                raise DerivationError(
+                    f"'{name.id}' holds {what} and has no derivative", name.at,
+                    "return Real tensors; where(condition, 1, 0) is one",
+                )  # fmt: skip
+            found.append(name.id)
+        scope.used.update(found)
+        return tuple(found)
+
+    def _not_returnable(self, name: Name) -> UnknownNameError:
+        scope = self.scope
+        if name.id in scope.tensors:
+            letters = scope.tensors[name.id].axes
+            subscripts = f"[{', '.join(show(a).lower() for a in letters)}]" if letters else ""
+            return UnknownNameError(
+                f"'{name.id}' is a parameter, not a result", name.at, f"write y{subscripts} = {name.id}{subscripts}, return y"
+            )
+        if name.id in scope.sizes or name.id in scope.hypers:
+            what = "a size" if name.id in scope.sizes else "a hyper-parameter"
+            return UnknownNameError(f"'{name.id}' is {what}, not a result", name.at, "return a tensor")
+        return scope.unknown(name, "tensor", [s.name for s in self.statements])
+
+
+def _declaration(target: Target) -> str:
+    names = [s.id.upper() if isinstance(s, Name) else "..." for s in target.subscripts or ()]
+    return f"{target.name.id}: Real[{', '.join(names)}]"
+
+

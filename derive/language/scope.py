@@ -1,0 +1,257 @@
+"""The names of one layer while it is resolved: tensors, hyper-parameters, sizes.
+
+A name is one thing only. ``Scope`` gives what a name stands for, or the error
+a user needs: where it was defined instead, or which known name is nearest.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from sympy import E, Expr, oo, pi
+
+from derive.algebra.functions import FUNCTIONS
+from derive.algebra.nodes import BATCH_SIZE, Hyper, Kind, Size, Tensor
+from derive.algebra.text import show
+from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
+from derive.language.layer import DerivedSize, HyperParameter, Parameter
+from derive.language.tree import Axis, Dots, Name, Number
+
+__all__ = ["CONSTANTS", "FUNCTION_NAMES", "KEEPING", "RESERVED", "REDUCTIONS", "Known", "Scope", "axes_text", "nearest"]
+
+CONSTANTS: dict[str, Expr] = {"pi": pi, "e": E, "inf": oo}
+KEEPING = ("softmax", "log_softmax")
+REDUCTIONS = (
+    "sum", "mean", "prod", "max", "min", "var", "std", "logsumexp", "norm", "argmax", *KEEPING,
+)  # fmt: skip
+POWERS = ("sqrt", "rsqrt", "square")
+FUNCTION_NAMES = frozenset((*(row.name for row in FUNCTIONS if not row.infix), *POWERS, "padded"))
+
+# Names that a generated module uses itself.
+RESERVED = frozenset(
+    ("np", "numpy", "scipy", "math", "forward", "backward", "cache", "Cache", "Gradients", "NamedTuple", "nan")
+)
+# Python's own names that stay free: the reductions (var, sum, max …) and words that formulas use.
+_FREE_BUILTINS = frozenset((*REDUCTIONS, "id", "input", "ord", "hash", "iter", "vars", "bin", "hex", "pow", "dir"))
+_PYTHON = frozenset(name for name in dir(builtins) if name not in _FREE_BUILTINS)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A tensor that has been defined: its shape, and where a hint says it came from."""
+
+    tensor: Tensor
+    axes: tuple[Expr, ...]
+    story: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A tensor whose shape was declared before its equation."""
+
+    kind: Kind
+    axes: tuple[Expr, ...]
+    at: Span
+
+
+def axes_text(axes: Iterable[Expr]) -> str:
+    """Return ``[N, D]``."""
+    return f"[{', '.join(show(axis) for axis in axes)}]"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most alike, or None."""
+    candidates = sorted(set(known))
+    same = [c for c in candidates if c.lower() == name.lower()]
+    found = same or get_close_matches(name, candidates, n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+class Scope:
+    """What the names of a layer stand for, from its signature on.
+
+    Attributes:
+        layer: the layer's name.
+        tensors, hypers, sizes: by name.
+        derived: the computed sizes, in order.
+        declared: shapes declared and not yet assigned.
+        used: names that have been read.
+        later: names that a statement of the layer assigns, with their places.
+        current: the name whose equation is being resolved.
+    """
+
+    def __init__(self, layer: str, later: dict[str, Span]) -> None:
+        self.layer = layer
+        self.tensors: dict[str, Known] = {}
+        self.hypers: dict[str, HyperParameter] = {}
+        self.sizes: dict[str, Size] = {}
+        self.derived: list[DerivedSize] = []
+        self.declared: dict[str, Declared] = {}
+        self.used: set[str] = set()
+        self.later = later
+        self.current = ""
+        self._values: dict[Expr, Expr] = {}
+
+    @property
+    def batched(self) -> bool:
+        """Whether a tensor has batch axes."""
+        return any(known.axes[:1] == (BATCH_SIZE,) for known in self.tensors.values())
+
+    # Definitions
+
+    def add_parameter(self, parameter: Parameter, at: Span) -> None:
+        """Define a parameter."""
+        self.check_new(Name(at, parameter.name), parameter.axes)
+        shape = f"{parameter.kind.value}{axes_text(parameter.axes) if parameter.axes else ''}"
+        story = f"{parameter.name} is declared as {parameter.name}: {shape} on line {at.line}"
+        self.tensors[parameter.name] = Known(parameter.tensor, parameter.axes, story)
+
+    def add_hyper(self, hyper: HyperParameter, at: Span) -> None:
+        """Define a hyper-parameter."""
+        self.check_new(Name(at, hyper.name), ())
+        self.hypers[hyper.name] = hyper
+
+    def add_derived(self, name: Name, expr: Expr) -> None:
+        """Define a computed size."""
+        self.check_new(name, None)
+        size = Size(name.id)
+        self.sizes[name.id] = size
+        self.derived.append(DerivedSize(size, expr, name.at))
+        self._values[size] = self.unfolded(expr)
+
+    def add_tensor(self, name: str, kind: Kind, axes: tuple[Expr, ...], story: str) -> None:
+        """Define an intermediate or a result."""
+        self.tensors[name] = Known(Tensor(name, kind), axes, story)
+
+    def unfolded(self, size: Expr) -> Expr:
+        """Return a size in terms of plain sizes and hyper-parameters."""
+        from derive.algebra.indices import substitute
+
+        return substitute(size, self._values) if self._values else size
+
+    def same(self, a: Expr, b: Expr) -> bool:
+        """Return whether two sizes are equal by their definitions."""
+        return bool(a == b) or bool((self.unfolded(a) - self.unfolded(b)).expand() == 0)
+
+    def axes(self, axes: tuple[Axis, ...], define: bool) -> tuple[Expr, ...]:
+        """Return written axes as sizes; a size not seen before is defined, or an error."""
+        found: list[Expr] = []
+        for axis in axes:
+            if isinstance(axis, Dots):
+                if not define and not self.batched:
+                    raise ShapeError("'...' without batch axes", axis.at, "no parameter of the layer has '...'")
+                found.append(BATCH_SIZE)
+            elif isinstance(axis, Number):
+                found.append(axis.value)
+            elif axis.id in self.sizes:
+                found.append(self.sizes[axis.id])
+            elif define:
+                self.check_name(axis)
+                found.append(self.sizes.setdefault(axis.id, Size(axis.id)))
+            else:
+                raise self.unknown(axis, "size", self.sizes)
+        return tuple(found)
+
+    def check_name(self, name: Name) -> None:
+        """Refuse a name that code, or the language, uses for something else."""
+        if name.id in RESERVED or name.id in _PYTHON:
+            raise UnknownNameError(f"'{name.id}' is a name that generated code uses itself", name.at, "choose another name")
+        if name.id in FUNCTION_NAMES:
+            raise UnknownNameError(f"'{name.id}' is a function of the language", name.at, "choose another name")
+
+    def check_new(self, name: Name, axes: tuple[Expr, ...] | None) -> None:
+        """Refuse a name that is taken (``axes`` None: a size)."""
+        word = name.id
+        if word in self.tensors or word in self.hypers or word in self.sizes:
+            raise UnknownNameError(*self._taken(name))
+        self.check_name(name)
+        if axes == () and word in CONSTANTS:
+            raise UnknownNameError(f"'{word}' is a constant of the language", name.at, "choose another name")
+        if axes is not None:
+            clash = self.gradient_clash(word)
+            if clash:
+                raise UnknownNameError(
+                    f"'{clash[1]}' is the name of the gradient of '{clash[0]}'", name.at, "choose another name"
+                )
+
+    def gradient_clash(self, name: str) -> tuple[str, str] | None:
+        """Return (tensor, its gradient's name) where ``name`` and another name are such a pair."""
+        known = self.tensors.get(name[1:]) if name[0] == "d" else None
+        if known is not None and known.tensor.kind.differentiable:
+            return name[1:], name
+        if f"d{name}" in self.tensors or f"d{name}" in self.hypers:
+            return name, f"d{name}"
+        return None
+
+    def _taken(self, name: Name) -> tuple[str, Span, str]:
+        word = name.id
+        if word in self.sizes:
+            return f"'{word}' is a size", name.at, "no name is both a size and something else"
+        if word in self.hypers:
+            return f"'{word}' is a hyper-parameter", name.at, "each name is defined once: choose another one"
+        story = self.tensors[word].story
+        if " is declared as " in story:
+            return f"'{word}' is a parameter", name.at, "each name is defined once: choose another one"
+        return f"'{word}' is assigned twice", name.at, f"{story}; each name is assigned once"
+
+    # Look-up
+
+    def tensor(self, name: Name) -> Known:
+        """Return the tensor of that name.
+
+        Raises:
+            UnknownNameError: there is none, or not yet.
+            DerivationError: it is the one being defined.
+        """
+        known = self.tensors.get(name.id)
+        if known is not None:
+            self.used.add(name.id)
+            return known
+        if name.id == self.current:
+            raise DerivationError(
+                f"'{name.id}' reads itself: recurrences are not supported", name.at, "give each step a name of its own"
+            )
+        if name.id in self.hypers:
+            raise ShapeError(f"hyper-parameter '{name.id}' is a scalar", name.at, f"read it without brackets: {name.id}")
+        if name.id in self.sizes:
+            raise ShapeError(f"'{name.id}' is a size", name.at, f"read it without brackets: {name.id}")
+        raise self.unknown(name, "tensor", self.tensors)
+
+    def unknown(self, name: Name, what: str, known: Iterable[str]) -> UnknownNameError:
+        """Return the error of a name that stands for nothing here."""
+        if name.id in self.later:
+            line = self.later[name.id].line
+            return UnknownNameError(
+                f"'{name.id}' is used before it is defined", name.at, f"it is assigned on line {line}"
+            )
+        near = nearest(name.id, known)
+        if near:
+            return UnknownNameError(f"unknown {what} '{name.id}'", name.at, f"did you mean '{near}'?")
+        names = sorted(known)
+        hint = f"known here: {', '.join(names)}" if 0 < len(names) <= 12 else None
+        return UnknownNameError(f"unknown {what} '{name.id}'", name.at, hint)
+
+    def check_letter(self, letter: Name) -> None:
+        """Refuse an index whose letter would be read as something else."""
+        word = letter.id
+        if not word[0].islower():
+            raise LayerSyntaxError(f"'{word}' is not an index", letter.at, "indices are lower-case: x[n, d]")
+        scalar = word in self.hypers or (word in self.tensors and not self.tensors[word].axes)
+        if scalar:
+            what = "hyper-parameter" if word in self.hypers else "scalar"
+            raise UnknownNameError(f"'{word}' is a {what}, not an index", letter.at, "choose another letter for the index")
+
+    def scalar(self, name: Name) -> tuple[Expr, Kind] | None:
+        """Return what a bare name stands for, apart from indices: size, hyper-parameter or constant."""
+        if name.id in self.hypers:
+            self.used.add(name.id)
+            symbol: Hyper = self.hypers[name.id].symbol
+            return symbol, symbol.kind
+        if name.id in self.sizes:
+            return self.sizes[name.id], Kind.INT
+        if name.id in CONSTANTS:
+            return CONSTANTS[name.id], Kind.REAL
+        return None

@@ -1,0 +1,59 @@
+"""Arithmetic of sizes: computed sizes and constant subscripts.
+
+``P = (H + 2*pad - R)//stride + 1`` is an expression of sizes, integers and
+``Int`` hyper-parameters. A constant subscript has to lie inside its axis for
+every size there can be; each size is at least 1, as a read names an element.
+"""
+
+from __future__ import annotations
+
+from sympy import Add, Expr, Integer, Mul
+
+from derive.algebra.nodes import Hyper, Kind, Size
+from derive.language.arithmetic import operate
+from derive.language.scope import Scope
+from derive.language.tree import Expression, Name, Number, Operation
+
+__all__ = ["at_least", "is_size", "size_value"]
+
+_OPERATORS = ("+", "-", "*", "//", "%", "neg", "pos")
+
+
+def is_size(node: Expression, scope: Scope) -> bool:
+    """Return whether an expression is made of sizes, integers and Int hyper-parameters alone."""
+    match node:
+        case Number():
+            return node.integer
+        case Name():
+            return node.id in scope.sizes or (node.id in scope.hypers and scope.hypers[node.id].kind is Kind.INT)
+        case Operation():
+            return node.operator in _OPERATORS and all(is_size(operand, scope) for operand in node.operands)
+    return False
+
+
+def size_value(node: Expression, scope: Scope) -> Expr:
+    """Return the value of an expression for which :func:`is_size` holds."""
+    match node:
+        case Number():
+            return node.value
+        case Name():
+            found = scope.scalar(node)
+            assert found is not None
+            return found[0]
+        case Operation():
+            return operate(node.operator, [size_value(operand, scope) for operand in node.operands], node.at)
+    raise AssertionError(node)
+
+
+def at_least(expr: Expr, bound: int) -> bool:
+    """Return whether an expression of sizes is at least ``bound`` for certain (affine ones are decided)."""
+    least = Integer(0)
+    for term in Add.make_args(expr.expand()):
+        factor, rest = term.as_coeff_Mul()
+        if rest == 1:
+            least += factor
+        elif factor > 0 and all(isinstance(s, Size) and not isinstance(s, Hyper) for s in Mul.make_args(rest)):
+            least += factor
+        else:
+            return False
+    return bool(least >= bound)
