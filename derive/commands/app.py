@@ -33,6 +33,8 @@ OK, FAILED, WRONG = 0, 1, 2
 
 TARGETS = ("numpy",)
 SHELLS = ("bash", "zsh", "fish")
+COLUMNS = (72, 64)
+"""The widest that ``derive list`` pads a signature and a description to; a longer one moves its row's rest along."""
 COMPLETE = "_DERIVE_COMPLETE"
 """The variable in which a shell's completion script says what it wants."""
 
@@ -174,10 +176,10 @@ def list_() -> None:
             table.add_column(title, ratio=ratio, overflow="fold")
         for name, parameters, what, source in rows:
             table.add_row(Text.assemble((name, "bold"), parameters), what, source)
-        Console(no_color=not colourful(sys.stdout)).print(table)
+        Console(color_system="auto" if colourful(sys.stdout) else None).print(table)
         return
     cells = [(name + parameters, what, source) for name, parameters, what, source in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(2)]
+    widths = [min(max(len(row[i]) for row in cells), most) for i, most in enumerate(COLUMNS)]
     for signature, what, source in cells:
         say(f"{signature:<{widths[0]}}  {what:<{widths[1]}}  {source}".rstrip())
 
@@ -323,7 +325,8 @@ def _print_tables(reports: Sequence[Report]) -> None:
 
     from derive.check.report import table
 
-    console = Console(no_color=not colourful(sys.stdout), width=width(sys.stdout), highlight=False)
+    colour = "auto" if colourful(sys.stdout) else None
+    console = Console(color_system=colour, width=width(sys.stdout), highlight=False)
     for i, report in enumerate(reports):
         if i:
             console.print()

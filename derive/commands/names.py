@@ -30,11 +30,12 @@ def catalogue_names() -> list[str]:
 
 def catalogue_rows() -> list[Row]:
     """Return a row a catalogue layer, in the catalogue's order."""
-    from derive.language import catalogue
+    from derive.language import catalogue, load
     from derive.language.text import signature
 
     rows = []
-    for layer in catalogue():
+    for word in catalogue():
+        layer = load(word)
         name, parameters = signature(layer).split("(", 1)
         what, source = parts(layer.doc)
         rows.append((name, f"({parameters}", what, source))
