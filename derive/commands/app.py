@@ -325,8 +325,7 @@ def _print_tables(reports: Sequence[Report]) -> None:
 
     from derive.check.report import table
 
-    colour = "auto" if colourful(sys.stdout) else None
-    console = Console(color_system=colour, width=width(sys.stdout), highlight=False)
+    console = Console(color_system="auto" if colourful(sys.stdout) else None, width=width(sys.stdout), highlight=False)
     for i, report in enumerate(reports):
         if i:
             console.print()
