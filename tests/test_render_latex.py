@@ -40,6 +40,7 @@ from derive.algebra.nodes import (
     Delta,
     Hyper,
     Kind,
+    LogSoftmax,
     LogSumExp,
     Max,
     Mean,
@@ -49,6 +50,7 @@ from derive.algebra.nodes import (
     Std,
     Sum,
 )
+from derive.calculus.program import Stage, Step
 from derive.render.formula import Notation, Piece, break_lines, indices_count_from
 from derive.render.latex import latex, tex
 from derive.render.latex_printer import name_tex
@@ -76,7 +78,7 @@ FORMULAS: list[tuple[Expr, str]] = [
     (Sum(x, n) * Sum(x, d), r"\biggl(\sum_{d=1}^{D} x_{n,d}\biggr) \sum_{n=1}^{N} x_{n,d}"),
     (Sum(x, n) / Sum(x**2, n), r"\frac{\sum_{n=1}^{N} x_{n,d}}{\sum_{n=1}^{N} x_{n,d}^{2}}"),
     ((x - mu) / sqrt(var + eps), r"\frac{x_{n,d} - \mu_{d}}{\sqrt{\mathrm{var}_{d} + \varepsilon}}"),
-    (gamma * xhat + mu, r"\gamma_{d} \hat{x}_{n,d} + \mu_{d}"),
+    (gamma * xhat + mu, r"\gamma_{d}\,\hat{x}_{n,d} + \mu_{d}"),
     (
         gamma * rstd / N * (N * dy - element("dbeta", d) - xhat * element("dgamma", d)),
         r"\frac{\gamma_{d}\,\mathrm{rstd}_{d}}{N} (N\,\mathrm{d}y_{n,d} - \mathrm{d}\gamma_{d}\,\hat{x}_{n,d} - "
@@ -85,6 +87,7 @@ FORMULAS: list[tuple[Expr, str]] = [
     ((Softmax(element("z", n, k), (k,), (c,)) - Delta(c, t)) / N,
      r"\frac{\operatorname{softmax}_{c}(z_{n,c}) - \delta_{c,t_{n}}}{N}"),
     (Softmax(element("z", n, k), (k,), (t,)), r"\bigl[\operatorname{softmax}_{k}(z_{n,k})\bigr]_{k=t_{n}}"),
+    (LogSoftmax(z, (c,), (c,)), r"\log\operatorname{softmax}_{c}(z_{n,c})"),
     (LogSumExp(z, c), r"\operatorname{logsumexp}_{c}(z_{n,c})"),
     (Norm(x, d), r"\lVert x_{n,d}\rVert_{d}"),
     (ArgMax(z, c), r"\operatorname{arg\,max}_{c}(z_{n,c})"),
@@ -277,6 +280,21 @@ def test_names_in_a_reason_are_set_as_in_formulas_and_words_are_not() -> None:
         r"A sum of $\hat{x}$ over $n$, \texttt{x[n]} and \texttt{exp(mu)}: write out $\mathrm{d}\hat{x}$ and $\gamma$."
         in text
     )
+
+
+def test_a_tensor_called_a_is_told_from_the_article() -> None:
+    program = SAMPLES["linear"]()
+    a = element("a", n)
+    step = Step(Stage.CHAIN, element("da", n), a, "a is read by a and b: a sum of a over n")
+    text = latex(replace(program, steps=(step,)), steps=True)
+    assert r"$a$ is read by $a$ and $b$: a sum of $a$ over $n$." in text
+
+
+def test_a_result_that_was_shown_before_is_not_repeated() -> None:
+    program = SAMPLES["linear"]()
+    again = tuple(replace(s, stage=Stage.RESULT, terms=(), formulas=(), reason="as it is") for s in program.steps)
+    text = latex(replace(program, steps=(*program.steps, *again)), steps=True)
+    assert "As it is" not in text and text.count(r"\noindent") == 3
 
 
 def test_neighbouring_steps_of_one_reason_share_a_number() -> None:

@@ -26,7 +26,7 @@ import derive
 from derive.algebra.functions import BY_CLASS, Heaviside, Sigmoid, StopGradient
 from derive.algebra.indices import free_indices
 from derive.algebra.letters import readable
-from derive.algebra.nodes import BATCH, Delta, Element, Index, Norm
+from derive.algebra.nodes import BATCH, BATCH_SIZE, Delta, Element, Index, Norm
 from derive.calculus.program import Equation, Program, Step
 from derive.render.formula import TRUTH, Notation, Piece, break_lines
 from derive.render.latex_printer import TexPrinter, name_tex
@@ -41,12 +41,14 @@ _RELATION = 14.0
 _QUAD = 10.0
 # Words of reasons; a tensor or index called so stays a word in a sentence.
 _WORDS = frozenset({
-    "a", "and", "any", "are", "as", "both", "by", "chain", "common", "computed", "definition", "each", "factors", "for",
+    "and", "any", "are", "as", "both", "by", "chain", "common", "computed", "definition", "each", "factors", "for",
     "form", "from", "give", "gradient", "in", "intermediate", "is", "it", "its", "keep", "keeps", "name", "names",
     "nothing", "of", "on", "once", "one", "or", "out", "over", "product", "read", "reads", "result", "rule", "sides",
     "stays", "sum", "sums", "taken", "the", "this", "times", "to", "twice", "use", "value", "vanish", "vanishes",
     "where", "write",
 })  # fmt: skip
+# A formula of the layer language, or a word; "a" only where it is no article.
+_WORD = re.compile(r"(\S*\w[(\[]\S*[)\]]|(?<![\w.(\[])(?!a (?!is\b|are\b|and\b|over\b)[a-z])[^\W\d]\w*(?![\w(\[]))")
 _COLUMNS = 96  # characters of program text on a line
 
 
@@ -284,7 +286,7 @@ def _known(program: Program, step: Step) -> frozenset[str]:
 def _prose(text: str, known: frozenset[str], printer: TexPrinter) -> str:
     """Return words of a reason as LaTeX: the layer's names in maths, formulas of the layer language as code."""
     out = []
-    for part in re.split(r"(\S*\w[(\[]\S*[)\]]|(?<![\w.(\[])[^\W\d]\w*(?![\w(\[]))", text):
+    for part in _WORD.split(text):
         if part in known:
             out.append(f"${_name(part, printer)}$")
         elif re.search(r"\w[(\[]", part):
@@ -298,7 +300,7 @@ def _rows(program: Program, printer: TexPrinter) -> list[tuple[str, str, str, st
     rows = []
     for symbol in symbols(program):
         name = symbol.symbol.name
-        shape = r" \times ".join(printer.box(a).text for a in symbol.axes)
+        shape = r" \times ".join(r"\ldots" if a == BATCH_SIZE else printer.box(a).text for a in symbol.axes)
         meaning = escape(symbol.meaning) + (f" ${_name(symbol.of, printer)}$" if symbol.of else "")
         rows.append((printer.box(symbol.symbol).text, code(name), f"${shape}$" if shape else "scalar", meaning))
     return rows

@@ -27,6 +27,7 @@ from derive.algebra.nodes import (
     Element,
     Index,
     KeepingReduction,
+    LogSoftmax,
     LogSumExp,
     Norm,
     Prod,
@@ -58,6 +59,7 @@ _RELATIONS: dict[type[Expr], tuple[str, float]] = {
     Not: (r"\neg ", 7.0),
 }
 _SIZES = (("(", ")", 8.0), (r"\bigl(", r"\bigr)", 10.0), (r"\biggl(", r"\biggr)", 14.0), (r"\Biggl(", r"\Biggr)", 16.0))
+_SUBSCRIPTED = re.compile(r"(?!\\sum|\\prod|\\max|\\min)(\\[a-z]+(\{[^{}]*\})?|[A-Za-z])(\^\{[^{}]*\})?_\{")
 _BIG = ("", r"\big", r"\bigg", r"\Bigg")
 
 
@@ -204,6 +206,8 @@ class TexPrinter(Printer):
             return r" \cdot "
         if (left is not None and left.wordy) or right.wordy:
             return r"\,"
+        if left is not None and _SUBSCRIPTED.match(left.text) and _SUBSCRIPTED.match(right.text):
+            return r"\,"
         return " "
 
     def product(self, factors: Sequence[Box]) -> Box:
@@ -246,11 +250,13 @@ class TexPrinter(Printer):
             return None
         if isinstance(expr, (Reduction, KeepingReduction)):
             words = {LogSumExp: "logsumexp", Var: "Var", Std: "std", ArgMax: r"arg\,max"}
-            word = words.get(type(expr), expr.word.replace("_", r"\_"))
+            word = words.get(type(expr), expr.word.removeprefix("log_"))
+            before = r"\log" if isinstance(expr, LogSoftmax) else ""
             letters = [self.symbol(i) for i in expr.indices]
             low = sum(b.width for b in letters) + 3.0 * len(letters)
             scripts = ",".join(b.text for b in letters)
-            return Box(rf"\operatorname{{{word}}}_{{{scripts}}}", text_width(word) + _SMALL * low)
+            text = rf"{before}\operatorname{{{word}}}_{{{scripts}}}"
+            return Box(text, text_width(before + word) + _SMALL * low)
         row = BY_NAME["digamma"] if is_digamma(expr) else BY_CLASS.get(type(expr))
         if row is None:
             word = escape(type(expr).__name__)

@@ -112,12 +112,19 @@ def quoted(step: Step) -> Iterator[Expr]:
 
 
 def grouped(program: Program) -> Iterator[tuple[Stage, list[list[Step]]]]:
-    """Yield each stage with its steps; neighbours that say the same of single equations go together."""
+    """Yield each stage with its steps; neighbours that say the same of single equations go together.
+
+    A simplification or result that repeats an equation shown before is left out.
+    """
+    shown: set[tuple[Expr, Expr]] = set()
     for stage in Stage:
         groups: list[list[Step]] = []
         for step in program.steps:
             if step.stage is not stage:
                 continue
+            if stage in (Stage.SIMPLIFY, Stage.RESULT) and (step.lhs, step.rhs) in shown:
+                continue
+            shown.add((step.lhs, step.rhs))
             last = groups[-1][-1] if groups else None
             if last and last.reason == step.reason and last.formulas == step.formulas and _plain(last) and _plain(step):
                 groups[-1].append(step)
