@@ -22,7 +22,7 @@ import numpy as np
 import sympy
 from sympy import Add, Expr, Mul, Pow
 
-from derive.algebra.functions import BY_CLASS, Where
+from derive.algebra.functions import BY_CLASS, StopGradient, Where
 from derive.algebra.indices import elements
 from derive.algebra.nodes import (
     Delta,
@@ -41,7 +41,7 @@ from derive.calculus.program import Program
 from derive.check.instance import Array, Instance
 from derive.check.module import Call, GeneratedModule, Inputs, Values, arrays_in, dense, inputs_of
 from derive.check.probes import Probe, choose_probes
-from derive.check.properties import property_rows
+from derive.check.properties import is_real, property_rows
 from derive.check.report import CODE_COMPLEX_STEP, CODE_DIFFERENCES, CODE_VALUES, Method, Row, failed, not_run, worst
 from derive.check.samples import Sample
 from derive.language.layer import Layer
@@ -159,15 +159,16 @@ def _against_formulas(
         scale = base + max((float(np.abs(e).max()) for e in exact.values() if e.size), default=0.0)
         for field, _, name in names:
             tolerance = share * scale + 64 * shrink * expected.movement(name)
-            rows.append(_compare(field, got[field], exact[field], tolerance, precision, note))
+            dtype = precision if is_real(layer, field) else ""
+            rows.append(_compare(field, got[field], exact[field], tolerance, precision, dtype, note))
     return rows
 
 
-def _compare(name: str, got: Values, expected: Values, tolerance: float, precision: str, note: str) -> Row:
+def _compare(name: str, got: Values, expected: Values, tolerance: float, precision: str, dtype: str, note: str) -> Row:
     method = CODE_VALUES[precision]
     if np.shape(got) != expected.shape:
         return failed(name, method, f"shape {np.shape(got)}, expected {expected.shape}")
-    if np.asarray(got).dtype != precision:
+    if dtype and np.asarray(got).dtype != dtype:
         return failed(name, method, f"dtype {np.asarray(got).dtype}, expected {precision}")
     flat = np.asarray(got, np.float64)
     pairs = (
@@ -223,8 +224,12 @@ def _differences(layer: Layer, program: Program, module: GeneratedModule, sample
     (1e-5)**2/6 of the third derivative: three times that is what the result
     moves when the step is doubled, so that much is allowed where it is needed.
     """
-    if not sample.smooth:
+    note = ""
+    if any(s.expr.has(StopGradient) for s in layer.statements):
+        note = "differences pass through stop_gradient"
+    elif not sample.smooth:
         note = f"every sample was within {min(sample.kink, sample.edge):.1e} of a kink or pole"
+    if note:
         return [not_run(f"d{p}", CODE_DIFFERENCES, note) for p, _ in program.gradients]
     inputs, cotangents = inputs_of(layer, sample, np.float64)
     call = module.run(inputs, cotangents, sample.instance)

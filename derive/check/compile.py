@@ -15,7 +15,8 @@ is 0 without looking at the other factors.
 A reduction or a transcendental function is kept in a table by the values of
 its free indices, so ``mu[d]`` inside a loop over ``n`` is computed once a
 ``d``. Each table knows the tensors it came from, and is emptied when one of
-them changes.
+them changes. The table of ``stop_gradient`` is not: when an input is moved to
+see what changes, what it holds stays where it was.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ _CONSTANTS: dict[Expr, Callable[[Any], Number]] = {
 
 # Functions whose value is cheaper to compute than to look up.
 _CHEAP: tuple[type, ...] = (
-    Sign, Relu, Heaviside, sympy.Abs, Maximum, Minimum, Clip, Floor, Ceil, Round, StopGradient,
+    Sign, Relu, Heaviside, sympy.Abs, Maximum, Minimum, Clip, Floor, Ceil, Round,
     Lt, Le, Gt, Ge, Eq, Ne, Not,
 )  # fmt: skip
 
@@ -173,15 +174,19 @@ class Compiler:
         self.arrays: dict[str, Any] = {}
         self.env: list[Any] = []
         self.tables: list[tuple[dict[Any, Any], frozenset[str]]] = []
+        self.held: list[dict[Any, Any]] = []
         self.kink = float("inf")
         self.edge = float("inf")
         self._slots: dict[Index, int] = {}
         self._closures: dict[Expr, Closure] = {}
 
     def forget(self, changed: frozenset[str] | None = None) -> None:
-        """Empty the tables that read one of these tensors (None: all tables)."""
+        """Empty the tables that read one of these tensors (None: all, and those of ``stop_gradient``)."""
         for table, reads in self.tables:
             if changed is None or reads & changed:
+                table.clear()
+        if changed is None:
+            for table in self.held:
                 table.clear()
 
     def slot(self, index: Index) -> int:
@@ -280,12 +285,18 @@ class Compiler:
         key = self._subscripts(at)
         return lambda: arrays[name][key()]
 
-    def _remembered(self, expr: Expr, compute: Closure) -> Closure:
-        """Return ``compute`` with a table of its values by the values of the free indices."""
+    def _remembered(self, expr: Expr, compute: Closure, *, hold: bool = False) -> Closure:
+        """Return ``compute`` with a table of its values by the values of the free indices.
+
+        ``hold`` keeps the table when an input is moved.
+        """
         env = self.env
         places = sorted(self.slot(i) for i in free_indices(expr))
         table: dict[Any, Any] = {}
-        self.tables.append((table, names(expr)))
+        if hold:
+            self.held.append(table)
+        else:
+            self.tables.append((table, names(expr)))
         if len(places) == 1:
             (one,) = places
 
@@ -432,6 +443,8 @@ class Compiler:
         if cls is Or:
             a, b = args
             return lambda: 1 if a() or b() else 0
+        if cls is StopGradient:
+            return self._remembered(expr, args[0], hold=True)
         if cls in (FloorDiv, Mod):
             compute = self._whole_division(cls, *args)
         elif cls is XLogY:

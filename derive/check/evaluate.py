@@ -98,7 +98,11 @@ class Evaluator:
         return dict(compiler.arrays)
 
     def perturbed(self, name: str, array: Array) -> dict[str, Array]:
-        """Return what :meth:`run` would with ``array`` for the input ``name``; leave the last run's values."""
+        """Return what :meth:`run` would with ``array`` for the input ``name``; leave the last run's values.
+
+        Arguments of ``stop_gradient`` keep the values of the last run, so that
+        differences pass through it no more than gradients do.
+        """
         compiler = self._compiler
         statements, changed = self._plan(name)
         before = {n: compiler.arrays[n] for n in changed}

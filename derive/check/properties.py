@@ -18,7 +18,7 @@ from derive.check.report import Method, Row, failed, holds
 from derive.check.samples import Sample
 from derive.language.layer import Layer
 
-__all__ = ["property_rows"]
+__all__ = ["is_real", "property_rows"]
 
 
 def property_rows(layer: Layer, program: Program, module: GeneratedModule, sample: Sample) -> list[Row]:
@@ -47,12 +47,19 @@ def _properties(
     yield "outputs and cache are not modified by backward", _differing(kept, _copies((outputs, cache)))
     yield "backward twice gives the same", _differing(once, _copies(again))
     yield "a gradient for each parameter, in order", "" if [*gradients] == [*fields] else ", ".join(gradients)
-    yield "dtypes are kept", _wrong_dtypes({**outputs, **gradients}, dtype)
+    real = {name: value for name, value in {**outputs, **gradients}.items() if is_real(layer, name)}
+    yield "dtypes are kept", _wrong_dtypes(real, dtype)
     yield "gradients have the parameters' shapes", _wrong_shapes(gradients, fields)
     strided = {name: _spread(a) for name, a in inputs.items()}
     outputs_aside, cache = module.forward(strided, sample.instance)
     aside = {**outputs_aside, **module.backward({name: _spread(a) for name, a in cotangents.items()}, cache)}
     yield "non-contiguous inputs give the same", _far(aside, {**outputs, **gradients}, dtype)
+
+
+def is_real(layer: Layer, name: str) -> bool:
+    """Return whether an output or gradient has real elements, and so the inputs' dtype: an argmax has not."""
+    statement = layer.statement(name) if name in layer.returns else None
+    return statement is None or statement.kind.differentiable
 
 
 def _copies(value: Any) -> list[Values]:
