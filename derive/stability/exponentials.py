@@ -36,6 +36,7 @@ from derive.stability.matching import (
     exponential_part,
     factors,
     is_positive,
+    kept,
     log_of,
     log_sum,
     plain_log,
@@ -218,7 +219,6 @@ def _over_exponentials(numerator: Expr, divisor: Expr) -> Expr | None:
         if matched is None:
             continue
         choice, shift = matched
-        at = tuple(choice[i] for i in bound)
         exponent, left = below[0], list(factors(above[1]))
         weight = below[1]
         if weight != 1:
@@ -232,7 +232,7 @@ def _over_exponentials(numerator: Expr, divisor: Expr) -> Expr | None:
                     left.append(1 / factor)
                 else:
                     left.remove(inside)
-        return Mul(*left) * exp(shift) * Softmax(exponent, bound, at) / scale
+        return Mul(*left) * exp(shift) * kept(Softmax, exponent, bound, choice) / scale
     return None
 
 
@@ -367,8 +367,7 @@ def less_its_logsumexp(e: Expr) -> Expr | None:
         matched = difference(lse.body, lse.indices, target)
         if matched is not None:
             choice, rest = matched
-            at = tuple(choice[i] for i in lse.indices)
-            return -weight * (LogSoftmax(lse.body, lse.indices, at) + rest)
+            return -weight * (kept(LogSoftmax, lse.body, lse.indices, choice) + rest)
     return None
 
 

@@ -8,14 +8,14 @@ then compares both up to the letters of inner sums (:func:`alpha`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 
 from sympy import Abs, Add, Expr, Mul, Pow, Rational, S, cosh, exp, log, sqrt
 
 from derive.algebra.functions import Erfc, LogCosh, LogSigmoid, Relu, Sigmoid, Softplus
-from derive.algebra.indices import free_indices, is_binder, names, substitute
+from derive.algebra.indices import free_indices, is_binder, substitute
 from derive.algebra.nodes import (
     Element,
     Index,
@@ -38,6 +38,7 @@ __all__ = [
     "exponential_part",
     "factors",
     "is_positive",
+    "kept",
     "log_of",
     "log_sum",
     "place",
@@ -101,7 +102,7 @@ def place(body: Expr, bound: Sequence[Index], target: Expr) -> dict[Index, Expr]
     Only what stands in ``target`` at a place of the bound index (as a
     subscript), or a free index of the same range, is tried.
     """
-    if names(body) != names(target):
+    if _values(body) != _values(target):
         return None
     for choice in _choices(body, bound, target):
         if same(substitute(body, choice), target):
@@ -136,6 +137,14 @@ def _choices(body: Expr, bound: Sequence[Index], target: Expr) -> Iterator[dict[
         yield dict(zip(bound, choice, strict=True))
 
 
+@lru_cache(maxsize=65536)
+def _values(expr: Expr) -> frozenset[str]:
+    """The names of the tensors whose values are read, those in subscripts aside."""
+    if isinstance(expr, Element):
+        return frozenset((expr.name,))
+    return frozenset().union(*map(_values, expr.args))
+
+
 def _nodes(expr: Expr) -> Iterator[Expr]:
     yield expr
     for arg in expr.args:
@@ -158,7 +167,7 @@ def difference(body: Expr, bound: Sequence[Index], target: Expr) -> tuple[dict[I
         return None
     key = moving[0]
     for term in terms(target):
-        if names(term) != names(key):
+        if _values(term) != _values(key):
             continue
         for choice in _choices(Add(*moving), bound, target):
             if not same(substitute(key, choice), term):
@@ -184,6 +193,15 @@ def _less(a: Expr, b: Expr) -> Expr:
         else:
             left.remove(match)
     return Add(*left) - Add(*taken)
+
+
+def kept(cls: type[KeepingReduction], body: Expr, bound: Sequence[Index], choice: Mapping[Index, Expr]) -> Expr:
+    """Return the softmax (or log-softmax) of ``body`` read at ``choice``, in the letter it is read at if possible."""
+    at = tuple(choice[i] for i in bound)
+    plain = [a for a in at if isinstance(a, Index) and (a in bound or a not in free_indices(body))]
+    if len(plain) == len(bound) == len(set(plain)):
+        return cls(substitute(body, dict(choice)), at, at)
+    return cls(body, bound, at)
 
 
 def sum_over(expr: Expr) -> tuple[Expr, Expr, tuple[Index, ...]] | None:

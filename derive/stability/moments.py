@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from sympy import Add, Expr, Mul, Pow, S, sqrt
 
-from derive.algebra.indices import free_indices, fresh, substitute
+from derive.algebra.indices import substitute
+from derive.algebra.letters import readable
 from derive.algebra.nodes import Index, Mean, Norm, Reduction, Std, Sum, Var
 from derive.stability.matching import factors, root_of_square, same
 from derive.stability.rule import Rule, rule
@@ -45,7 +46,7 @@ def variance(e: Expr) -> Expr | None:
     Why: the mean is subtracted before squaring, so nothing cancels, and the mean is computed once.
     Holds: every real x.
     """
-    return Mean(_deviation(e) ** 2, *e.indices)
+    return readable(Mean(_deviation(e) ** 2, *e.indices))
 
 
 @rule(Std)
@@ -55,7 +56,7 @@ def standard_deviation(e: Expr) -> Expr | None:
     Why: the mean is subtracted before squaring, so nothing cancels, and the mean is computed once.
     Holds: every real x.
     """
-    return sqrt(Mean(_deviation(e) ** 2, *e.indices))
+    return sqrt(readable(Mean(_deviation(e) ** 2, *e.indices)))
 
 
 def _deviation(e: Reduction) -> Expr:
@@ -64,11 +65,7 @@ def _deviation(e: Reduction) -> Expr:
 
 def _mean(body: Expr, indices: tuple[Index, ...]) -> Expr:
     """The mean of ``body`` with letters of its own, so that it may stand inside a reduction over ``indices``."""
-    letters: dict[Expr, Expr] = {}
-    taken = {i.name for i in free_indices(body)} | {i.name for i in indices}
-    for index in indices:
-        letters[index] = fresh(index, taken)
-        taken.add(letters[index].name)
+    letters = {i: Index(i.name + "'", i.size) for i in indices}
     return Mean(substitute(body, letters), *letters.values())
 
 
@@ -95,7 +92,7 @@ def mean_square_less_squared_mean(e: Expr) -> Expr | None:
                 if other is not term and weight + (_multiple_of_square(other, own) or S.Zero) == 0:
                     rest = Add(*(t for t in e.args if t is not term and t is not other))
                     body = number * (root - _mean(root, reduction.indices)) ** 2
-                    return rest + term / reduction * reduction.func(body, *reduction.indices)
+                    return rest + term / reduction * readable(reduction.func(body, *reduction.indices))
     return None
 
 

@@ -13,7 +13,7 @@ dropped; what the layer returns keeps its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from sympy import Expr, Mul, cosh, erf, exp, log, tanh
@@ -71,7 +71,7 @@ def stabilize(layer: Layer) -> tuple[Layer, tuple[Step, ...]]:
     statements = work.statements
     if statements == list(layer.statements):
         return layer, ()
-    return replace(layer, statements=tuple(statements)), work.steps()
+    return replace(layer, statements=tuple(statements)), tuple(work.steps)
 
 
 def _has(expr: Expr, heads: tuple[type[Expr], ...]) -> bool:
@@ -84,7 +84,7 @@ class _Work:
     def __init__(self, layer: Layer) -> None:
         self._layer = layer
         self.statements = list(layer.statements)
-        self._firings: dict[str, list[Firing]] = {}
+        self.steps: list[Step] = []
         self._named: dict[str, Statement] = {}
 
     def apply(self, phase: Phase) -> None:
@@ -99,18 +99,19 @@ class _Work:
                 rewriter = Rewriter(phase, definitions)
                 expr = rewriter.rewrite(statement.expr)
                 if rewriter.firings and expr != statement.expr:
-                    self._firings.setdefault(statement.name, []).extend(rewriter.firings)
                     old = frozenset(_nodes(statement.expr))
                     expr = _reusing(expr, old, definitions)
                     expr = self._naming_means(expr, old, done, todo, definitions)
+                    expr = self._naming_gathered(expr, old, done, definitions)
                     statement = self._reading_new_means(replace(statement, expr=expr))
+                    self._note(statement, rewriter.firings)
             done.append(statement)
             definitions.add(statement)
         self.statements = self._live(done)
 
     def _live(self, statements: list[Statement]) -> list[Statement]:
         """The statements that are returned or read by one of these; those that nobody read at first stay too."""
-        if not self._firings:
+        if not self.steps:
             return statements
         before = {name for s in self._layer.statements for name in names(s.expr)}
         needed = set(self._layer.returns) | {s.name for s in self._layer.statements if s.name not in before}
@@ -126,7 +127,7 @@ class _Work:
     ) -> Expr:
         """Read the means that a rule put inside a reduction from statements: the user's own, or new ones."""
         found: dict[Expr, Expr] = {}
-        for mean in _inner_means(expr, frozenset()):
+        for mean, around in _inner_means(expr, ()):
             if mean in old or mean in found:
                 continue
             known = _reading(mean, done)
@@ -136,13 +137,35 @@ class _Work:
                     todo.remove(later)
                 else:
                     axes = _axes(mean)
-                    later = Statement(self._fresh_name(mean), axes, _unprimed(mean, axes))
+                    later = Statement(self._fresh_name("mu", mean), axes, _with_letters(mean, around, axes))
                     self._named[later.name] = later
+                    self._note_name(later)
                 done.append(later)
                 definitions.add(later)
                 known = _reading(mean, [later])
             assert known is not None
             found[mean] = known
+        return substitute_elements(expr, found)
+
+    def _naming_gathered(
+        self, expr: Expr, old: frozenset[Expr], done: list[Statement], definitions: Definitions
+    ) -> Expr:
+        """Read a softmax at a label from a statement: ``logp[n, t[n]]``, ``logp`` being computed for all classes."""
+        found: dict[Expr, Expr] = {}
+        for node in _nodes(expr):
+            if not isinstance(node, KeepingReduction) or node in old or node in found or node.at == node.indices:
+                continue
+            whole = type(node)(node.body, node.indices, node.indices)
+            known = _reading(whole, done)
+            if known is None:
+                wish = "p" if isinstance(node, Softmax) else "logp"
+                statement = Statement(self._fresh_name(wish, whole), _axes(whole), whole)
+                self._named[statement.name] = statement
+                self._note_name(statement)
+                done.append(statement)
+                definitions.add(statement)
+                known = statement.target
+            found[node] = substitute(known, dict(zip(node.indices, node.at, strict=True)))
         return substitute_elements(expr, found)
 
     def _reading_new_means(self, statement: Statement) -> Statement:
@@ -159,35 +182,30 @@ class _Work:
         given = {p.name for p in self._layer.parameters} | {s.name for s in done}
         return names(statement.expr) <= given
 
-    def _fresh_name(self, mean: Mean) -> str:
+    def _fresh_name(self, wish: str, expr: Expr) -> str:
         layer = self._layer
         taken = {p.name for p in layer.parameters} | {s.name for s in layer.statements} | set(self._named)
         taken |= {h.name for h in layer.hypers} | {s.name for s in layer.sizes} | {d.size.name for d in layer.derived}
         taken |= {i.name for s in layer.statements for node in _nodes(s.expr) for i in (node,) if isinstance(i, Index)}
-        read = elements(mean.body)
-        wishes = ["mu", *(f"mu_{e.name}" for e in read[:1])]
+        wishes = [wish, *(f"{wish}_{e.name}" for e in elements(expr)[:1])]
         wishes += [f"{wishes[-1]}{k}" for k in range(2, len(taken) + 3)]
         return next(w for w in wishes if w not in taken and f"d{w}" not in taken)
 
-    def steps(self) -> tuple[Step, ...]:
-        """Return one step a changed statement: what it is now, and by which identities."""
-        steps = []
-        for statement in self.statements:
-            if statement.name in self._named:
-                reason = "the mean is needed by itself, so it gets a name"
-                steps.append(Step(Stage.REWRITE, statement.target, statement.expr, reason))
-            firings = self._firings.get(statement.name, ())
-            if not firings:
-                continue
-            reasons: dict[str, None] = {}
-            formulas: list[Expr | Equation] = []
-            for firing in firings:
-                equation = Equation(firing.before, firing.after)
-                if equation not in formulas:
-                    reasons[f"{{{len(formulas)}}}: {firing.rule.why}"] = None
-                    formulas.append(equation)
-            steps.append(Step(Stage.REWRITE, statement.target, statement.expr, "; ".join(reasons), tuple(formulas)))
-        return tuple(steps)
+    def _note(self, statement: Statement, firings: Sequence[Firing]) -> None:
+        """Keep a step: what the statement is now, and by which identities."""
+        formulas: list[Expr | Equation] = []
+        whys: dict[str, list[str]] = {}
+        for firing in firings:
+            equation = Equation(firing.before, firing.after)
+            if equation not in formulas:
+                whys.setdefault(firing.rule.why, []).append(f"{{{len(formulas)}}}")
+                formulas.append(equation)
+        reason = "; ".join(f"{' and '.join(places)}: {why}" for why, places in whys.items())
+        self.steps.append(Step(Stage.REWRITE, statement.target, statement.expr, reason, tuple(formulas)))
+
+    def _note_name(self, statement: Statement) -> None:
+        reason = "it is needed by itself, so it gets a name"
+        self.steps.append(Step(Stage.REWRITE, statement.target, statement.expr, reason))
 
 
 def _nodes(expr: Expr) -> Iterator[Expr]:
@@ -227,27 +245,22 @@ def _as_mean(expr: Expr) -> Expr:
     return expr
 
 
-def _inner_means(expr: Expr, bound: frozenset[Index]) -> Iterator[Mean]:
-    """Yield the means inside a reduction that do not depend on its indices."""
-    if isinstance(expr, Mean) and bound and free_indices(expr).isdisjoint(bound):
-        yield expr
-        return
-    if isinstance(expr, (Reduction, KeepingReduction)):
-        yield from _inner_means(expr.body, bound | frozenset(expr.indices))
-    elif isinstance(expr, Element):
-        return
-    else:
+def _inner_means(expr: Expr, around: tuple[Index, ...]) -> Iterator[tuple[Mean, tuple[Index, ...]]]:
+    """Yield the means inside a reduction that do not depend on its indices, with these indices."""
+    if isinstance(expr, Mean) and around and free_indices(expr).isdisjoint(around):
+        yield expr, around
+    elif isinstance(expr, (Reduction, KeepingReduction)):
+        yield from _inner_means(expr.body, (*around, *expr.indices))
+    elif not isinstance(expr, Element):
         for arg in expr.args:
-            yield from _inner_means(arg, bound)
+            yield from _inner_means(arg, around)
 
 
-def _unprimed(mean: Mean, axes: tuple[Index, ...]) -> Mean:
-    """``mean[n2](x[n2, d])`` with the letter ``n`` again, where the statement's own indices leave it free."""
-    letters = {i.name for i in axes} | {i.name for i in free_indices(mean)}
-    plain = [Index(i.name.rstrip("0123456789"), i.size) for i in mean.indices]
-    if letters & {i.name for i in plain} or len(set(plain)) < len(plain):
+def _with_letters(mean: Mean, wish: tuple[Index, ...], axes: tuple[Index, ...]) -> Mean:
+    """``mean[m](x[m, d])`` with the letter of the reduction around it, ``n``, if it is free here."""
+    if [i.size for i in wish] != [i.size for i in mean.indices] or set(wish) & set(axes):
         return mean
-    return Mean(substitute(mean.body, dict(zip(mean.indices, plain, strict=True))), *plain)
+    return Mean(substitute(mean.body, dict(zip(mean.indices, wish, strict=True))), *wish)
 
 
 def _axes(expr: Expr) -> tuple[Index, ...]:
