@@ -55,6 +55,11 @@ def softplus(x: Tensor, *, beta: float) -> Tensor:
     return torch.logaddexp(beta * x, torch.zeros_like(x)) / beta
 
 
+def hardsigmoid(x: Tensor) -> Tensor:
+    # F.hardsigmoid's backward multiplies by 1/6 in float32, whatever the dtype
+    return F.relu6(x + 3) / 6
+
+
 def glu(a: Tensor, b: Tensor) -> Tensor:
     return F.glu(torch.stack((a, b)), dim=0)[0]
 
@@ -251,7 +256,7 @@ REFERENCES: dict[str, Reference] = {
     "sigmoid": torch.sigmoid,
     "log_sigmoid": F.logsigmoid,
     "hardtanh": F.hardtanh,
-    "hardsigmoid": F.hardsigmoid,
+    "hardsigmoid": hardsigmoid,
     "hardswish": F.hardswish,
     "tanhshrink": F.tanhshrink,
     "softshrink": F.softshrink,
