@@ -86,7 +86,7 @@ def _show(expr: Expr) -> tuple[str, int]:
     if expr is S.NegativeInfinity:
         return "-inf", _NEG
     if expr is S.Exp1:
-        return "e", _ATOM
+        return "exp(1)", _ATOM  # an index or a tensor may be called e
     if expr is S.Pi:
         return "pi", _ATOM
     if expr.is_Symbol:
@@ -100,12 +100,12 @@ def _show_add(expr: Expr) -> tuple[str, int]:
     terms = sorted(expr.args, key=lambda t: (t.could_extract_minus_sign(), t.is_number, default_sort_key(t)))
     text = ""
     for term in terms:
-        negative = term.could_extract_minus_sign() and not isinstance(term, Add)
-        body = _inside(-term if negative else term, _MUL)
         if not text:
-            text = f"-{body}" if negative else body
+            text = _inside(term, _MUL)
+        elif term.as_coeff_Mul()[0].is_negative:
+            text += f" - {_inside(-term, _MUL)}"
         else:
-            text += f" - {body}" if negative else f" + {body}"
+            text += f" + {_inside(term, _MUL)}"
     return text, _ADD
 
 
@@ -116,22 +116,31 @@ def _show_mul(expr: Expr) -> tuple[str, int]:
         sign, coefficient = "-", -coefficient
     above: list[Expr] = []
     below: list[Expr] = []
+    number = ""
     if isinstance(coefficient, Rational) and decimal(coefficient) is None:
-        if coefficient.p != 1:
-            above.append(Integer(coefficient.p))
+        number = str(coefficient.p) if coefficient.p != 1 else ""
         below.append(Integer(coefficient.q))
     elif coefficient != 1:
-        above.append(coefficient)
+        number = _inside(coefficient, _MUL + 1)
     for factor in Mul.make_args(rest):
         if isinstance(factor, Pow) and factor.exp.is_number and factor.exp.is_negative:
             below.append(Pow(factor.base, -factor.exp))
         elif factor is not S.One:
             above.append(factor)
-    top = "*".join(_inside(f, _POW if i else _MUL + 1) for i, f in enumerate(above)) or "1"
-    if not below:
-        return sign + top, _NEG if sign else _MUL
-    if len(below) == 1:
-        bottom = _inside(below[0], _POW)
-    else:
-        bottom = "(" + "*".join(_inside(f, _POW) for f in below) + ")"
-    return f"{sign}{top}/{bottom}", _NEG if sign else _MUL
+    bottom = "*".join(_inside(f, _POW) for f in below)
+    if len(below) > 1:
+        bottom = f"({bottom})"
+    if above and isinstance(above[0], Add) and (sign or number):
+        # Read back, a number beside a sum would be multiplied into it: put something between them.
+        plain = next((f for f in above if not isinstance(f, Add)), None)
+        if plain is not None:
+            above.remove(plain)
+            above.insert(0, plain)
+        else:
+            sums = "*".join(_inside(f, _POW) for f in above)
+            if all(f.is_Integer for f in below):
+                return f"{sums}*({sign}{number or '1'}{'/' if below else ''}{bottom})", _MUL
+            return f"{sign}{number or '1'}/{bottom}*{sums}", _NEG if sign else _MUL
+    factors = [number] * bool(number) + [_inside(f, _POW if i or number else _MUL + 1) for i, f in enumerate(above)]
+    top = "*".join(factors) or "1"
+    return f"{sign}{top}/{bottom}" if below else sign + top, _NEG if sign else _MUL

@@ -76,7 +76,9 @@ class Layers:
         if any(p.axes not in ((), (BATCH_SIZE,)) for p in layer.parameters):
             raise LayerSyntaxError(f"'{layer.name}' is called on whole tensors", node.name.at, whole)
         if len(layer.returns) != 1 or any(_joins_elements(s.expr) for s in layer.statements):
-            raise LayerSyntaxError(f"'{layer.name}' is not elementwise, it is called on whole tensors", node.name.at, whole)
+            raise LayerSyntaxError(
+                f"'{layer.name}' is not elementwise, it is called on whole tensors", node.name.at, whole
+            )
         if len(node.arguments) != len(layer.parameters):
             raise _wrong_count(layer, node)
         for word, _ in node.keywords:
@@ -160,7 +162,9 @@ def inline(
         if new.name in places:
             scope.check_new(places[new.name], new.axes)
         shape = axes_text(new.axes) if new.axes else "a scalar"
-        scope.add_tensor(new.name, new.kind, new.axes, f"{new.name} is {shape}, from {layer.name} on line {node.at.line}")
+        scope.add_tensor(
+            new.name, new.kind, new.axes, f"{new.name} is {shape}, from {layer.name} on line {node.at.line}"
+        )
         written_out.append(new)
     return written_out
 
@@ -211,8 +215,6 @@ def _wrong_count(layer: Layer, node: Call) -> LayerSyntaxError:
     if got > len(layer.parameters) and layer.hypers:
         hint += "; hyper-parameters are given by name"
     return LayerSyntaxError(f"'{layer.name}' takes {_count(len(layer.parameters), 'tensor')}, got {got}", node.at, hint)
-
-
 
 
 def _check_keyword(layer: Layer, word: Name, tensors: bool) -> None:
@@ -295,7 +297,8 @@ class _Unifier:
                 first = self._places.setdefault(size, place)
                 if not self.scope.same(bound, other):
                     raise ShapeError(
-                        f"size '{show(size)}' of {self.layer.name} is {show(bound)} ({first}) and {show(other)} ({place})",
+                        f"size '{show(size)}' of {self.layer.name} is {show(bound)} ({first}) "
+                        f"and {show(other)} ({place})",
                         at,
                         signature(self.layer),
                     )
@@ -325,7 +328,9 @@ def _derived_sizes(layer: Layer, instance: _Instance, scope: Scope) -> None:
         value = checked(instance.expr(derived.expr), instance.at)
         if value.is_Integer or isinstance(value, Size):
             if value.is_Integer and value < 1:
-                raise ShapeError(f"size '{derived.size.name}' of {layer.name} is {value}", instance.at, signature(layer))
+                raise ShapeError(
+                    f"size '{derived.size.name}' of {layer.name} is {value}", instance.at, signature(layer)
+                )
             instance.sizes[derived.size] = value
             continue
         known = next((d.size for d in scope.derived if d.expr == value), None)
@@ -435,7 +440,7 @@ class _Instance:
                     return self.values[expr.name]
                 return Element(self.tensors[expr.name], *self.indices(expr.subscripts))
             case Index():
-                return Index(self.letters.get(expr.name, expr.name), self.expr(expr.size))
+                return Index(self.letters.get(str(expr.name), str(expr.name)), self.expr(expr.size))
             case Hyper():
                 return self.hypers.get(expr, expr)
             case Size():
@@ -457,8 +462,6 @@ class _Instance:
         if isinstance(expr, (Add, Mul)):
             return expr.func(*arguments)
         if isinstance(expr, Pow):
-            return power(*arguments, self.at)
+            return power(arguments[0], arguments[1], self.at)
         row = BY_CLASS[type(expr)]
         return operate(row.name, arguments, self.at) if row.infix else apply(row.name, arguments, self.at)
-
-

@@ -60,5 +60,3 @@ def _visible(function: Callable[..., Any]) -> dict[str, Layer]:
         except ValueError:
             continue
     return found
-
-

@@ -144,7 +144,8 @@ class Builder:
                 accepts = {Kind.INT: (Class.NUMBER, Class.INT), Kind.BOOL: (Class.BOOL,)}.get(parameter.kind)
                 if accepts is not None and value.kind not in accepts:
                     raise ShapeError(
-                        f"'{parameter.name}' of {layer.name} is {parameter.kind.value}, '{written(argument.at)}' is not",
+                        f"'{parameter.name}' of {layer.name} is {parameter.kind.value}, "
+                        f"'{written(argument.at)}' is not",
                         argument.at,
                         signature(layer),
                     )

@@ -120,15 +120,23 @@ def definitions(module: ast.Module, text: Text) -> dict[str, ast.FunctionDef]:
     found: dict[str, ast.FunctionDef] = {}
     for node in module.body:
         if not isinstance(node, ast.FunctionDef):
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            if (
+                isinstance(node, ast.Expr)
+                and isinstance(node.value, ast.Constant)
+                and isinstance(node.value.value, str)
+            ):
                 raise LayerSyntaxError(
-                    "a string outside a def", text.span(node), "a comment begins with #; a layer's text is its docstring"
+                    "a string outside a def",
+                    text.span(node),
+                    "a comment begins with #; a layer's text is its docstring",
                 )
             if isinstance(node, ast.Expr):
                 raise LayerSyntaxError("an expression outside a def", text.span(node), _FORM)
             if isinstance(node, (ast.Assign, ast.AnnAssign)):
                 raise LayerSyntaxError(
-                    "an assignment outside a def", text.span(node), "a constant is a hyper-parameter: *, eps: Real = 1e-5"
+                    "an assignment outside a def",
+                    text.span(node),
+                    "a constant is a hyper-parameter: *, eps: Real = 1e-5",
                 )
             raise _refused(node, text)
         if node.name in found:
@@ -201,10 +209,12 @@ def _signature(
     node: ast.FunctionDef, text: Text, at: Span
 ) -> tuple[tuple[ParameterSyntax, ...], tuple[HyperSyntax, ...]]:
     arguments = node.args
-    for star, kind in ((arguments.vararg, "*"), (arguments.kwarg, "**")):
+    for star, stars in ((arguments.vararg, "*"), (arguments.kwarg, "**")):
         if star is not None:
             raise LayerSyntaxError(
-                f"'{kind}{star.arg}' in a signature", text.span(star), "name every tensor; hyper-parameters follow a bare *"
+                f"'{stars}{star.arg}' in a signature",
+                text.span(star),
+                "name every tensor; hyper-parameters follow a bare *",
             )
     if arguments.posonlyargs:
         raise LayerSyntaxError("'/' in a signature", text.span(arguments.posonlyargs[0]), "remove it")
@@ -267,11 +277,15 @@ def _default(node: ast.expr, kind: Kind, name: str, text: Text) -> int | float |
     value = inner.value if isinstance(inner, ast.Constant) else None
     if isinstance(value, bool):
         if kind is not Kind.BOOL or inner is not node:
-            raise LayerSyntaxError(f"the default of '{name}' is a truth value, its kind is {kind.value}", at, "write a number")
+            raise LayerSyntaxError(
+                f"the default of '{name}' is a truth value, its kind is {kind.value}", at, "write a number"
+            )
         return value
     if not isinstance(value, (int, float)):
         raise LayerSyntaxError(
-            f"the default of '{name}' is not a number", at, "a default is a literal, such as 1e-5; compute with it in the body"
+            f"the default of '{name}' is not a number",
+            at,
+            "a default is a literal, such as 1e-5; compute with it in the body",
         )
     number = _literal(inner, value, text)
     if kind is Kind.BOOL:
@@ -281,7 +295,9 @@ def _default(node: ast.expr, kind: Kind, name: str, text: Text) -> int | float |
     if kind in (Kind.POSITIVE, Kind.UNIT) and not sign * number.value > 0:
         raise LayerSyntaxError(f"the default of '{name}' is not positive, its kind is {kind.value}", at, "write Real")
     if kind is Kind.UNIT and not number.value < 1:
-        raise LayerSyntaxError(f"the default of '{name}' is not in (0, 1), its kind is Unit", at, "write Positive or Real")
+        raise LayerSyntaxError(
+            f"the default of '{name}' is not in (0, 1), its kind is Unit", at, "write Positive or Real"
+        )
     return sign * value
 
 
@@ -319,7 +335,9 @@ def _axis(node: ast.expr, text: Text, position: int) -> Axis:
         return Number(at, Integer(node.value), True)
     if isinstance(node, (ast.BinOp, ast.UnaryOp)):
         raise LayerSyntaxError(
-            f"'{written(at)}' is not a size", at, "give the axis a name of its own; P = 2*N in the body defines a size P"
+            f"'{written(at)}' is not a size",
+            at,
+            "give the axis a name of its own; P = 2*N in the body defines a size P",
         )
     raise LayerSyntaxError(f"'{written(at)}' is not a size", at, form)
 
@@ -353,7 +371,9 @@ def _docstring(body: list[ast.stmt], text: Text) -> str:
             try:
                 raw.encode()
             except UnicodeEncodeError:
-                raise LayerSyntaxError("half of a character in the docstring", at, "write the character itself") from None
+                raise LayerSyntaxError(
+                    "half of a character in the docstring", at, "write the character itself"
+                ) from None
             return inspect.cleandoc(raw).strip()
     return ""
 
@@ -373,10 +393,14 @@ def _statement(node: ast.stmt, text: Text, last: bool) -> StatementSyntax:
         case ast.AnnAssign(value=None):
             raise LayerSyntaxError("a declaration of an element", at, "declare the whole tensor: y: Real[N, P]")
         case ast.AnnAssign():
-            raise LayerSyntaxError("a declaration with a value", at, "declare on one line, y: Real[N, P], assign on the next")
+            raise LayerSyntaxError(
+                "a declaration with a value", at, "declare on one line, y: Real[N, P], assign on the next"
+            )
         case ast.Return():
             if not last:
-                raise LayerSyntaxError("'return' is not the last statement", at, "what follows it would never be computed")
+                raise LayerSyntaxError(
+                    "'return' is not the last statement", at, "what follows it would never be computed"
+                )
             return Return(at, _returned(node, text))
         case ast.Expr(value=ast.Constant(value=str())):
             raise LayerSyntaxError("a string is not a statement", at, "a comment begins with #")
@@ -524,9 +548,7 @@ def _reduction(node: ast.Call, head: ast.Subscript, word: Name, text: Text) -> E
                 )
     if len(node.args) != 1 or node.keywords or isinstance(node.args[0], ast.Starred):
         count = len(node.args) + len(node.keywords)
-        raise LayerSyntaxError(
-            f"'{word.id}[…]' takes one expression, got {count}", at, f"write {word.id}[i](x[i])"
-        )
+        raise LayerSyntaxError(f"'{word.id}[…]' takes one expression, got {count}", at, f"write {word.id}[i](x[i])")
     return Reduce(at, word, tuple(letters), _expression(node.args[0], text))
 
 
@@ -536,7 +558,9 @@ def _subscripts(node: ast.Subscript, text: Text) -> tuple[Expression, ...]:
     for position, item in enumerate(items):
         if isinstance(item, ast.Constant) and item.value is ...:
             if position:
-                raise LayerSyntaxError("'...' is not the first subscript", text.span(item), "the batch axes stand first")
+                raise LayerSyntaxError(
+                    "'...' is not the first subscript", text.span(item), "the batch axes stand first"
+                )
             found.append(Dots(text.span(item)))
         else:
             found.append(_expression(item, text))
@@ -571,7 +595,7 @@ def _literal(node: ast.expr, value: int | float, text: Text) -> Number:
     if len(spelled) > MAX_LENGTH:
         raise LayerSyntaxError(f"a number of {len(spelled)} characters", at, f"write it with at most {MAX_LENGTH}")
     exact = Rational(spelled) if _small_exponent(spelled) else Rational(0)
-    if value == 0 and exact != 0 or not _small_exponent(spelled):
+    if (value == 0 and exact != 0) or not _small_exponent(spelled):
         raise LayerSyntaxError("a number too small for float64", at, "the smallest is about 5e-324")
     return Number(at, exact, False)
 

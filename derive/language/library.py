@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from derive.errors import DeriveError, LayerSyntaxError, UnknownNameError
@@ -117,7 +117,9 @@ def _named(library: Library, name: str, filename: str) -> Layer:
     if name not in names:
         near = nearest(name, names)
         raise UnknownNameError(
-            f"no layer '{name}' in {filename}", None, f"did you mean '{near}'?" if near else f"it holds {', '.join(names)}"
+            f"no layer '{name}' in {filename}",
+            None,
+            f"did you mean '{near}'?" if near else f"it holds {', '.join(names)}",
         )
     return library.layer(name)
 
@@ -125,7 +127,7 @@ def _named(library: Library, name: str, filename: str) -> Layer:
 # The catalogue
 
 
-@lru_cache(maxsize=1)
+@cache
 def _index() -> dict[str, Path]:
     """Return the file of every layer of the catalogue, in order."""
     found: dict[str, Path] = {}
@@ -135,7 +137,7 @@ def _index() -> dict[str, Path]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def _catalogue_file(path: Path) -> Library:
     return _library(path.read_text(encoding="utf-8"), path.name)
 

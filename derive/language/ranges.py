@@ -24,7 +24,7 @@ from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, U
 from derive.language.calls import Layers
 from derive.language.scope import KEEPING, POWERS, REDUCTIONS, Known, Scope, nearest
 from derive.language.sizes import at_least, is_size, size_value
-from derive.language.tree import Call, Dots, Expression, Name, Number, Operation, Read, Reduce, Truth, written
+from derive.language.tree import Call, Dots, Expression, Name, Operation, Read, Reduce, Truth, written
 
 __all__ = ["Letter", "Letters", "Ranges"]
 
@@ -138,7 +138,9 @@ class Ranges:
 
     def _read(self, node: Read, letters: Letters) -> None:
         if node.name.id in letters and node.name.id not in self.scope.tensors:
-            raise ShapeError(f"index '{node.name.id}' has no subscripts", node.at, "an index is read by its letter alone")
+            raise ShapeError(
+                f"index '{node.name.id}' has no subscripts", node.at, "an index is read by its letter alone"
+            )
         known = self.scope.tensor(node.name)
         check_rank(known, node)
         for position, (subscript, size) in enumerate(zip(node.subscripts, known.axes, strict=True)):
@@ -182,15 +184,15 @@ class Ranges:
                 f"only integers are; {known.story}",
             )
 
-    def _constant_subscript(
-        self, node: Expression, size: Expr, known: Known, position: int, letters: Letters
-    ) -> None:
+    def _constant_subscript(self, node: Expression, size: Expr, known: Known, position: int, letters: Letters) -> None:
         text = written(node.at)
         if not is_size(node, self.scope):
             self.visit(node, letters)
             if _mentions(node, letters):
                 raise DerivationError(
-                    f"affine subscript '{text}' is not supported", node.at, "a subscript is an index, a constant or a label"
+                    f"affine subscript '{text}' is not supported",
+                    node.at,
+                    "a subscript is an index, a constant or a label",
                 )
             raise DerivationError(
                 f"subscript '{text}' is not supported", node.at, "give it a name first: s[n] = …, then x[s[n]]"
@@ -204,7 +206,9 @@ class Ranges:
             raise ShapeError(
                 f"subscript '{text}' may lie outside {axis_name(known, position)}, which has {show(size)} elements",
                 node.at,
-                f"inside for certain are 0 and {show(size)} - 1" if not size.is_Integer else f"it runs from 0 to {size - 1}",
+                f"inside for certain are 0 and {show(size)} - 1"
+                if not size.is_Integer
+                else f"it runs from 0 to {size - 1}",
             )
 
     # Reductions and calls
@@ -237,10 +241,10 @@ class Ranges:
         own = {name: self.letter(letter) for name, letter in zip(names, node.letters, strict=True)}
         self.bound[id(node)] = own
         self.visit(node.body, {**letters, **own})
-        for name, letter in own.items():
-            if letter.size is None:
+        for name, introduced in own.items():
+            if introduced.size is None:
                 raise ShapeError(
-                    f"index '{name}' has no range", letter.at,
+                    f"index '{name}' has no range", introduced.at,
                     f"inside {word}[…] it stands alone on no axis; reduce over an index of a tensor that is read",
                 )  # fmt: skip
 
@@ -288,11 +292,15 @@ class Ranges:
                 f"'{word}' does not say over which index it runs", node.name.at, f"write {word}[i](…){other}"
             )
         if word in self.scope.tensors:
-            return LayerSyntaxError(f"'{word}' is a tensor, not a function", node.name.at, "its elements are read as x[n]")
+            return LayerSyntaxError(
+                f"'{word}' is a tensor, not a function", node.name.at, "its elements are read as x[n]"
+            )
         functions = [name for name, row in BY_NAME.items() if not row.infix]
         near = nearest(word, (*functions, *POWERS, *REDUCTIONS, *self.layers.names()))
         return UnknownNameError(
-            f"unknown function '{word}'", node.name.at, f"did you mean '{near}'?" if near else "a new one is a layer of its own"
+            f"unknown function '{word}'",
+            node.name.at,
+            f"did you mean '{near}'?" if near else "a new one is a layer of its own",
         )
 
     def check_constant(self, node: Expression) -> None:
@@ -300,11 +308,15 @@ class Ranges:
         match node:
             case Read() | Reduce():
                 raise ShapeError(
-                    f"'{written(node.at)}' is not a constant", node.at, "a hyper-parameter takes numbers, sizes and hyper-parameters"
+                    f"'{written(node.at)}' is not a constant",
+                    node.at,
+                    "a hyper-parameter takes numbers, sizes and hyper-parameters",
                 )
             case Name() if node.id in self.scope.tensors:
                 raise ShapeError(
-                    f"'{node.id}' is a tensor, not a constant", node.at, "a hyper-parameter takes numbers, sizes and hyper-parameters"
+                    f"'{node.id}' is a tensor, not a constant",
+                    node.at,
+                    "a hyper-parameter takes numbers, sizes and hyper-parameters",
                 )
             case Name():
                 self._name(node, {})
@@ -329,7 +341,9 @@ def check_rank(known: Known, node: Read) -> None:
     if batched and not dots:
         raise ShapeError(f"'{name}' is read without its batch axes", node.at, f"write {_example(known)}")
     if len(axes) != len(node.subscripts):
-        raise ShapeError(f"'{name}' has {_axes(len(axes))}, got {len(node.subscripts)} subscripts", node.at, known.story)
+        raise ShapeError(
+            f"'{name}' has {_axes(len(axes))}, got {len(node.subscripts)} subscripts", node.at, known.story
+        )
 
 
 def _only_right(node: Name) -> UnknownNameError:

@@ -87,9 +87,9 @@ def decode(data: bytes, name: str) -> str:
         ) from None
 
 
-def read(text: str, name: str, first: int = 1, source: Source | None = None, shifts: tuple[int, ...] = ()) -> tuple[
-    ast.Module, Text
-]:
+def read(
+    text: str, name: str, first: int = 1, source: Source | None = None, shifts: tuple[int, ...] = ()
+) -> tuple[ast.Module, Text]:
     """Parse layer text as Python, which is never executed.
 
     Raises:

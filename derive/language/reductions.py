@@ -53,5 +53,3 @@ def reduced(word: str, body: Expr, indices: tuple[Index, ...]) -> Expr:
             return (inner if inner is not None else S.One) / lost
         case _:
             return (inner if inner is not None else S.Zero) - sympy.log(lost)
-
-

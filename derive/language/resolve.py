@@ -73,11 +73,10 @@ class _Resolver:
                     returns = self._return(statement)
         for name, declared in scope.declared.items():
             raise UnknownNameError(f"'{name}' is declared and never assigned", declared.at, f"write {name}[…] = …")
-        for parameter in (*parameters, *hypers):
-            if parameter.name not in scope.used:
-                assert parameter.span is not None
+        for given in (*(p.name for p in definition.parameters), *(h.name for h in definition.hypers)):
+            if given.id not in scope.used:
                 raise UnknownNameError(
-                    f"parameter '{parameter.name}' is never used", parameter.span, "use it in an equation, or remove it"
+                    f"parameter '{given.id}' is never used", given.at, "use it in an equation, or remove it"
                 )
         return Layer(
             name=definition.name,
@@ -194,7 +193,9 @@ class _Resolver:
                     letter = ranges.letter(subscript)
                     if letter.name in letters:
                         raise LayerSyntaxError(
-                            f"index '{letter.name}' stands twice on the left", subscript.at, "give each axis its own index"
+                            f"index '{letter.name}' stands twice on the left",
+                            subscript.at,
+                            "give each axis its own index",
                         )
                     letters[letter.name] = letter
                 case Number() | Operation(operator="neg", operands=(Number(),)):
@@ -216,7 +217,8 @@ class _Resolver:
 
     def _stand_declared(self, target: Target, letters: dict[str, Letter], declared: Declared, ranges: Ranges) -> None:
         name = target.name.id
-        story = f"{name} is declared as {axes_text(declared.axes) if declared.axes else 'a scalar'} on line {declared.at.line}"
+        shape = axes_text(declared.axes) if declared.axes else "a scalar"
+        story = f"{name} is declared as {shape} on line {declared.at.line}"
         if len(declared.axes) != len(letters):
             raise ShapeError(
                 f"'{name}' is declared with {len(declared.axes)} axes and has {len(letters)} here", target.at, story
@@ -316,7 +318,9 @@ class _Resolver:
             letters = scope.tensors[name.id].axes
             subscripts = f"[{', '.join(show(a).lower() for a in letters)}]" if letters else ""
             return UnknownNameError(
-                f"'{name.id}' is a parameter, not a result", name.at, f"write y{subscripts} = {name.id}{subscripts}, return y"
+                f"'{name.id}' is a parameter, not a result",
+                name.at,
+                f"write y{subscripts} = {name.id}{subscripts}, return y",
             )
         if name.id in scope.sizes or name.id in scope.hypers:
             what = "a size" if name.id in scope.sizes else "a hyper-parameter"
@@ -327,5 +331,3 @@ class _Resolver:
 def _declaration(target: Target) -> str:
     names = [s.id.upper() if isinstance(s, Name) else "..." for s in target.subscripts or ()]
     return f"{target.name.id}: Real[{', '.join(names)}]"
-
-

@@ -158,7 +158,9 @@ class Scope:
     def check_name(self, name: Name) -> None:
         """Refuse a name that code, or the language, uses for something else."""
         if name.id in RESERVED or name.id in _PYTHON:
-            raise UnknownNameError(f"'{name.id}' is a name that generated code uses itself", name.at, "choose another name")
+            raise UnknownNameError(
+                f"'{name.id}' is a name that generated code uses itself", name.at, "choose another name"
+            )
         if name.id in FUNCTION_NAMES:
             raise UnknownNameError(f"'{name.id}' is a function of the language", name.at, "choose another name")
 
@@ -215,7 +217,9 @@ class Scope:
                 f"'{name.id}' reads itself: recurrences are not supported", name.at, "give each step a name of its own"
             )
         if name.id in self.hypers:
-            raise ShapeError(f"hyper-parameter '{name.id}' is a scalar", name.at, f"read it without brackets: {name.id}")
+            raise ShapeError(
+                f"hyper-parameter '{name.id}' is a scalar", name.at, f"read it without brackets: {name.id}"
+            )
         if name.id in self.sizes:
             raise ShapeError(f"'{name.id}' is a size", name.at, f"read it without brackets: {name.id}")
         raise self.unknown(name, "tensor", self.tensors)
@@ -242,7 +246,9 @@ class Scope:
         scalar = word in self.hypers or (word in self.tensors and not self.tensors[word].axes)
         if scalar:
             what = "hyper-parameter" if word in self.hypers else "scalar"
-            raise UnknownNameError(f"'{word}' is a {what}, not an index", letter.at, "choose another letter for the index")
+            raise UnknownNameError(
+                f"'{word}' is a {what}, not an index", letter.at, "choose another letter for the index"
+            )
 
     def scalar(self, name: Name) -> tuple[Expr, Kind] | None:
         """Return what a bare name stands for, apart from indices: size, hyper-parameter or constant."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sympy import Add, Expr, Integer, Mul
 
-from derive.algebra.nodes import Hyper, Kind, Size
+from derive.algebra.nodes import Kind, Size
 from derive.language.arithmetic import operate
 from derive.language.scope import Scope
 from derive.language.tree import Expression, Name, Number, Operation
@@ -50,10 +50,8 @@ def at_least(expr: Expr, bound: int) -> bool:
     least = Integer(0)
     for term in Add.make_args(expr.expand()):
         factor, rest = term.as_coeff_Mul()
-        if rest == 1:
-            least += factor
-        elif factor > 0 and all(isinstance(s, Size) and not isinstance(s, Hyper) for s in Mul.make_args(rest)):
-            least += factor
-        else:
+        grows = factor > 0 and all(isinstance(s, Size) for s in Mul.make_args(rest))
+        if rest != 1 and not grows:
             return False
+        least += factor
     return bool(least >= bound)
