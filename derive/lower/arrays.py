@@ -1,0 +1,518 @@
+"""Array programs: whole-array operations whose axes are known.
+
+    xhat[n, d] = (x[n, d] - mu[d]) * rstd[d]
+
+is, as an array, ``(x - mu) * rstd``: a tree of operations, each with its axes.
+An axis is an index of the calculus, or ``None`` for an axis of length 1 that is
+kept for broadcasting. ``BATCH`` is one axis here and any number in NumPy, so it
+is always the first, and positions are counted from the end.
+
+Nothing here is text: the printers of ``derive.render`` turn these values into
+the code of a target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from sympy import Expr
+
+from derive.algebra.nodes import BATCH, Index, Kind, Size
+from derive.algebra.text import show
+
+__all__ = [
+    "AddAt",
+    "Apply",
+    "Array",
+    "ArrayProgram",
+    "Assign",
+    "Axis",
+    "Binary",
+    "Broadcast",
+    "Cast",
+    "Contract",
+    "Copy",
+    "Cotangent",
+    "Dtype",
+    "Einsum",
+    "Expand",
+    "Field",
+    "Fill",
+    "Function",
+    "Guarded",
+    "Helper",
+    "InPlace",
+    "Input",
+    "Instruction",
+    "Labels",
+    "Name",
+    "Number",
+    "Part",
+    "PutAlong",
+    "Range",
+    "Read",
+    "Reduce",
+    "Reshape",
+    "SizeOf",
+    "Take",
+    "TakeAlong",
+    "Transpose",
+    "Unary",
+    "Update",
+    "transform",
+    "values",
+    "walk",
+]
+
+Axis = Index | None
+
+
+class Dtype(Enum):
+    """What NumPy makes of a value, as far as promotion goes."""
+
+    REAL = "real"  # an array of the working precision
+    INT = "int"
+    BOOL = "bool"
+    NUMBER = "number"  # a Python number: never promotes an array
+    WIDE = "wide"  # float64 whatever the inputs: cast before use
+
+    @staticmethod
+    def of(kind: Kind) -> Dtype:
+        """Return the dtype of a tensor of that kind."""
+        return {Kind.INT: Dtype.INT, Kind.BOOL: Dtype.BOOL}.get(kind, Dtype.REAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A value with its axes; ``args`` are the arrays it is computed from."""
+
+    axes: tuple[Axis, ...]
+    dtype: Dtype
+    args: tuple[Array, ...] = ()
+
+    @property
+    def indices(self) -> tuple[Index, ...]:
+        """The axes that are no units."""
+        return tuple(axis for axis in self.axes if axis is not None)
+
+    def __str__(self) -> str:
+        inside = ", ".join(str(a) for a in self.args)
+        shape = ", ".join("1" if a is None else a.name for a in self.axes)
+        return f"{self.word()}({inside})[{shape}]"
+
+    def word(self) -> str:
+        """Return the operation in a word."""
+        return type(self).__name__.lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read(Array):
+    """A tensor, wanted with units at some places; how it is stored is decided later."""
+
+    name: str
+
+    def word(self) -> str:
+        """Return the tensor's name."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Name(Array):
+    """A tensor as it is stored."""
+
+    name: str
+
+    def word(self) -> str:
+        """Return the tensor's name."""
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number(Array):
+    """A Python number: an expression of sizes, hyper-parameters and constants."""
+
+    value: Expr
+
+    def word(self) -> str:
+        """Return the number."""
+        return show(self.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range(Array):
+    """0, 1, …, size-1 along an index."""
+
+    size: Expr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unary(Array):
+    """``-a`` or ``~a``."""
+
+    op: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binary(Array):
+    """``a op b``, broadcast: arithmetic, comparisons, ``&``, ``|``."""
+
+    op: str
+
+    def word(self) -> str:
+        """Return the operator."""
+        return self.op
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apply(Array):
+    """An elementwise function: its spelling with ``{0}``, ``{1}`` … for the arguments."""
+
+    spelling: str
+    scipy: bool = False
+
+    def word(self) -> str:
+        """Return the function."""
+        return self.spelling.partition("(")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expand(Array):
+    """The argument with units put in, so that it broadcasts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transpose(Array):
+    """The argument's axes in another order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reshape(Array):
+    """The argument with leading axes merged into one, the first of ``axes``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reduce(Array):
+    """``sum``, ``mean``, ``max`` … over ``over``; with units left in their place if ``keep``."""
+
+    op: str
+    over: tuple[Index, ...]
+    keep: bool = False
+
+    def word(self) -> str:
+        """Return the reduction."""
+        return self.op
+
+
+class Function(Enum):
+    """Small functions that a module carries along where it needs them."""
+
+    NORM = "_norm"
+    LOGSUMEXP = "_logsumexp"
+    SOFTMAX = "_softmax"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Helper(Array):
+    """A reduction by one of the module's own small functions."""
+
+    function: Function
+    over: tuple[Index, ...]
+    keep: bool = False
+
+    def word(self) -> str:
+        """Return the function's name."""
+        return self.function.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract(Array):
+    """``a @ b``: the last axis of ``a`` with the last but one of ``b`` (or its only one)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Einsum(Array):
+    """A product of the arguments, summed over the indices that ``axes`` lacks."""
+
+    optimize: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take(Array):
+    """``args[0][…]``: one entry of ``where`` an axis.
+
+    An entry is ``None`` for a whole axis, an ``Expr`` for a number, or the place
+    in ``args`` of an integer array.
+    """
+
+    where: tuple[int | Expr | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeAlong(Array):
+    """``take_along_axis``: the axis of ``over`` read at the places ``args[1]``; a unit if ``keep``."""
+
+    over: Index
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cast(Array):
+    """The argument in the working precision."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broadcast(Array):
+    """The argument repeated to the full shape (that of the array ``like``), as an array of its own."""
+
+    like: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy(Array):
+    """The argument as an array of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill(Array):
+    """An array of one number, in the working precision, shaped as the array ``like``."""
+
+    value: Expr
+    like: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """``name = value``."""
+
+    name: str
+    value: Array
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """``name op= value``; ``name`` is an array that the function made itself."""
+
+    name: str
+    op: str
+    value: Array
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.op}= {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """``name[…] op= value`` at places that are all different; ``op`` "" assigns.
+
+    ``axes`` are those of ``name``; ``where`` as in :class:`Take`, its integer
+    arrays in ``places`` (counted from 1).
+    """
+
+    name: str
+    axes: tuple[Index, ...]
+    where: tuple[int | Expr | None, ...]
+    places: tuple[Array, ...]
+    op: str
+    value: Array
+
+    def __str__(self) -> str:
+        return f"{self.name}[{', '.join(map(str, self.places))}] {self.op}= {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddAt:
+    """``name[…] += value`` where places may repeat; each counts."""
+
+    name: str
+    axes: tuple[Index, ...]
+    where: tuple[int | Expr | None, ...]
+    places: tuple[Array, ...]
+    op: str
+    value: Array
+
+    def __str__(self) -> str:
+        return f"{self.name}[{', '.join(map(str, self.places))}] {self.op}= {self.value} (each)"
+
+
+@dataclass(frozen=True, slots=True)
+class PutAlong:
+    """``name[…, at, …] op= value``, one place a row, along the axis ``over``."""
+
+    name: str
+    axes: tuple[Index, ...]
+    over: Index
+    at: Array
+    op: str
+    value: Array
+
+    def __str__(self) -> str:
+        return f"{self.name}[along {self.over.name} at {self.at}] {self.op}= {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """Statements in which ``where`` leaves values unused that may overflow or be nan."""
+
+    ignore: tuple[str, ...]
+    body: tuple[Instruction, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{s}  # ignore {', '.join(self.ignore)}" for s in self.body)
+
+
+Instruction = Assign | InPlace | Update | AddAt | PutAlong | Guarded
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """An integer tensor whose elements must lie in 0 … size-1, the length of ``axis`` of ``of``."""
+
+    name: str
+    size: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A parameter as ``forward`` takes it; ``axes`` are sizes, ``BATCH_SIZE`` for ``...``."""
+
+    name: str
+    kind: Kind
+    axes: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of the cache: an array with its stored axes, or a number (``axes`` None).
+
+    ``value`` is the number: a hyper-parameter or a size; ``BATCH_SIZE`` stands
+    for the lengths of the batch axes.
+    """
+
+    name: str
+    axes: tuple[Axis, ...] | None
+    dtype: Dtype = Dtype.REAL
+    value: Expr | None = None
+
+
+class Part(Enum):
+    """What a size is needed as."""
+
+    LENGTH = "length"  # the length of an axis
+    BATCH = "batch"  # the lengths of the batch axes, a tuple
+    COUNT = "count"  # the number of batch elements
+
+
+@dataclass(frozen=True, slots=True)
+class SizeOf:
+    """Where a function finds a size: the axis of an array, the cache, or an expression of other sizes.
+
+    Attributes:
+        size: the size; ``BATCH_SIZE`` for what concerns the batch.
+        part: what is wanted of it.
+        source: the array that has it (None: a field of the cache, or ``value``).
+        axes: the axes of ``source`` as stored, as sizes; None for a unit.
+        value: the expression that gives it.
+    """
+
+    size: Size
+    part: Part
+    source: str | None = None
+    axes: tuple[Expr | None, ...] = ()
+    value: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cotangent:
+    """A cotangent: its axes as sizes, and an array of the cache that has its shape."""
+
+    name: str
+    axes: tuple[Expr, ...]
+    like: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayProgram:
+    """A module: what forward and backward compute, in order, and what lies between them.
+
+    Attributes:
+        name, doc, source: of the layer; ``source`` is the base name of its file.
+        inputs: the tensors of ``forward``, in order.
+        hypers: ``(name, default)``, in order.
+        derived: ``(size, expression)`` of sizes that are computed.
+        forward, backward: the statements.
+        outputs: ``(name, axes, dtype)`` of the results.
+        cotangents: one an output.
+        forward_sizes, backward_sizes: the sizes that the statements use as numbers, in order.
+        dtypes: whether the cache keeps the dtypes of the differentiated inputs.
+        precision: an array of the cache that has the working precision, if ``dtypes`` is False.
+        gradients: ``(parameter, name of its gradient)``.
+        cache: what backward reads of a forward pass.
+        labels: what must hold of integer inputs.
+        nonempty: sizes that must not be 0, each with the reason.
+        forward_formulas, backward_formulas: the same in index notation, for people.
+    """
+
+    name: str
+    doc: str
+    source: str
+    inputs: tuple[Input, ...]
+    hypers: tuple[tuple[str, int | float | bool], ...]
+    derived: tuple[tuple[Expr, Expr], ...]
+    forward: tuple[Instruction, ...]
+    backward: tuple[Instruction, ...]
+    outputs: tuple[tuple[str, tuple[Index, ...], Dtype], ...]
+    cotangents: tuple[Cotangent, ...]
+    gradients: tuple[tuple[str, str], ...]
+    cache: tuple[Field, ...]
+    forward_sizes: tuple[SizeOf, ...]
+    backward_sizes: tuple[SizeOf, ...]
+    dtypes: bool
+    precision: str | None
+    labels: tuple[Labels, ...]
+    nonempty: tuple[tuple[Expr, str], ...]
+    forward_formulas: tuple[str, ...]
+    backward_formulas: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = ["forward:", *(f"    {s}" for s in self.forward)]
+        lines.append(f"cache: {', '.join(f.name for f in self.cache)}")
+        lines += ["backward:", *(f"    {s}" for s in self.backward)]
+        return "\n".join(lines) + "\n"
+
+
+def walk(array: Array) -> Iterator[Array]:
+    """Give the array and everything it is computed from."""
+    yield array
+    for arg in array.args:
+        yield from walk(arg)
+
+
+def transform(array: Array, change: Callable[[Array], Array]) -> Array:
+    """Return the array with ``change`` applied to every part, innermost first."""
+    args = tuple(transform(a, change) for a in array.args)
+    if any(a is not b for a, b in zip(args, array.args, strict=True)):
+        array = replace(array, args=args)
+    return change(array)
+
+
+def values(instruction: Instruction) -> tuple[Array, ...]:
+    """Return the arrays that an instruction reads."""
+    match instruction:
+        case Guarded(body=body):
+            return tuple(v for s in body for v in values(s))
+        case Update(places=places, value=value) | AddAt(places=places, value=value):
+            return (*places, value)
+        case PutAlong(at=at, value=value):
+            return (at, value)
+        case _:
+            return (instruction.value,)
+
+
+def has_batch(array: Array) -> bool:
+    """Return whether the leading batch axes are among the array's."""
+    return BATCH in array.axes

@@ -1,0 +1,457 @@
+"""One expression of the index calculus as one whole-array expression.
+
+``lower(expr, order)`` gives an array *placed* in ``order`` (see
+:mod:`derive.lower.layout`). Sums go to :mod:`derive.lower.contraction`, reads
+with subscripts other than distinct indices to :mod:`derive.lower.gather`.
+
+The order of factors and terms is ours, not SymPy's: numbers first, then the
+arrays with the fewest axes, then those that are defined first; what is
+subtracted comes after what is added. That is cheap (a product of small arrays
+stays small) and how one writes it: ``gamma * rstd / N * (N * dy - dbeta)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import sympy
+from sympy import Add, Expr, Integer, Mul, Pow, Rational, S
+
+from derive.algebra.functions import (
+    BY_CLASS,
+    And,
+    Clip,
+    Eq,
+    Floor,
+    FloorDiv,
+    Guard,
+    Maximum,
+    Minimum,
+    Mod,
+    Not,
+    Or,
+    Sign,
+    StopGradient,
+    Where,
+    _Truth,
+)
+from derive.algebra.indices import free_indices, names
+from derive.algebra.nodes import (
+    ArgMax,
+    Delta,
+    Element,
+    Index,
+    KeepingReduction,
+    LogSumExp,
+    Max,
+    Mean,
+    Min,
+    Norm,
+    Prod,
+    Reduction,
+    Std,
+    Sum,
+    Var,
+)
+from derive.algebra.text import show
+from derive.lower.arrays import (
+    Apply,
+    Array,
+    Axis,
+    Binary,
+    Cast,
+    Dtype,
+    Function,
+    Helper,
+    Number,
+    Range,
+    Read,
+    Reduce,
+    Unary,
+)
+from derive.lower.layout import join, natural_order, place
+from derive.lower.scalars import is_number
+
+__all__ = ["Expressions", "as_real"]
+
+_METHODS: dict[type[Expr], str] = {
+    Sum: "sum", Mean: "mean", Prod: "prod", Max: "max", Min: "min", Var: "var", Std: "std", ArgMax: "argmax",
+}  # fmt: skip
+_HELPERS = {Norm: Function.NORM, LogSumExp: Function.LOGSUMEXP}
+# Functions with whole values at whole arguments.
+_WHOLE = (sympy.Abs, Sign, Maximum, Minimum, Clip)
+
+
+def as_real(array: Array) -> Array:
+    """Return the array in the working precision, if it isn't already."""
+    if array.dtype in (Dtype.REAL, Dtype.NUMBER):
+        return array
+    return Cast(array.axes, Dtype.REAL, (array,))
+
+
+def number(value: Expr | int) -> Number:
+    """Return a Python number as an array without axes."""
+    return Number((), Dtype.NUMBER, value=sympy.sympify(value))
+
+
+class Expressions:
+    """Lowers expressions; knows of the names in which order they are defined, and their sizes.
+
+    Attributes:
+        shapes: the sizes of every tensor's axes, in order of definition.
+        positions: the place of a name in that order.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[Expr, ...]]) -> None:
+        self.shapes = shapes
+        self.positions = {name: k for k, name in enumerate(shapes)}
+
+    def lower(self, expr: Expr, order: Sequence[Axis]) -> Array:
+        """Return ``expr`` placed in ``order``, which has all its free indices."""
+        if is_number(expr):
+            return number(expr)
+        if isinstance(expr, Element):
+            from derive.lower.gather import element
+
+            return element(self, expr, order)
+        if isinstance(expr, Index):
+            return place(Range((expr,), Dtype.INT, size=expr.size), order)
+        if isinstance(expr, Add):
+            return self._add(expr, order)
+        if isinstance(expr, Mul):
+            negative, array = self._product(expr, order)
+            return self._negated(array) if negative else array
+        if isinstance(expr, Pow):
+            return self._power(expr.base, expr.exp, order)
+        if isinstance(expr, Delta):
+            return self.lower(Eq(*expr.args), order)
+        if isinstance(expr, Reduction):
+            return place(self.reduction(expr, order), order)
+        assert not isinstance(expr, KeepingReduction), f"lower: {show(expr)} inside an expression"
+        return self._function(expr, order)
+
+    def full(self, expr: Expr, outer: Sequence[Axis]) -> Array:
+        """Return ``expr`` with its own natural axes, ties broken by ``outer``."""
+        return self.lower(expr, natural_order([expr], outer))
+
+    # The order of factors and terms
+
+    def _key(self, expr: Expr) -> tuple[object, ...]:
+        """Order expressions of equal rank: sums last, then by what is defined first, then by text."""
+        last = len(self.positions)
+        places = tuple(sorted(self.positions.get(n, last) for n in names(expr)))
+        return (isinstance(expr, Add), places or (last,), show(expr))
+
+    # Arithmetic
+
+    def binary(self, op: str, a: Array, b: Array) -> Array:
+        """Return ``a op b`` for an arithmetic operator, in the dtype that it should have."""
+        if isinstance(a, Number) and isinstance(b, Number):
+            x, y = a.value, b.value
+            return number({"+": x + y, "-": x - y, "*": x * y, "/": x / y, "**": x**y}[op])
+        kinds = {a.dtype, b.dtype}
+        if Dtype.REAL in kinds:
+            if op == "*" and a.dtype is Dtype.BOOL:
+                a, b = b, a
+            if not kinds <= {Dtype.REAL, Dtype.NUMBER, Dtype.BOOL}:
+                a, b = as_real(a), as_real(b)
+            return Binary(join((a, b)), Dtype.REAL, (a, b), op=op)
+        if kinds == {Dtype.BOOL} and op == "*":
+            return Binary(join((a, b)), Dtype.BOOL, (a, b), op="&")
+        whole = Dtype.INT in kinds and all(
+            x.dtype in (Dtype.INT, Dtype.BOOL) or (isinstance(x, Number) and x.value.is_integer) for x in (a, b)
+        )
+        if whole and op in ("+", "-", "*"):
+            return Binary(join((a, b)), Dtype.INT, (a, b), op=op)
+        a, b = as_real(a), as_real(b)
+        return Binary(join((a, b)), Dtype.REAL, (a, b), op=op)
+
+    def _negated(self, array: Array) -> Array:
+        if isinstance(array, Number):
+            return number(-array.value)
+        if array.dtype is Dtype.BOOL:
+            array = as_real(array)
+        return Unary(array.axes, array.dtype, (array,), op="-")
+
+    def _add(self, expr: Expr, order: Sequence[Axis]) -> Array:
+        parts = expr.args
+        constant = Add(*(t for t in parts if is_number(t)))
+        rest = [t for t in parts if not is_number(t)]
+        if constant == 1 and len(rest) == 1 and isinstance(-rest[0], _Truth):
+            return self._truth(Not(-rest[0]), order)
+        plus: list[tuple[tuple[object, ...], Expr]] = []
+        minus: list[tuple[tuple[object, ...], Expr]] = []
+        for term in rest:
+            coefficient, _ = term.as_coeff_Mul()
+            rank = len(free_indices(term))
+            if coefficient.is_negative:
+                minus.append(((rank, *self._key(-term)), -term))
+            else:
+                plus.append(((-rank, *self._key(term)), term))
+        if constant != 0:
+            if constant.could_extract_minus_sign() and plus:
+                minus.insert(0, ((0,), -constant))
+            else:
+                plus.append(((1,), constant))
+        plus.sort(key=lambda item: item[0])  # type: ignore[arg-type, return-value]
+        minus.sort(key=lambda item: item[0])  # type: ignore[arg-type, return-value]
+        result: Array | None = None
+        for _, term in plus:
+            array = self.lower(term, order)
+            result = array if result is None else self.binary("+", result, array)
+        for _, term in minus:
+            array = self.lower(term, order)
+            result = self._negated(array) if result is None else self.binary("-", result, array)
+        assert result is not None
+        return result
+
+    def _product(self, expr: Expr, order: Sequence[Axis]) -> tuple[bool, Array]:
+        """Return whether the product is negative, and its absolute value."""
+        coefficient, _ = expr.as_coeff_Mul()
+        negative = bool(coefficient.is_negative)
+        if negative:
+            expr = -expr
+        above: list[Expr] = []
+        below: list[Expr] = []
+        numbers = S.One
+        divisor = S.One
+        for factor in Mul.make_args(expr):
+            if is_number(factor):
+                top, bottom = _fraction(factor)
+                numbers, divisor = numbers * top, divisor * bottom
+            elif isinstance(factor, Pow) and factor.exp.is_number and factor.exp.is_negative:
+                below.append(Pow(factor.base, -factor.exp))
+            else:
+                above.append(factor)
+        if not above and not below:
+            return negative, number(expr)
+        result: Array | None = None
+        if numbers != 1:
+            result, divisor = number(numbers / divisor), S.One
+        truths = [f for f in above if isinstance(f, _Truth) or (isinstance(f, Element) and f.kind.value == "Bool")]
+        rest = [f for f in above if f not in truths]
+        for rank in sorted({len(free_indices(f)) for f in (*rest, *below)}):
+            for factor in sorted((f for f in rest if len(free_indices(f)) == rank), key=self._key):
+                array = self.lower(factor, order)
+                result = array if result is None else self.binary("*", result, array)
+                if divisor != 1:
+                    result, divisor = self.binary("/", result, number(divisor)), S.One
+            under = sorted((f for f in below if len(free_indices(f)) <= rank), key=self._key)
+            if under and (result is not None or not any(len(free_indices(f)) > rank for f in rest)):
+                below = [f for f in below if f not in under]
+                result = self.binary("/", result or number(1), self.lower(Mul(*under), order))
+        for factor in sorted(truths, key=self._key):
+            array = self.lower(factor, order)
+            if result is not None and result.dtype is not Dtype.REAL:
+                result = as_real(result) if not isinstance(result, Number) else result
+                array = as_real(array) if isinstance(result, Number) else array
+            result = array if result is None else self.binary("*", result, array)
+        if below:
+            assert result is not None
+            result = self.binary("/", result, self.lower(Mul(*below), order))
+        assert result is not None
+        if divisor != 1:
+            result = self.binary("/", result, number(divisor))
+        return negative, result
+
+    def _power(self, base: Expr, exponent: Expr, order: Sequence[Axis]) -> Array:
+        if exponent.is_number and exponent.is_negative:
+            return self.binary("/", number(1), self.lower(Pow(base, -exponent), order))
+        array = self.lower(base, order)
+        if isinstance(exponent, Integer) and array.dtype is Dtype.BOOL:
+            return array
+        if isinstance(exponent, Integer) and 2 <= exponent <= 4:
+            if exponent == 4:
+                return self._square(self._square(array))
+            if exponent == 2:
+                return self._square(array)
+            if isinstance(array, Read):
+                return self.binary("*", self._square(array), array)
+        if not (isinstance(exponent, Integer) and array.dtype is Dtype.INT):
+            array = as_real(array)
+        if exponent == S.Half:
+            return Apply(array.axes, Dtype.REAL, (array,), spelling="np.sqrt({0})")
+        if isinstance(exponent, Rational) and exponent.q == 2 and exponent < 4 and isinstance(array, Read):
+            whole = self._power(base, exponent - S.Half, order) if exponent > 2 else array
+            return self.binary("*", whole, Apply(array.axes, Dtype.REAL, (array,), spelling="np.sqrt({0})"))
+        other = as_real(self.lower(exponent, order))
+        return Binary(join((array, other)), array.dtype if array.dtype is Dtype.INT else Dtype.REAL,
+                      (array, other), op="**")  # fmt: skip
+
+    def _square(self, array: Array) -> Array:
+        if isinstance(array, Read):
+            return self.binary("*", array, array)
+        return Apply(array.axes, array.dtype, (array,), spelling="np.square({0})")
+
+    # Functions
+
+    def _function(self, expr: Expr, order: Sequence[Axis]) -> Array:
+        row = BY_CLASS[type(expr)]
+        if isinstance(expr, StopGradient):
+            return self.lower(expr.args[0], order)
+        if isinstance(expr, _Truth):
+            return self._truth(expr, order)
+        if isinstance(expr, (Where, Guard)):
+            return self._where(expr, order)
+        args = tuple(self.lower(a, order) for a in expr.args)
+        if isinstance(expr, (FloorDiv, Mod)):
+            whole = all(a.dtype is Dtype.INT or (isinstance(a, Number) and a.value.is_integer) for a in args)
+            if not whole:
+                args = tuple(as_real(a) for a in args)
+            dtype = Dtype.INT if whole else Dtype.REAL
+            return Binary(join(args), dtype, args, op="//" if isinstance(expr, FloorDiv) else "%")
+        if isinstance(expr, _WHOLE) and all(
+            a.dtype is Dtype.INT or (isinstance(a, Number) and a.value.is_integer) for a in args
+        ):
+            return Apply(join(args), Dtype.INT, args, spelling=row.numpy)
+        if isinstance(expr, Floor) and args[0].dtype is Dtype.INT:
+            return args[0]
+        args = tuple(as_real(a) for a in args)
+        if isinstance(expr, sympy.polygamma) and isinstance(expr.args[0], Integer):
+            return self._polygamma(int(expr.args[0]), args[1])
+        return Apply(join(args), Dtype.REAL, args, spelling=row.numpy, scipy=row.scipy)
+
+    def _polygamma(self, n: int, x: Array) -> Array:
+        """The n-th derivative of digamma is (-1)**(n+1) n! zeta(n+1, x); SciPy's polygamma knows no float32."""
+        value: Array = Apply(x.axes, Dtype.REAL, (number(n + 1), x), spelling="zeta({0}, {1})", scipy=True)
+        factor = sympy.factorial(n)
+        if factor != 1:
+            value = self.binary("*", number(factor), value)
+        return value if n % 2 else self._negated(value)
+
+    def _truth(self, expr: Expr, order: Sequence[Axis]) -> Array:
+        """Return a comparison, or a combination of them, as an array of truth values."""
+        if isinstance(expr, (And, Or)):
+            a, b = (self._condition(x, order) for x in expr.args)
+            return Binary(join((a, b)), Dtype.BOOL, (a, b), op="&" if isinstance(expr, And) else "|")
+        if isinstance(expr, Not):
+            inner = self._condition(expr.args[0], order)
+            return Unary(inner.axes, Dtype.BOOL, (inner,), op="~")
+        a, b = (self.lower(x, order) for x in expr.args)
+        return Binary(join((a, b)), Dtype.BOOL, (a, b), op=BY_CLASS[type(expr)].name)
+
+    def _condition(self, expr: Expr, order: Sequence[Axis]) -> Array:
+        """Return an expression as truth values: what isn't 0 holds."""
+        array = self.lower(expr, order)
+        if array.dtype is Dtype.BOOL or isinstance(array, Number):
+            return array
+        return Binary(array.axes, Dtype.BOOL, (array, number(0)), op="!=")
+
+    def _where(self, expr: Expr, order: Sequence[Axis]) -> Array:
+        test, *branches = expr.args
+        condition = self._condition(test, order)
+        a, b = (self.lower(x, order) for x in branches)
+        kinds = {a.dtype, b.dtype}
+        if Dtype.REAL in kinds:
+            a, b = as_real(a), as_real(b)
+            dtype = Dtype.REAL
+        elif kinds == {Dtype.BOOL}:
+            dtype = Dtype.BOOL
+        elif kinds <= {Dtype.INT, Dtype.NUMBER} and all(x.is_integer for x in branches):
+            if isinstance(a, Number) and isinstance(b, Number) and (a.value, b.value) == (1, 0):
+                return condition
+            dtype = Dtype.INT
+        else:
+            dtype = Dtype.WIDE
+            if kinds != {Dtype.NUMBER}:
+                a, b, dtype = as_real(a), as_real(b), Dtype.REAL
+        if isinstance(condition, Number):
+            if isinstance(a, Number) and isinstance(b, Number):
+                dtype = Dtype.NUMBER
+            return Apply(join((a, b)), dtype, (condition, a, b), spelling="({1} if {0} else {2})")
+        return Apply(join((condition, a, b)), dtype, (condition, a, b), spelling="np.where({0}, {1}, {2})")
+
+    # Reductions
+
+    def reduction(self, expr: Reduction, order: Sequence[Axis]) -> Array:
+        """Return a reduction, not placed yet: its axes are distinct indices in some order."""
+        inside = free_indices(expr.body)
+        bound = tuple(i for i in expr.indices if i in inside)
+        if len(bound) < len(expr.indices):
+            count = Mul(*(i.size for i in expr.indices if i not in inside))
+            rest = expr.func(expr.body, *bound) if bound else expr.body
+            return self.full(_over_constant(type(expr), rest, expr.body, count, bool(bound)), order)
+        from derive.lower.contraction import contraction
+
+        if isinstance(expr, Sum):
+            outside, terms = _separate(expr.body, bound)
+            if outside != 1:
+                return self.full(Mul(outside, Sum(terms, *bound)), order)
+            if isinstance(terms, Add) and any(_contracts(t, bound) for t in terms.args):
+                return self.full(Add(*(_summed(t, bound) for t in terms.args)), order)
+            return contraction(self, Mul.make_args(terms), bound, order)
+        if isinstance(expr, Mean):
+            outside, terms = _separate(expr.body, bound)
+            if outside != 1:
+                return self.full(Mul(outside, Mean(terms, *bound)), order)
+            if any(_contracts(t, bound) for t in Add.make_args(terms)):
+                return self.full(Sum(terms, *bound) / expr.count, order)
+        return self.reduced(expr, order)
+
+    def reduced(self, expr: Reduction, order: Sequence[Axis]) -> Array:
+        """Return a reduction of the whole body, computed elementwise first."""
+        inner = natural_order([expr.body], (*order, *expr.indices))
+        body = self.lower(expr.body, inner)
+        assert set(body.indices) == set(inner), f"lower: axes of {show(expr.body)}"
+        body = replace(body, axes=inner) if body.axes != inner else body
+        left = tuple(i for i in inner if i not in expr.indices)
+        if isinstance(expr, (Norm, LogSumExp)):
+            return Helper(left, Dtype.REAL, (as_real(body),), function=_HELPERS[type(expr)], over=expr.indices)
+        if isinstance(expr, (Var, Std)):
+            body = as_real(body)
+        dtype = body.dtype
+        if isinstance(expr, ArgMax) or (isinstance(expr, (Sum, Prod)) and dtype is Dtype.BOOL):
+            dtype = Dtype.INT
+        elif isinstance(expr, Mean) and dtype in (Dtype.BOOL, Dtype.INT):
+            dtype = Dtype.WIDE
+        return Reduce(left, dtype, (body,), op=_METHODS[type(expr)], over=expr.indices)
+
+
+def _fraction(factor: Expr) -> tuple[Expr, Expr]:
+    """Split a number into numerator and denominator, a short decimal left whole."""
+    from derive.algebra.text import decimal
+
+    if isinstance(factor, Rational) and not isinstance(factor, Integer):
+        return (factor, S.One) if decimal(factor) is not None else (Integer(factor.p), Integer(factor.q))
+    if isinstance(factor, Pow) and factor.exp.is_number and factor.exp.is_negative:
+        return S.One, Pow(factor.base, -factor.exp)
+    return factor, S.One
+
+
+def _separate(body: Expr, bound: Sequence[Index]) -> tuple[Expr, Expr]:
+    """Split a product into what has no bound index and the rest."""
+    outside = [f for f in Mul.make_args(body) if not free_indices(f).intersection(bound)]
+    inside = [f for f in Mul.make_args(body) if free_indices(f).intersection(bound)]
+    return Mul(*outside), Mul(*inside)
+
+
+def _contracts(term: Expr, bound: Sequence[Index]) -> bool:
+    """Return whether a term is best summed as a matrix product: no factor has all its indices."""
+    factors = Mul.make_args(term)
+    whole = frozenset().union(*map(free_indices, factors))
+    return bool(whole.intersection(bound)) and not any(free_indices(f) == whole for f in factors)
+
+
+def _summed(term: Expr, bound: Sequence[Index]) -> Expr:
+    inside = free_indices(term)
+    over = [i for i in bound if i in inside]
+    times = Mul(*(i.size for i in bound if i not in inside))
+    return times * (Sum(term, *over) if over else term)
+
+
+def _over_constant(kind: type[Expr], rest: Expr, body: Expr, count: Expr, partly: bool) -> Expr:
+    """Return a reduction over indices that the body lacks, ``count`` elements of them."""
+    if kind is Sum:
+        return count * rest
+    if kind is Prod:
+        return Pow(rest, count)
+    if kind is LogSumExp:
+        return rest + sympy.log(count)
+    if kind is Norm:
+        return sympy.sqrt(count) * (rest if partly else sympy.Abs(body))
+    if kind in (Var, Std) and not partly:
+        return S.Zero
+    if kind is ArgMax:
+        return rest if partly else S.Zero
+    return rest

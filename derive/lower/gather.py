@@ -1,0 +1,137 @@
+"""Reads whose subscripts are not distinct indices: gathers, constants, diagonals.
+
+    z[n, t[n]]      z[np.arange(N), t]
+    w[t[...], d]    w[t]
+    x[0, d]         x[0]
+    x[i, i]         np.einsum("ii->i", x)
+    z[..., t[...]]  np.take_along_axis(z, t[..., None], axis=-1)[..., 0]
+
+In general, every axis whose subscript is computed, and every axis whose index
+occurs in such a subscript, is read through an integer array; the arrays are
+broadcast against each other, the other axes are taken whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sympy import Expr, S
+
+from derive.algebra.functions import And, Eq, Where
+from derive.algebra.indices import free_indices, fresh
+from derive.algebra.nodes import BATCH, Element, Index, Sum
+from derive.lower.arrays import Array, Axis, Dtype, Einsum, Read, Take, TakeAlong
+from derive.lower.layout import natural_order, place
+from derive.lower.scalars import is_number
+
+if TYPE_CHECKING:
+    from derive.lower.expressions import Expressions
+
+__all__ = ["Places", "element", "places"]
+
+# What stands at each axis (see arrays.Take), the integer arrays, the axes of the result.
+Places = tuple[tuple[int | Expr | None, ...], tuple[Array, ...], tuple[Index, ...]]
+
+
+def element(lowerer: Expressions, expr: Element, order: Sequence[Axis]) -> Array:
+    """Return a tensor's elements, placed in ``order``."""
+    subscripts, dtype = expr.subscripts, Dtype.of(expr.kind)
+    if all(isinstance(s, Index) for s in subscripts):
+        letters = tuple(s for s in subscripts if isinstance(s, Index))
+        distinct = tuple(dict.fromkeys(letters))
+        if distinct == letters:
+            return place(Read(letters, dtype, name=expr.name), order)
+        if BATCH not in letters[1:]:
+            source = Read(letters, dtype, name=expr.name)
+            return place(Einsum(distinct, dtype, (source,)), order)
+    # The stand-ins name the axes of the whole tensor.
+    stand_ins: list[Index] = []
+    for subscript, size in zip(subscripts, lowerer.shapes[expr.name], strict=True):
+        own = subscript if isinstance(subscript, Index) and subscript not in stand_ins else Index("i", size)
+        stand_ins.append(fresh(own, stand_ins))
+    source = Read(tuple(stand_ins), dtype, name=expr.name)
+    along = _along(lowerer, source, subscripts, dtype)
+    if along is not None:
+        return place(along, order)
+    found = places(lowerer, subscripts, order)
+    if found is None:
+        return lowerer.lower(_masked(lowerer, expr, order), order)
+    where, arrays, axes = found
+    return place(Take(axes, dtype, (source, *arrays), where=where), order)
+
+
+def computed_axes(subscripts: Sequence[Expr]) -> tuple[set[int], set[Index]]:
+    """Return the axes that are read through integer arrays, and the indices these run over."""
+    inside: set[Index] = set()
+    for s in subscripts:
+        if not isinstance(s, Index):
+            inside |= free_indices(s)
+    letters = [s for s in subscripts if isinstance(s, Index)]
+    inside |= {s for s in letters if letters.count(s) > 1}
+    axes = {k for k, s in enumerate(subscripts) if not isinstance(s, Index) or s in inside}
+    return axes, inside
+
+
+def places(lowerer: Expressions, subscripts: Sequence[Expr], order: Sequence[Axis]) -> Places | None:
+    """Return what to write between the brackets, or None where batch axes stand in the way."""
+    axes, inside = computed_axes(subscripts)
+    if any(k in axes and s == BATCH for k, s in enumerate(subscripts)):
+        return None
+    domain = natural_order([s for k, s in enumerate(subscripts) if k in axes], order) if inside else ()
+    where: list[int | Expr | None] = []
+    arrays: list[Array] = []
+    constant = all(is_number(subscripts[k]) for k in axes)
+    for k, subscript in enumerate(subscripts):
+        if k not in axes:
+            where.append(None)
+        elif is_number(subscript):
+            where.append(subscript)
+        else:
+            arrays.append(lowerer.lower(subscript, domain))
+            where.append(len(arrays))
+    whole = [(k, s) for k, s in enumerate(subscripts) if k not in axes and isinstance(s, Index)]
+    if constant:
+        return tuple(where), (), tuple(s for _, s in whole)
+    first, last = min(axes), max(axes)
+    if last - first + 1 == len(axes):
+        result = (*(s for k, s in whole if k < first), *domain, *(s for k, s in whole if k > last))
+    else:
+        result = (*domain, *(s for _, s in whole))
+    return tuple(where), tuple(arrays), result
+
+
+def _along(lowerer: Expressions, source: Read, subscripts: Sequence[Expr], dtype: Dtype) -> Array | None:
+    """Return ``take_along_axis`` where batch axes are read row by row along one other axis."""
+    _, inside = computed_axes(subscripts)
+    computed = [k for k, s in enumerate(subscripts) if not isinstance(s, Index)]
+    if len(computed) != 1 or BATCH not in inside or BATCH not in subscripts:
+        return None
+    (axis,) = computed
+    letters = [s for s in subscripts if isinstance(s, Index)]
+    if len(set(letters)) < len(letters) or not inside <= set(letters) or isinstance(subscripts[axis], Index):
+        return None
+    at = lowerer.lower(subscripts[axis], [None if k == axis else s for k, s in enumerate(subscripts)])
+    over = source.axes[axis]
+    assert over is not None
+    if len(at.axes) != len(subscripts):
+        return None
+    return TakeAlong(tuple(letters), dtype, (source, at), over=over)
+
+
+def _masked(lowerer: Expressions, expr: Element, taken: Sequence[Axis]) -> Expr:
+    """x[f] = sum[i](where(i == f, x[i], 0)): always right, and as large as the whole tensor."""
+    used: list[Index] = [i for i in (*taken, *free_indices(expr)) if i is not None]
+    subscripts: list[Expr] = []
+    over: list[Index] = []
+    test: Expr = S.One
+    for subscript, size in zip(expr.subscripts, lowerer.shapes[expr.name], strict=True):
+        if isinstance(subscript, Index) and subscript not in subscripts:
+            subscripts.append(subscript)
+            continue
+        index = fresh(Index("i", size), used)
+        used.append(index)
+        over.append(index)
+        subscripts.append(index)
+        test = Eq(index, subscript) if test is S.One else And(test, Eq(index, subscript))
+    return Sum(Where(test, Element(expr.tensor, *subscripts), S.Zero), *over)

@@ -1,0 +1,107 @@
+"""Give a statement of its own to what needs more than one line of NumPy.
+
+``loss = -mean[n](log_softmax[c](z[n, c])…)`` becomes ``logp[n, c] = log_softmax[c](z[n, c])`` and a
+statement that reads ``logp``. Softmax and log-softmax are such, and functions
+whose spelling repeats an argument that is not a plain read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sympy
+from sympy import Expr, S
+
+from derive.algebra.functions import BY_CLASS
+from derive.algebra.indices import free_indices, rebuild, substitute
+from derive.algebra.nodes import Element, Index, KeepingReduction, LogSoftmax, Softmax, Tensor
+from derive.language.layer import Statement
+from derive.lower.layout import natural_order
+from derive.lower.scalars import is_number
+
+__all__ = ["is_staged", "prepared"]
+
+_NAMES: dict[type[Expr], str] = {Softmax: "p", LogSoftmax: "logp"}
+
+
+def prepared(statements: Iterable[Statement], taken: set[str]) -> tuple[Statement, ...]:
+    """Return the statements with such parts split off; new names are added to ``taken``."""
+    result: list[Statement] = []
+    for statement in statements:
+        splitter = _Splitter(taken)
+        expr = statement.expr
+        if isinstance(expr, KeepingReduction):
+            expr = rebuild(expr, (splitter.split(a) for a in expr.args))
+            if isinstance(expr, KeepingReduction):
+                expr = _read_at(expr)
+            if not is_staged(expr, statement.indices):
+                expr = splitter.split(expr)
+        else:
+            expr = splitter.split(expr)
+        result += splitter.statements
+        result.append(Statement(statement.name, statement.indices, expr, statement.kind, statement.span))
+    return tuple(result)
+
+
+def _read_at(expr: KeepingReduction) -> Expr:
+    """Return softmax over ``k`` read at ``c`` as softmax over ``c``, where ``c`` is free for it."""
+    at = expr.at
+    if not all(isinstance(a, Index) for a in at) or len(set(at)) < len(at):
+        return expr
+    if at == expr.indices or free_indices(expr.body).intersection(at) - set(expr.indices):
+        return expr
+    return expr.func(substitute(expr.body, dict(zip(expr.indices, at, strict=True))), at, at)
+
+
+def is_staged(expr: Expr, indices: tuple[Index, ...]) -> bool:
+    """Return whether ``expr`` is a softmax that the statement's own array can hold, step by step."""
+    return (
+        isinstance(expr, KeepingReduction)
+        and expr.at == expr.indices
+        and free_indices(expr.body) == set(indices)
+        and set(expr.indices) <= set(indices)
+    )
+
+
+class _Splitter:
+    def __init__(self, taken: set[str]) -> None:
+        self.taken = taken
+        self.statements: list[Statement] = []
+        self.known: dict[Expr, Expr] = {}
+
+    def split(self, expr: Expr) -> Expr:
+        """Return the expression with parts replaced by names."""
+        if not expr.args or is_number(expr):
+            return expr
+        expr = rebuild(expr, (self.split(a) for a in expr.args)) if not isinstance(expr, Element) else expr
+        if isinstance(expr, KeepingReduction):
+            return self._keeping(expr)
+        row = BY_CLASS.get(type(expr))
+        if row is not None and any(row.numpy.count(f"{{{k}}}") > 1 for k in range(row.arity)):
+            args = [a if isinstance(a, Element) or is_number(a) else self._named(a, "z") for a in expr.args]
+            return rebuild(expr, args)
+        return expr
+
+    def _keeping(self, expr: KeepingReduction) -> Expr:
+        missing = [i for i in expr.indices if i not in free_indices(expr.body)]
+        if missing:
+            count = sympy.Mul(*(i.size for i in missing))
+            kept = [k for k, i in enumerate(expr.indices) if i not in missing]
+            indices, at = tuple(expr.indices[k] for k in kept), tuple(expr.at[k] for k in kept)
+            inner = expr.func(expr.body, indices, at) if kept else (S.One if isinstance(expr, Softmax) else S.Zero)
+            inner = self.split(inner)
+            return inner / count if isinstance(expr, Softmax) else inner - sympy.log(count)
+        whole = expr.func(expr.body, expr.indices, expr.indices)
+        named = self._named(whole, _NAMES[type(expr)])
+        return substitute(named, dict(zip(expr.indices, expr.at, strict=True)))
+
+    def _named(self, expr: Expr, stem: str) -> Expr:
+        if expr not in self.known:
+            indices = natural_order([expr])
+            name, number = stem, 2
+            while name in self.taken:
+                name, number = f"{stem}{number}", number + 1
+            self.taken.add(name)
+            self.statements.append(Statement(name, indices, expr))
+            self.known[expr] = Element(Tensor(name), *indices)
+        return self.known[expr]

@@ -1,0 +1,304 @@
+"""A ``Program`` as an ``ArrayProgram``: statements in order, layouts, cache, sizes.
+
+How an intermediate is stored is decided from its uses: statements are lowered
+from the last to the first, and where every use wants the same units
+(``rstd[:, None]``), the array is computed with them (``keepdims=True``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sympy import Expr
+
+from derive.algebra.indices import elements, names
+from derive.algebra.nodes import (
+    BATCH_SIZE,
+    ArgMax,
+    Element,
+    Hyper,
+    Index,
+    KeepingReduction,
+    Kind,
+    LogSumExp,
+    Max,
+    Mean,
+    Min,
+    Reduction,
+    Std,
+    Var,
+)
+from derive.algebra.text import show
+from derive.calculus.program import Program
+from derive.language.layer import Layer, Statement
+from derive.lower.arrays import (
+    AddAt,
+    Apply,
+    Array,
+    ArrayProgram,
+    Assign,
+    Axis,
+    Binary,
+    Cast,
+    Cotangent,
+    Dtype,
+    Expand,
+    Field,
+    Guarded,
+    InPlace,
+    Input,
+    Instruction,
+    Labels,
+    Name,
+    Number,
+    Part,
+    PutAlong,
+    Read,
+    SizeOf,
+    Unary,
+    Update,
+    transform,
+    values,
+    walk,
+)
+from derive.lower.expressions import Expressions
+from derive.lower.prepare import prepared
+from derive.lower.scalars import is_number, sizes_in
+from derive.lower.sizes import find_sizes, same_shape, shaped
+from derive.lower.statements import lower_statement
+
+__all__ = ["lower"]
+
+
+def lower(program: Program) -> ArrayProgram:
+    """Turn forward and backward statements into whole-array operations."""
+    layer = program.layer
+    taken = {p.name for p in layer.parameters} | {h.name for h in layer.hypers} | set(program.cotangents)
+    taken |= {s.name for s in (*program.forward, *program.backward)} | {s.name for s in layer.sizes}
+    forward = prepared(program.forward, taken)
+    backward = prepared(program.backward, taken)
+    cotangents = _cotangents(program)
+    shapes: dict[str, tuple[Expr, ...]] = {p.name: p.axes for p in layer.parameters}
+    shapes |= {s.name: s.axes for s in forward}
+    shapes |= {name: tuple(i.size for i in indices) for name, indices in cotangents}
+    shapes |= {s.name: s.axes for s in backward}
+    work = _Layouts(Expressions(shapes))
+    fixed = {*program.outputs, *(name for _, name in program.gradients)}
+    later = [work.instructions(s, fixed) for s in reversed(backward)]
+    earlier = [work.instructions(s, fixed) for s in reversed(forward)]
+    inputs = {p.name: _letters(p.axes) for p in layer.parameters}
+    fields = _cache(program, forward, backward, work.stored)
+    arrays = {f.name: f.axes for f in fields if f.axes is not None}
+    expected = tuple(Cotangent(name, shapes[name], same_shape(shapes[name], arrays)) for name, _ in cotangents)
+    backward_code = tuple(shaped(work.resolved(i), arrays) for group in reversed(later) for i in group)
+    forward_code = tuple(shaped(work.resolved(i), inputs) for group in reversed(earlier) for i in group)
+    backward_sizes, missing = find_sizes(backward_code, arrays, expected, layer.derived)
+    fields += tuple(
+        Field(f.size.name if f.part is not Part.BATCH else "batch", None, Dtype.NUMBER, f.size) for f in missing
+    )
+    labels = _labels(layer, program)
+    forward_sizes, lost = find_sizes(
+        forward_code,
+        inputs,
+        (),
+        layer.derived,
+        [*missing, *(SizeOf(s, Part.LENGTH) for x in labels for s in sizes_in(x.size))],
+    )
+    assert not lost, f"lower: no parameter has the sizes {lost}"
+    reals = [p.name for p in layer.parameters if p.kind.differentiable]
+    precision = next((f.name for f in fields if f.axes is not None and f.dtype is Dtype.REAL), None)
+    dtypes = bool(program.gradients) and (len(reals) > 1 or precision is None)
+    return ArrayProgram(
+        name=layer.name,
+        doc=layer.doc,
+        source=_source(layer),
+        inputs=tuple(Input(p.name, p.kind, p.axes) for p in layer.parameters),
+        hypers=tuple((h.name, h.default) for h in layer.hypers),
+        derived=tuple((d.size, d.expr) for d in layer.derived),
+        forward=forward_code,
+        backward=backward_code,
+        outputs=tuple(_output(program, name) for name in program.outputs),
+        cotangents=expected,
+        gradients=program.gradients,
+        cache=fields,
+        forward_sizes=forward_sizes,
+        backward_sizes=backward_sizes,
+        dtypes=dtypes,
+        precision=precision,
+        labels=labels,
+        nonempty=_nonempty(layer, program),
+        forward_formulas=tuple(map(str, program.forward)),
+        backward_formulas=tuple(map(str, program.backward)),
+    )
+
+
+@dataclass(slots=True)
+class _Layouts:
+    """Lowers statements from last to first and decides how each array is stored."""
+
+    lowerer: Expressions
+    uses: dict[str, set[tuple[bool, ...]]] = field(default_factory=dict)
+    stored: dict[str, tuple[Axis, ...]] = field(default_factory=dict)
+
+    def instructions(self, statement: Statement, fixed: set[str]) -> list[Instruction]:
+        """Return the statement's instructions; later statements have been lowered before."""
+        order: tuple[Axis, ...] = statement.indices
+        wanted = self.uses.get(statement.name, set())
+        if statement.name not in fixed and len(wanted) == 1:
+            (pattern,) = wanted
+            letters = iter(statement.indices)
+            order = tuple(None if unit else next(letters) for unit in pattern)
+        own = statement.name in fixed
+        result = lower_statement(self.lowerer, statement, order, own=own)
+        if result is None:
+            order = statement.indices
+            result = lower_statement(self.lowerer, statement, order, own=own)
+        assert result is not None
+        self.stored[statement.name] = order
+        for instruction in result:
+            for value in values(instruction):
+                for node in walk(value):
+                    if isinstance(node, Read):
+                        self.uses.setdefault(node.name, set()).add(tuple(axis is None for axis in node.axes))
+        return result
+
+    def resolved(self, instruction: Instruction) -> Instruction:
+        """Return the instruction with reads as they are stored."""
+
+        def change(array: Array) -> Array:
+            return _lifted(self._read(array) if isinstance(array, Read) else array)
+
+        return _mapped(instruction, lambda value: transform(value, change))
+
+    def _read(self, read: Read) -> Array:
+        plain = read.indices
+        pattern = tuple(axis is None for axis in read.axes)
+        stored = tuple(axis is None for axis in self.stored.get(read.name, plain))
+        if stored == pattern:
+            return Name(read.axes, read.dtype, name=read.name)
+        assert not any(stored), f"lower: {read.name} is stored with units and read without"
+        return Expand(read.axes, read.dtype, (Name(plain, read.dtype, name=read.name),))
+
+
+def _mapped(instruction: Instruction, change: Callable[[Array], Array]) -> Instruction:
+    match instruction:
+        case Guarded(body=body):
+            return replace(instruction, body=tuple(_mapped(s, change) for s in body))
+        case Update(places=places, value=value) | AddAt(places=places, value=value):
+            return replace(instruction, places=tuple(map(change, places)), value=change(value))
+        case PutAlong(at=at, value=value):
+            return replace(instruction, at=change(at), value=change(value))
+        case Assign(value=value) | InPlace(value=value):
+            return replace(instruction, value=change(value))
+    raise AssertionError(f"lower: {instruction}")
+
+
+def _lifted(array: Array) -> Array:
+    """``a[:, None] * b[:, None]`` is ``(a * b)[:, None]``."""
+    if not isinstance(array, (Binary, Unary, Apply, Cast)):
+        return array
+    arrays = [a for a in array.args if not isinstance(a, Number) and a.axes]
+    if not arrays or not all(isinstance(a, Expand) for a in arrays):
+        return array
+    first = arrays[0]
+    if any(a.axes != first.axes or a.args[0].axes != first.args[0].axes for a in arrays):
+        return array
+    inner = first.args[0].axes
+    args = tuple(a.args[0] if isinstance(a, Expand) else a for a in array.args)
+    return Expand(first.axes, array.dtype, (replace(array, axes=inner, args=args),))
+
+
+def _source(layer: Layer) -> str:
+    return Path(layer.source.name).name if layer.source is not None else f"{layer.name}.layer"
+
+
+def _output(program: Program, name: str) -> tuple[str, tuple[Index, ...], Dtype]:
+    statement = program.definition(name)
+    if statement is None:
+        parameter = program.layer.parameter(name)
+        assert parameter is not None, f"lower: no output {name}"
+        return name, _letters(parameter.axes), Dtype.of(parameter.kind)
+    return name, statement.indices, Dtype.of(statement.kind)
+
+
+def _letters(axes: Sequence[Expr]) -> tuple[Index, ...]:
+    return tuple(Index("..." if a == BATCH_SIZE else f"i{k}", a) for k, a in enumerate(axes))
+
+
+def _cotangents(program: Program) -> tuple[tuple[str, tuple[Index, ...]], ...]:
+    return tuple(
+        (cotangent, _output(program, output)[1])
+        for cotangent, output in zip(program.cotangents, program.outputs, strict=True)
+    )
+
+
+def _cache(
+    program: Program,
+    forward: Iterable[Statement],
+    backward: Iterable[Statement],
+    stored: Mapping[str, tuple[Axis, ...]],
+) -> tuple[Field, ...]:
+    """Return what backward reads of forward, in order of definition: arrays, then numbers."""
+    read = frozenset().union(*(names(s.expr) for s in backward))
+    numbers = {symbol for s in backward for symbol in _hypers(s.expr)}
+    fields = [Field(p.name, _letters(p.axes), Dtype.of(p.kind)) for p in program.layer.parameters if p.name in read]
+    fields += [Field(s.name, stored[s.name], Dtype.of(s.kind)) for s in forward if s.name in read]
+    fields += [Field(h.name, None, Dtype.NUMBER, h.symbol) for h in program.layer.hypers if h.symbol in numbers]
+    return tuple(fields)
+
+
+def _hypers(expr: Expr) -> set[Hyper]:
+    if isinstance(expr, Hyper):
+        return {expr}
+    found: set[Hyper] = set()
+    for arg in expr.args:
+        found |= _hypers(arg)
+    return found
+
+
+def _labels(layer: Layer, program: Program) -> tuple[Labels, ...]:
+    """Return which integer tensors must lie inside which axes: those that are subscripts."""
+    found: dict[tuple[str, Expr], Labels] = {}
+    kinds = {p.name: p.kind for p in layer.parameters}
+    for statement in (*layer.statements, *program.forward):
+        for element in elements(statement.expr):
+            owner = layer.parameter(element.name) or layer.statement(element.name) or program.definition(element.name)
+            if owner is None:
+                continue
+            for subscript, size in zip(element.subscripts, owner.axes, strict=True):
+                if isinstance(subscript, Element) and kinds.get(subscript.name) is Kind.INT:
+                    found.setdefault((subscript.name, size), Labels(subscript.name, size))
+    return tuple(found.values())
+
+
+_UNDEFINED = (Mean, Max, Min, Var, Std, ArgMax, LogSumExp)
+
+
+def _nonempty(layer: Layer, program: Program) -> tuple[tuple[Expr, str], ...]:
+    """Return the sizes that must not be 0: what is reduced by a mean or an extreme, divided by, or read at a place."""
+    found: dict[Expr, str] = {}
+
+    def visit(expr: Expr) -> None:
+        if isinstance(expr, _UNDEFINED) or isinstance(expr, KeepingReduction):
+            for index in expr.indices:
+                found.setdefault(index.size, f"{expr.word}[{index.name}]")
+        elif isinstance(expr, Reduction):
+            pass
+        elif expr.is_Pow and expr.exp.is_negative and is_number(expr.base):
+            for size in sorted(sizes_in(expr.base), key=str):
+                if expr.base.subs(size, 0).is_zero:
+                    found.setdefault(size, f"a division by {show(expr.base)}")
+        elif isinstance(expr, Element):
+            owner = layer.parameter(expr.name) or layer.statement(expr.name) or program.definition(expr.name)
+            if owner is not None:
+                for subscript, size in zip(expr.subscripts, owner.axes, strict=True):
+                    if is_number(subscript):
+                        found.setdefault(size, show(expr))
+        for arg in expr.args:
+            visit(arg)
+
+    for statement in (*layer.statements, *program.forward):
+        visit(statement.expr)
+    return tuple((size, why) for size, why in found.items() if not size.is_Integer)

@@ -1,0 +1,341 @@
+"""An array program as the text of a NumPy module that stands alone.
+
+The template ``templates/numpy/module.py.jinja`` has the layout; every
+expression comes from :mod:`derive.render.numpy_text` as a finished string.
+"""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sympy import Integer
+
+import derive
+from derive.algebra.nodes import BATCH_SIZE, Kind
+from derive.lower.arrays import ArrayProgram, Dtype, Field, Function, Part, SizeOf
+from derive.render.numpy_docs import axes_text, docstring, formulas, shapes, split_source
+from derive.render.numpy_text import FunctionText, call_lines
+
+__all__ = ["render"]
+
+_KINDS = {Kind.REAL: "f", Kind.POSITIVE: "f", Kind.UNIT: "f", Kind.INT: "iu", Kind.BOOL: "b"}
+# Names that the text of a function itself uses.
+_RESERVED = frozenset({"np", "math", "cache", "dtypes", "forward", "backward", "Cache", "Gradients", "NamedTuple"})
+
+
+@dataclass(frozen=True, slots=True)
+class FieldView:
+    """A field of a NamedTuple."""
+
+    name: str
+    type: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputView:
+    """An input in the table that ``_expect`` reads."""
+
+    name: str
+    kind: str
+    axes: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionView:
+    """A function: signature, docstring and body as finished lines."""
+
+    signature: tuple[str, ...]
+    doc: str
+    body: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleView:
+    """What the template shows; ``helpers`` are the names of further templates."""
+
+    doc: str
+    header: tuple[str, ...]
+    imports: tuple[str, ...]
+    cache: tuple[FieldView, ...]
+    gradients: tuple[FieldView, ...]
+    forward: FunctionView
+    backward: FunctionView
+    helpers: tuple[str, ...]
+    inputs: tuple[InputView, ...]
+    kinds: str
+    nonempty: tuple[tuple[str, str], ...]
+    scalars: bool
+    batch: bool
+    literals: bool
+
+
+def render(arrays: ArrayProgram) -> str:
+    """Return the text of the module."""
+    text = _environment().get_template("module.py.jinja").render(view=_view(arrays))
+    return text.rstrip("\n") + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    """Return the environment; the templates lie beside the package in a checkout, inside it in a wheel."""
+    inside = Path(str(files("derive"))) / "templates"
+    root = inside if inside.is_dir() else inside.parent.parent / "templates"
+    return Environment(
+        loader=FileSystemLoader(root / "numpy"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+def _renamer(names: Iterable[str], used: frozenset[str]) -> Callable[[str], str]:
+    """Return a function that gives every name of the program a Python name of its own."""
+    names = list(dict.fromkeys(names))
+    mapping: dict[str, str] = {}
+    taken = set(names)
+    for name in names:
+        local = name
+        if name in used or name in _RESERVED or keyword.iskeyword(name) or name.startswith("_"):
+            local = name.strip("_") + "_"
+            while local in taken:
+                local += "_"
+            taken.add(local)
+        mapping[name] = local
+    return lambda name: mapping.get(name, name)
+
+
+def _all_names(arrays: ArrayProgram) -> list[str]:
+    names = [i.name for i in arrays.inputs] + [h for h, _ in arrays.hypers]
+    names += [str(s.size.name) for s in (*arrays.forward_sizes, *arrays.backward_sizes) if s.size != BATCH_SIZE]
+    names += [c.name for c in arrays.cotangents] + [f.name for f in arrays.cache]
+    for instruction in (*arrays.forward, *arrays.backward):
+        names += _assigned(instruction)
+    return names
+
+
+def _assigned(instruction: object) -> list[str]:
+    body = getattr(instruction, "body", None)
+    if body is not None:
+        return [n for i in body for n in _assigned(i)]
+    return [instruction.name]  # type: ignore[attr-defined]
+
+
+# Builtins that generated functions may call.
+_CALLED = frozenset({"tuple", "range", "map", "abs", "float", "min", "max", "round", "slice", "Ellipsis"})
+_SCIPY = frozenset({"erf", "erfc", "expit", "log_expit", "gammaln", "digamma", "zeta", "xlogy", "polygamma"})
+assert all(hasattr(builtins, name) for name in _CALLED)
+
+
+def _view(arrays: ArrayProgram) -> ModuleView:
+    helpers = {"_expect", "_cotangent", "_labels", "_norm", "_logsumexp", "_described"}
+    everything = _all_names(arrays)
+    rename = _renamer(everything, frozenset(_CALLED | _SCIPY | helpers))
+    taken = {rename(n) for n in everything}
+    if "batch" in taken or "rows" in taken or "dtype" in taken:
+        extra = {n: next(m for m in (f"{n}_", f"{n}__") if m not in taken) for n in ("batch", "rows", "dtype")}
+        basic = rename
+        own = {n for n in ("batch", "rows", "dtype") if n in taken}
+
+        def rename(name: str) -> str:
+            return extra[name] if name in own and name not in everything else basic(name)
+
+    reals = [rename(i.name) for i in arrays.inputs if i.kind.differentiable]
+    forward_dtype = f"{reals[0]}.dtype" if len(reals) == 1 else "dtype"
+    first = FunctionText(rename, forward_dtype, set(taken))
+    second = FunctionText(rename, f"{rename(arrays.cotangents[0].name)}.dtype", set(taken))
+    forward = _forward(arrays, first, reals)
+    backward = _backward(arrays, second)
+    used = first.helpers | second.helpers
+    kinds = dict.fromkeys(i.kind for i in arrays.inputs)
+    known = {axis for i in arrays.inputs for axis in i.axes}
+    names = ["expect", "cotangent"] + ["labels"] * bool(arrays.labels)
+    names += ["norm"] * (Function.NORM in used) + ["logsumexp"] * (Function.LOGSUMEXP in used)
+    return ModuleView(
+        doc=docstring(_module_doc(arrays), ""),
+        header=_header(arrays),
+        imports=_imports([*forward.body, *backward.body], first.scipy | second.scipy, arrays),
+        cache=tuple(_cache_field(f, rename) for f in arrays.cache)
+        + ((FieldView("dtypes", "tuple[np.dtype, ...]", ""),) if arrays.dtypes else ()),
+        gradients=tuple(_gradient_field(arrays, p) for p, _ in arrays.gradients),
+        forward=forward,
+        backward=backward,
+        helpers=tuple(names),
+        inputs=tuple(InputView(i.name, i.kind.value, _axes_literal(i.axes)) for i in arrays.inputs),
+        kinds="{" + ", ".join(f'"{k.value}": "{_KINDS[k]}"' for k in kinds) + "}",
+        nonempty=tuple(
+            ("..." if size == BATCH_SIZE else size.name, why)
+            for size, why in arrays.nonempty
+            if size in known and size.is_Symbol
+        ),
+        scalars=any(i.kind.differentiable and set(i.axes) <= {BATCH_SIZE} for i in arrays.inputs),
+        batch=any(BATCH_SIZE in i.axes for i in arrays.inputs),
+        literals=any(isinstance(a, Integer) for i in arrays.inputs for a in i.axes),
+    )
+
+
+def _axes_literal(axes: Sequence[object]) -> str:
+    pieces = [str(int(a)) if isinstance(a, Integer) else f'"{a}"' for a in axes]
+    return f"({', '.join(pieces)}{',' if len(pieces) == 1 else ''})"
+
+
+def _header(arrays: ArrayProgram) -> tuple[str, ...]:
+    return (
+        f"Made by derive {derive.__version__} from {arrays.source}. Do not edit: change the layer file and run",
+        f"`derive generate {arrays.name}`.",
+    )
+
+
+def _imports(lines: Sequence[str], scipy: set[str], arrays: ArrayProgram) -> tuple[str, ...]:
+    text = "\n".join(lines)
+    result = ["import math"] * ("math." in text) + ["from typing import NamedTuple", "", "import numpy as np"]
+    if scipy:
+        result.append(f"from scipy.special import {', '.join(sorted(scipy))}  # NumPy has none")
+    return tuple(result)
+
+
+def _module_doc(arrays: ArrayProgram) -> list[str]:
+    text, source = split_source(arrays.doc)
+    lines = text or [f"The layer {arrays.name}, forward and backward."]
+    lines = [*lines, "", *formulas(arrays.forward_formulas)]
+    return [*lines, "", *source] if source else lines
+
+
+def _cache_field(field: Field, rename: Callable[[str], str]) -> FieldView:
+    name = rename(field.name)
+    if field.axes is None:
+        if field.value == BATCH_SIZE:
+            return FieldView(name, "tuple[int, ...]", "")
+        whole = field.value is not None and field.value.is_integer
+        return FieldView(name, "int" if whole else "float", "")
+    shape = [Integer(1) if axis is None else axis.size for axis in field.axes]
+    return FieldView(name, "np.ndarray", axes_text(shape))
+
+
+def _gradient_field(arrays: ArrayProgram, parameter: str) -> FieldView:
+    axes = next(i.axes for i in arrays.inputs if i.name == parameter)
+    name = f"d{parameter}"
+    return FieldView(name + "_" * keyword.iskeyword(name), "np.ndarray", axes_text(axes))
+
+
+def _size_lines(sizes: Sequence[SizeOf], text: FunctionText) -> list[str]:
+    """Return the lines that name sizes: ``N, D = x.shape`` where all of an array's are wanted."""
+    lines: list[str] = []
+    groups: dict[str, list[SizeOf]] = {}
+    for size in sizes:
+        if size.source is not None:
+            groups.setdefault(size.source, []).append(size)
+    for source, members in groups.items():
+        axes = members[0].axes
+        name = text.rename(source)
+        wanted = {m.size: m for m in members}
+        batch = axes[:1] == (BATCH_SIZE,)
+        whole = all(a in wanted for a in axes) and len(set(axes)) == len(axes) > 1
+        if whole and all(m.part is not Part.COUNT for m in members):
+            targets = [f"*{text.rename('batch')}" if a == BATCH_SIZE else text.rename(str(a)) for a in axes]
+            lines.append(f"{', '.join(targets)} = {name}.shape")
+            continue
+        for member in members:
+            place = axes.index(member.size)
+            if member.size == BATCH_SIZE:
+                shape = f"{name}.shape[:{place - len(axes) + 1}]" if len(axes) > 1 else f"{name}.shape"
+                if member.part is Part.COUNT:
+                    counted = f"{name}.size" if len(axes) == 1 else f"math.prod({shape})"
+                    lines.append(f"{text.rename('rows')} = {counted}")
+                else:
+                    lines.append(f"{text.rename('batch')} = {shape}")
+            else:
+                number = place - len(axes) if batch else place
+                lines.append(f"{text.rename(member.size.name)} = {name}.shape[{number}]")
+    for size in sizes:
+        if size.value is not None:
+            lines.append(f"{text.rename(size.size.name)} = {text.numbers.text(size.value)[0]}")
+        elif size.source is None and size.part is Part.COUNT:
+            lines.append(f"{text.rename('rows')} = math.prod({text.rename('batch')})")
+    return lines
+
+
+def _forward(arrays: ArrayProgram, text: FunctionText, reals: Sequence[str]) -> FunctionView:
+    rename = text.rename
+    inputs = [rename(i.name) for i in arrays.inputs]
+    arguments = list(inputs)
+    if arrays.hypers:
+        arguments += ["*", *(f"{rename(h)}={default!r}" for h, default in arrays.hypers)]
+    body = [*call_lines(f"{', '.join(inputs)} = _expect", inputs)]
+    statements = text.lines(arrays.forward)
+    if text.dtype_used and text.dtype == "dtype":
+        body.append(f"{rename('dtype')} = np.result_type({', '.join(reals)})")
+    body += _size_lines(arrays.forward_sizes, text)
+    for label in arrays.labels:
+        body.append(f'_labels("{label.name}", {rename(label.name)}, {text.numbers.text(label.size)[0]})')
+    body += statements
+    fields = [
+        rename("batch" if f.value == BATCH_SIZE else f.name) if f.axes is None else rename(f.name) for f in arrays.cache
+    ]
+    if arrays.dtypes:
+        body.append(f"dtypes = {_tuple([f'{rename(p)}.dtype' for p, _ in arrays.gradients])}")
+        fields.append("dtypes")
+    outputs = [rename(name) for name, _, _ in arrays.outputs]
+    result = outputs[0] if len(outputs) == 1 else f"({', '.join(outputs)})"
+    body += call_lines(f"return {result}, Cache", fields)
+    tensors = [(i.name, i.axes, i.kind) for i in arrays.inputs]
+    tensors += [(name, tuple(i.size for i in indices), _kind(dtype)) for name, indices, dtype in arrays.outputs]
+    doc = [f"Return {_result(outputs)}.", "", *shapes(tensors)]
+    doc.append("Raises ValueError for another shape or kind" + (" or an empty axis" if arrays.nonempty else "")
+               + (", IndexError for a label out of range." if arrays.labels else "."))  # fmt: skip
+    return FunctionView(tuple(_signature("forward", arguments)), docstring(doc, "    "), tuple(body))
+
+
+def _result(outputs: Sequence[str]) -> str:
+    return f"{outputs[0]}, cache" if len(outputs) == 1 else f"({', '.join(outputs)}), cache"
+
+
+def _kind(dtype: Dtype) -> Kind:
+    return {Dtype.INT: Kind.INT, Dtype.BOOL: Kind.BOOL}.get(dtype, Kind.REAL)
+
+
+def _tuple(pieces: Sequence[str]) -> str:
+    return f"({', '.join(pieces)}{',' if len(pieces) == 1 else ''})"
+
+
+def _signature(name: str, arguments: Sequence[str]) -> list[str]:
+    lines = call_lines(f"def {name}", arguments, 119)
+    return [*lines[:-1], lines[-1] + ":"]
+
+
+def _backward(arrays: ArrayProgram, text: FunctionText) -> FunctionView:
+    rename = text.rename
+    fields = [rename(f.name) for f in arrays.cache] + ["dtypes"] * arrays.dtypes
+    body: list[str] = []
+    if len(fields) == 1:
+        body.append(f"{fields[0]} = cache.{fields[0]}")
+    elif fields:
+        line = f"{', '.join(fields)} = cache"
+        body += [line] if len(line) <= 116 else [f"{f} = cache.{f}" for f in fields]
+    body += _size_lines(arrays.backward_sizes, text)
+    dtype = "np.result_type(*dtypes)" if arrays.dtypes else f"{rename(arrays.precision or '')}.dtype"
+    for cotangent in arrays.cotangents:
+        shape = text.shape(list(cotangent.axes), cotangent.like)
+        name = rename(cotangent.name)
+        body.append(f'{name} = _cotangent("{cotangent.name}", {name}, {shape}, {dtype})')
+    body += text.lines(arrays.backward)
+    gradients = [rename(name) for _, name in arrays.gradients]
+    if arrays.dtypes:
+        body += call_lines("return Gradients", [f"*map(np.asarray, {_tuple(gradients)}, dtypes)"])
+    else:
+        body += call_lines("return Gradients", gradients)
+    given = shapes((c.name, c.axes, Kind.REAL) for c in arrays.cotangents)
+    doc = [f"Return Gradients({', '.join(f'd{p}' for p, _ in arrays.gradients)}).", ""]
+    doc += formulas(arrays.backward_formulas)
+    doc += ["", *given, "Raises ValueError for another shape."]
+    arguments = [*(rename(c.name) for c in arrays.cotangents), "cache"]
+    return FunctionView(tuple(_signature("backward", arguments)), docstring(doc, "    "), tuple(body))

@@ -1,0 +1,101 @@
+"""Docstrings of generated code: formulas, shapes, and text that anyone may have written."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from sympy import Expr
+
+from derive.algebra.nodes import BATCH_SIZE, Kind
+from derive.algebra.text import show
+
+__all__ = ["axes_text", "docstring", "formulas", "shapes", "split_source"]
+
+_WIDTH = 110
+
+
+def docstring(lines: Sequence[str], indent: str) -> str:
+    """Return a docstring, quotes included, that reads back as ``lines`` whatever they hold."""
+    safe = [_escaped(line.expandtabs(4).rstrip()) for line in lines]
+    while safe and not safe[-1]:
+        safe.pop()
+    if safe and safe[0].startswith('"'):
+        safe[0] = "\\" + safe[0]
+    if len(safe) == 1:
+        text = safe[0]
+        if text.endswith('"') and not text.endswith('\\"'):
+            text = text[:-1] + '\\"'
+        return f'{indent}"""{text}"""'
+    body = "\n".join([safe[0], *((indent + line) if line else "" for line in safe[1:])])
+    return f'{indent}"""{body}\n{indent}"""'
+
+
+def _escaped(line: str) -> str:
+    """Return text as it stands in a triple-quoted string."""
+    line = line.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def formulas(equations: Iterable[str], indent: str = "    ") -> list[str]:
+    """Return ``left = right`` lines with the equals signs in one column, long ones broken at a sum or product."""
+    pairs = [tuple(e.split(" = ", 1)) for e in equations]
+    width = max((len(left) for left, _ in pairs), default=0)
+    result = []
+    for left, right in pairs:
+        first = f"{indent}{left.ljust(width)} = "
+        room = max(_WIDTH - len(first), 40)
+        parts = _wrapped(right, room)
+        result.append(first + parts[0])
+        result += [" " * len(first) + part for part in parts[1:]]
+    return result
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    """Break a formula before `` + `` and `` - `` and after ``*``, outermost places first."""
+    if len(text) <= room:
+        return [text]
+    depth = 0
+    places: list[tuple[int, int]] = []
+    for k, character in enumerate(text):
+        depth += (character in "([") - (character in ")]")
+        if character == " " and text[k + 1 : k + 3] in ("+ ", "- ") and k:
+            places.append((depth, k))
+        elif character == "*" and text[k - 1] != "*" and text[k + 1 : k + 2] not in ("*", ""):
+            places.append((depth, k + 1))
+        elif character == "," and text[k + 1 : k + 2] == " ":
+            places.append((depth + 1, k + 1))
+    fitting = [(d, k) for d, k in places if 12 <= k <= room]
+    if not fitting:
+        return [text]
+    least = min(d for d, _ in fitting)
+    cut = max(k for d, k in fitting if d == least)
+    return [text[:cut].rstrip(), *_wrapped(text[cut:].lstrip(), room)]
+
+
+def axes_text(axes: Sequence[Expr]) -> str:
+    """Return ``[..., D]``, or ``scalar``."""
+    if not axes:
+        return "scalar"
+    return f"[{', '.join('...' if a == BATCH_SIZE else show(a) for a in axes)}]"
+
+
+_WORDS = {Kind.INT: " integers", Kind.BOOL: " booleans", Kind.POSITIVE: " above 0", Kind.UNIT: " between 0 and 1"}
+
+
+def shapes(tensors: Iterable[tuple[str, Sequence[Expr], Kind]]) -> list[str]:
+    """Return ``x, y: [..., D]; gamma, beta: [D]``, in lines."""
+    groups: dict[str, list[str]] = {}
+    for name, axes, kind in tensors:
+        word = _WORDS.get(kind, "")
+        groups.setdefault(axes_text(axes) + word, []).append(name)
+    text = "; ".join(f"{', '.join(names)}: {shape}" for shape, names in groups.items())
+    return textwrap.wrap(text + ".", 88, break_long_words=False, break_on_hyphens=False)
+
+
+def split_source(doc: str) -> tuple[list[str], list[str]]:
+    """Split a layer's docstring into its text and the paragraph that gives the source."""
+    paragraphs = doc.strip().split("\n\n")
+    if len(paragraphs) > 1 and paragraphs[-1].lstrip().lower().startswith("source"):
+        return "\n\n".join(paragraphs[:-1]).splitlines(), paragraphs[-1].splitlines()
+    return doc.strip().splitlines(), []

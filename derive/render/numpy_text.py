@@ -1,0 +1,436 @@
+"""Whole-array operations as NumPy text, and statements broken into lines.
+
+Lines are broken as ``ruff format`` breaks them: a chain of operators in
+parentheses, one operand a line. What has no such chain gets a line of its own
+for its longest part: ``dx = <part>`` and then ``dx = <the rest>(dx)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import singledispatchmethod
+
+from sympy import Expr
+
+from derive.algebra.nodes import BATCH, BATCH_SIZE, Index
+from derive.lower.arrays import (
+    AddAt,
+    Apply,
+    Array,
+    Assign,
+    Axis,
+    Binary,
+    Broadcast,
+    Cast,
+    Contract,
+    Copy,
+    Einsum,
+    Expand,
+    Fill,
+    Function,
+    Guarded,
+    Helper,
+    InPlace,
+    Instruction,
+    Name,
+    Number,
+    PutAlong,
+    Range,
+    Reduce,
+    Reshape,
+    Take,
+    TakeAlong,
+    Transpose,
+    Unary,
+    Update,
+    walk,
+)
+from derive.render.numpy_numbers import ADD, AND, ATOM, COMPARE, MUL, NEG, OR, POWER, TERNARY, NumberText, Text, inside
+
+__all__ = ["WIDTH", "FunctionText", "call_lines"]
+
+WIDTH = 120
+_INDENT = "    "
+_LEVELS = {
+    "+": ADD, "-": ADD, "*": MUL, "/": MUL, "//": MUL, "%": MUL, "&": AND, "|": OR, "**": POWER,
+    "<": COMPARE, "<=": COMPARE, ">": COMPARE, ">=": COMPARE, "==": COMPARE, "!=": COMPARE,
+}  # fmt: skip
+
+
+class FunctionText:
+    """Prints the instructions of one function, and notes what they need.
+
+    Attributes:
+        modules: ``math`` and the names of ``scipy.special`` that the text uses.
+        helpers: the module's small functions that it calls.
+        dtype_used: whether the text says ``dtype``.
+    """
+
+    def __init__(self, rename: Callable[[str], str], dtype: str, taken: set[str]) -> None:
+        self.rename = rename
+        self.dtype = dtype
+        self.taken = taken
+        self.numbers = NumberText(self._local)
+        self.scipy: set[str] = set()
+        self.helpers: set[Function] = set()
+        self.dtype_used = False
+
+    def _local(self, symbol: Expr) -> str:
+        return self.rename("rows" if symbol == BATCH_SIZE else symbol.name)
+
+    # Arrays
+
+    def expression(self, array: Array) -> str:
+        """Return the text of an array."""
+        return self._text(array)[0]
+
+    @singledispatchmethod
+    def _text(self, array: Array) -> Text:
+        raise AssertionError(f"render: {array}")
+
+    @_text.register
+    def _(self, array: Name) -> Text:
+        return self.rename(array.name), ATOM
+
+    @_text.register
+    def _(self, array: Number) -> Text:
+        return self.numbers.text(array.value)
+
+    @_text.register
+    def _(self, array: Range) -> Text:
+        return f"np.arange({self.numbers.text(array.size)[0]})", ATOM
+
+    @_text.register
+    def _(self, array: Unary) -> Text:
+        return f"{array.op}{inside(self._text(array.args[0]), NEG)}", NEG
+
+    @_text.register
+    def _(self, array: Binary) -> Text:
+        level = _LEVELS[array.op]
+        a, b = map(self._text, array.args)
+        if array.op == "**":
+            left, right = inside(a, ATOM), inside(b, NEG)
+            tight = all(t.replace(".", "").replace("-", "").isalnum() for t in (left, right)) and "." not in right
+            return (f"{left}**{right}" if tight else f"{left} ** {right}"), POWER
+        if level == COMPARE:
+            return f"{inside(a, OR)} {array.op} {inside(b, OR)}", COMPARE
+        left = inside(a, level)
+        if array.op == "*" and isinstance(array.args[0], Contract):
+            left = f"({a[0]})"
+        return f"{left} {array.op} {inside(b, level + 1)}", level
+
+    @_text.register
+    def _(self, array: Apply) -> Text:
+        if array.spelling.startswith("({1} if"):
+            condition, a, b = (self._text(x) for x in array.args)
+            return f"{inside(a, COMPARE)} if {inside(condition, COMPARE)} else {inside(b, COMPARE)}", TERNARY
+        if array.scipy:
+            self.scipy.add(array.spelling.partition("(")[0])
+        one_call = array.spelling.endswith(")") and "(" in array.spelling and _is_one_call(array.spelling)
+        if one_call:
+            return array.spelling.format(*(self._text(a)[0] for a in array.args)), ATOM
+        return array.spelling.format(*(inside(self._text(a), NEG) for a in array.args)), ADD
+
+    @_text.register
+    def _(self, array: Expand) -> Text:
+        pieces = ["None" if a is None else "..." if a == BATCH else ":" for a in array.axes]
+        return f"{inside(self._text(array.args[0]), ATOM)}[{', '.join(pieces)}]", ATOM
+
+    @_text.register
+    def _(self, array: Transpose) -> Text:
+        source = array.args[0]
+        text = self._text(source)
+        before, after = source.axes, array.axes
+        if len(before) == 2 and BATCH not in before:
+            return f"{inside(text, ATOM)}.T", ATOM
+        moved = [k for k, (p, q) in enumerate(zip(before, after, strict=True)) if p != q]
+        name = {axis: _axis_number(k, before) for k, axis in enumerate(before)}
+        if len(moved) == 2:
+            i, j = (name[before[k]] for k in moved)
+            if (i, j) == (-2, -1):
+                i, j = j, i
+            return f"np.swapaxes({text[0]}, {i}, {j})", ATOM
+        for axis in before:
+            if [a for a in before if a != axis] == [a for a in after if a != axis]:
+                return f"np.moveaxis({text[0]}, {name[axis]}, {_axis_number(after.index(axis), after)})", ATOM
+        if BATCH in before:
+            sources = tuple(name[axis] for axis in after[1:])
+            targets = tuple(_axis_number(k, after) for k in range(1, len(after)))
+            return f"np.moveaxis({text[0]}, {sources}, {targets})", ATOM
+        order = ", ".join(str(before.index(axis)) for axis in after)
+        return f"{inside(text, ATOM)}.transpose({order})", ATOM
+
+    @_text.register
+    def _(self, array: Reshape) -> Text:
+        rest = [self.numbers.text(a.size)[0] for a in array.axes[1:] if a is not None]
+        return f"{inside(self._text(array.args[0]), ATOM)}.reshape({', '.join(['-1', *rest])})", ATOM
+
+    @_text.register
+    def _(self, array: Reduce) -> Text:
+        source = array.args[0]
+        arguments = self._axis(source, array.over, array.keep)
+        return f"{inside(self._text(source), ATOM)}.{array.op}({', '.join(arguments)})", ATOM
+
+    @_text.register
+    def _(self, array: Helper) -> Text:
+        self.helpers.add(array.function)
+        source = array.args[0]
+        arguments = [self._text(source)[0], *self._axis(source, array.over, array.keep)]
+        return f"{array.function.value}({', '.join(arguments)})", ATOM
+
+    @_text.register
+    def _(self, array: Contract) -> Text:
+        a, b = map(self._text, array.args)
+        return f"{inside(a, MUL if isinstance(array.args[0], Contract) else NEG)} @ {inside(b, NEG)}", MUL
+
+    @_text.register
+    def _(self, array: Einsum) -> Text:
+        letters = _letters([*(a.indices for a in array.args), array.indices])
+        spec = ",".join("".join(letters[i] for i in a.indices) for a in array.args)
+        spec += "->" + "".join(letters[i] for i in array.indices)
+        arguments = [f'"{spec}"', *(self._text(a)[0] for a in array.args)]
+        if array.optimize:
+            arguments.append("optimize=True")
+        return f"np.einsum({', '.join(arguments)})", ATOM
+
+    @_text.register
+    def _(self, array: Take) -> Text:
+        source, *places = array.args
+        return f"{inside(self._text(source), ATOM)}[{self._brackets(source.axes, array.where, places)}]", ATOM
+
+    @_text.register
+    def _(self, array: TakeAlong) -> Text:
+        source, at = array.args
+        text = f"np.take_along_axis({self._text(source)[0]}, {self._text(at)[0]}, "
+        place = source.axes.index(array.over)
+        text += f"axis={_axis_number(place, source.axes)})"
+        if array.keep:
+            return text, ATOM
+        pieces = ["..." if a == BATCH else "0" if k == place else ":" for k, a in enumerate(source.axes)]
+        return f"{text}[{', '.join(pieces)}]", ATOM
+
+    @_text.register
+    def _(self, array: Cast) -> Text:
+        source = array.args[0]
+        self.dtype_used = True
+        if isinstance(source, Range):
+            return f"np.arange({self.numbers.text(source.size)[0]}, dtype={self.dtype})", ATOM
+        return f"{inside(self._text(source), ATOM)}.astype({self.dtype})", ATOM
+
+    @_text.register
+    def _(self, array: Copy) -> Text:
+        return f"{inside(self._text(array.args[0]), ATOM)}.copy()", ATOM
+
+    @_text.register
+    def _(self, array: Broadcast) -> Text:
+        source = array.args[0]
+        shape = self.shape([i.size for i in array.indices], array.like)
+        if not source.axes:
+            return f"np.full({shape}, {self._text(source)[0]})", ATOM
+        return f"np.broadcast_to({self._text(source)[0]}, {shape}).copy()", ATOM
+
+    @_text.register
+    def _(self, array: Fill) -> Text:
+        value = self.numbers.text(array.value)[0]
+        self.dtype_used = True
+        shape = self.shape([i.size for i in array.indices], array.like)
+        if array.value == 0:
+            return f"np.zeros({shape}, dtype={self.dtype})", ATOM
+        return f"np.full({shape}, {value}, dtype={self.dtype})", ATOM
+
+    def shape(self, sizes: Sequence[Expr], like: str | None) -> str:
+        """Return the text of a shape."""
+        if like is not None:
+            return f"{self.rename(like)}.shape"
+        pieces = [f"*{self.rename('batch')}" if s == BATCH_SIZE else self.numbers.text(s)[0] for s in sizes]
+        if sizes == [BATCH_SIZE]:
+            return self.rename("batch")
+        return f"({', '.join(pieces)}{',' if len(pieces) == 1 else ''})"
+
+    def _brackets(self, axes: Sequence[Axis], where: Sequence[int | Expr | None], places: Sequence[Array]) -> str:
+        pieces = []
+        for axis, place in zip(axes, where, strict=True):
+            if place is None:
+                pieces.append("..." if axis == BATCH else ":")
+            elif isinstance(place, Expr):
+                pieces.append(self.numbers.text(place)[0])
+            else:
+                pieces.append(self._text(places[place - 1])[0])
+        if "..." not in pieces:
+            while pieces and pieces[-1] == ":":
+                pieces.pop()
+        return ", ".join(pieces) or "..."
+
+    def _axis(self, source: Array, over: Sequence[Index], keep: bool) -> list[str]:
+        """Return the ``axis`` and ``keepdims`` arguments of a reduction."""
+        places = [k for k, axis in enumerate(source.axes) if axis in over]
+        keeping = ["keepdims=True"] if keep else []
+        if len(places) == len(source.axes) and not keep:
+            return []
+        numbers = [_axis_number(k, source.axes) for k in places if source.axes[k] != BATCH]
+        if BATCH not in over:
+            text = str(numbers[0]) if len(numbers) == 1 else f"({', '.join(map(str, numbers))})"
+            return [f"axis={text}", *keeping]
+        leaf = next(n for n in walk(source) if isinstance(n, Name) and BATCH in n.axes)
+        after = len(leaf.axes) - 1
+        count = f"{self.rename(leaf.name)}.ndim" + (f" - {after}" if after else "")
+        text = f"(*range({count}), {', '.join(map(str, numbers))})" if numbers else f"tuple(range({count}))"
+        return [f"axis={text}", *keeping]
+
+    # Statements
+
+    def lines(self, instructions: Sequence[Instruction]) -> list[str]:
+        """Return the lines of the instructions, not indented."""
+        return [line for instruction in instructions for line in self._lines(instruction, WIDTH - len(_INDENT))]
+
+    def _lines(self, instruction: Instruction, width: int) -> list[str]:
+        match instruction:
+            case Guarded(ignore=ignore, body=body):
+                settings = ", ".join(f'{kind}="ignore"' for kind in ignore)
+                inner = [line for s in body for line in self._lines(s, width - len(_INDENT))]
+                return [f"with np.errstate({settings}):  # where() drops these values", *(_INDENT + i for i in inner)]
+            case Assign(name=name, value=value):
+                return self._assignment(name, "=", value, width)
+            case InPlace(name=name, op=op, value=value):
+                return self._assignment(name, f"{op}=", value, width)
+            case Update(name=name, axes=axes, where=where, places=places, op=op, value=value):
+                target = f"{self.rename(name)}[{self._brackets(axes, where, places)}]"
+                return self._broken(target, f"{op}=", value, width, {name})
+            case AddAt(name=name, axes=axes, where=where, places=places, op=op, value=value):
+                function = "np.add.at" if op == "+" else "np.subtract.at"
+                at = self._brackets(axes, where, places)
+                if len(places) > 1 or ", " in at:
+                    at = f"({at.replace('...', 'Ellipsis').replace(':', 'slice(None)')})"
+                lines, value = self._shortened(
+                    value, width - len(function) - len(self.rename(name)) - len(at) - 6, {name}
+                )
+                return [*lines, f"{function}({self.rename(name)}, {at}, {self.expression(value)})"]
+            case PutAlong(name=name, axes=axes, over=over, at=at, op=op, value=value):
+                axis = _axis_number(axes.index(over), axes)
+                own, text = self.rename(name), self.expression(at)
+                if op:
+                    plus = inside(self._text(value), ADD + 1)
+                    new = f"np.take_along_axis({own}, {text}, axis={axis}) {op} {plus}"
+                else:
+                    new = self.expression(value)
+                return [f"np.put_along_axis({own}, {text}, {new}, axis={axis})"]
+        raise AssertionError(f"render: {instruction}")
+
+    def _assignment(self, name: str, op: str, value: Array, width: int) -> list[str]:
+        return self._broken(self.rename(name), op, value, width, {name} if op != "=" else set(), name)
+
+    def _broken(
+        self, target: str, op: str, value: Array, width: int, busy: set[str], own: str | None = None
+    ) -> list[str]:
+        """Return ``target op value`` in lines of at most ``width``."""
+        text = self.expression(value)
+        line = f"{target} {op} {text}"
+        if len(line) <= width:
+            return [line]
+        if isinstance(value, Binary):
+            pieces = list(self._chain(value))
+            if len(pieces) > 2:
+                if len(_INDENT) + len(text) <= width:
+                    return [f"{target} {op} (", _INDENT + text, ")"]
+                if all(len(_INDENT) + len(piece) <= width for piece in pieces):
+                    return [f"{target} {op} (", *(_INDENT + piece for piece in pieces), ")"]
+        reads = {n.name for n in walk(value) if isinstance(n, Name)} | busy
+        lines, shorter = self._hoisted(value, width, reads, own)
+        if not lines:
+            return [line]
+        return [*lines, *self._broken(target, op, shorter, width, reads, None if own in reads else own)]
+
+    def _chain(self, value: Binary) -> Iterator[str]:
+        """Give the operands of a chain of operators of equal precedence, each with the operator before it."""
+        level = _LEVELS[value.op]
+        left, right = value.args
+        same = isinstance(left, Binary) and _LEVELS[left.op] == level and level in (ADD, MUL)
+        if same and isinstance(left, Binary):
+            yield from self._chain(left)
+        else:
+            text = self._text(left)
+            yield f"({text[0]})" if value.op == "*" and isinstance(left, Contract) else inside(text, level)
+        yield f"{value.op} {inside(self._text(right), level + 1)}"
+
+    def _shortened(self, value: Array, room: int, busy: set[str]) -> tuple[list[str], Array]:
+        """Return lines that compute ``value`` under a name if its text is longer than ``room``."""
+        if len(self.expression(value)) <= room:
+            return [], value
+        name = self._fresh("term")
+        lines = self._broken(name, "=", value, WIDTH - len(_INDENT), busy)
+        return lines, Name(value.axes, value.dtype, name=name)
+
+    def _hoisted(self, value: Array, width: int, reads: set[str], own: str | None) -> tuple[list[str], Array]:
+        """Return a line for the longest part of ``value``, and ``value`` with its name instead."""
+        best: tuple[int, int] | None = None
+        for k, arg in enumerate(value.args):
+            length = len(self.expression(arg))
+            if not isinstance(arg, (Name, Number)) and (best is None or length > best[0]):
+                best = (length, k)
+        if best is None or best[0] < 12:
+            return [], value
+        k = best[1]
+        part = value.args[k]
+        if own is not None and own not in reads:
+            name, target = own, self.rename(own)
+        else:
+            name = target = self._fresh("term")
+        lines = self._broken(target, "=", part, width, reads, None if name in reads else own)
+        args = list(value.args)
+        args[k] = Name(part.axes, part.dtype, name=name)
+        return lines, replace(value, args=tuple(args))
+
+    def _fresh(self, stem: str) -> str:
+        name, number = stem, 2
+        while name in self.taken:
+            name, number = f"{stem}{number}", number + 1
+        self.taken.add(name)
+        return name
+
+
+def call_lines(prefix: str, arguments: Sequence[str], width: int = WIDTH - len(_INDENT)) -> list[str]:
+    """Return ``prefix(arguments)``, broken as a formatter does where it is too long."""
+    line = f"{prefix}({', '.join(arguments)})"
+    if len(line) <= width:
+        return [line]
+    hugging = _INDENT + ", ".join(arguments)
+    if len(hugging) <= width:
+        return [f"{prefix}(", hugging, ")"]
+    return [f"{prefix}(", *(f"{_INDENT}{a}," for a in arguments), ")"]
+
+
+def _is_one_call(spelling: str) -> bool:
+    """Return whether the whole spelling is ``name(…)``."""
+    depth = 0
+    for k, character in enumerate(spelling):
+        depth += (character == "(") - (character == ")")
+        if depth == 0 and character == ")" and k + 1 < len(spelling):
+            return False
+    return True
+
+
+def _axis_number(place: int, axes: Sequence[Axis]) -> int:
+    """Return the number of an axis: from the end where batch axes come first, and for the last axis."""
+    if BATCH in axes or (place == len(axes) - 1 and place > 0):
+        return place - len(axes)
+    return place
+
+
+def _letters(groups: Sequence[Sequence[Index]]) -> dict[Index, str]:
+    """Return a letter for every index, its own where that is one letter and free."""
+    letters: dict[Index, str] = {BATCH: "..."}
+    indices = [i for i in dict.fromkeys(i for group in groups for i in group) if i != BATCH]
+    for index in indices:
+        if (
+            len(index.name) == 1
+            and index.name.isascii()
+            and index.name.isalpha()
+            and index.name not in letters.values()
+        ):
+            letters[index] = index.name
+    spare = iter("bijklmnopqrstuvwxyzacdefghABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    for index in indices:
+        if index not in letters:
+            letters[index] = next(c for c in spare if c not in letters.values())
+    return letters
