@@ -14,11 +14,9 @@ from __future__ import annotations
 
 from derive.algebra.nodes import BATCH_SIZE
 from derive.calculus.program import Program
-from derive.check.evaluate import evaluate_program
-from derive.check.formulas import check_formulas
-from derive.check.instance import Array
-from derive.check.report import FORMULA_VALUES, Report, Row, failed, table
-from derive.check.samples import Sample, choose_instance, choose_other_instance, sample
+from derive.check.formulas import check_formulas, program_values
+from derive.check.report import FORMULA_VALUES, Report, Row, failed, merged, table
+from derive.check.samples import Sample, choose_instance, choose_other_instance, piecewise_sample, sample
 from derive.language.layer import Layer
 
 __all__ = ["Report", "Row", "check", "table"]
@@ -42,26 +40,25 @@ def check(layer: Layer, program: Program, module_text: str | None, *, seed: int 
     if any(BATCH_SIZE in p.axes for p in layer.parameters):
         sizes["..."] = instance.batch
     rows = _wrong_axes(layer, program, first)
+    samples = [first]
+    wide = piecewise_sample(layer, first, seed)
+    if wide is not None:
+        samples.append(wide)
     if not rows:
         try:
-            values = _values(program, first)
-            rows = check_formulas(layer, program, first, values, seed)
+            for at in samples:
+                rows += check_formulas(layer, program, at, seed, "" if at is first else str(at.instance))
         except IndexError as error:
-            rows = [failed(layer.name, FORMULA_VALUES, str(error))]
+            rows.append(failed(layer.name, FORMULA_VALUES, str(error)))
     if module_text is not None and all(row.passed for row in rows):
         from derive.check.code import Expected, check_code
 
-        second = sample(layer, choose_other_instance(layer, instance), seed + 1, single=False)
-        samples = [
-            Expected(at, exact, _values(program, at.rounded(seed)))
-            for at, exact in ((first, values), (second, _values(program, second)))
+        samples.append(sample(layer, choose_other_instance(layer, instance), seed + 1, single=False))
+        expected = [
+            Expected(at, program_values(program, at), program_values(program, at.rounded(seed))) for at in samples
         ]
-        rows += check_code(layer, program, module_text, samples, seed)
-    return Report(layer.name, seed, tuple(sizes.items()), tuple(rows))
-
-
-def _values(program: Program, at: Sample) -> dict[str, Array]:
-    return evaluate_program(program, at.instance, at.inputs, at.cotangents)
+        rows += check_code(layer, program, module_text, expected, seed)
+    return Report(layer.name, seed, tuple(sizes.items()), merged(rows))
 
 
 def _wrong_axes(layer: Layer, program: Program, at: Sample) -> list[Row]:

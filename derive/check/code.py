@@ -97,8 +97,7 @@ def check_code(layer: Layer, program: Program, text: str, samples: Sequence[Expe
     first = samples[0].sample
     with np.errstate(all="ignore"):
         for number, expected in enumerate(samples):
-            shape = _sizes(expected.sample.instance)
-            note = f"sizes {shape}" if number and shape else ""
+            note = str(expected.sample.instance) if number else ""
             for dtype in ("float64", "float32"):
                 compare = partial(_against_formulas, layer, program, module, expected, dtype, note)
                 rows += _guard(layer.name, CODE_VALUES[dtype], compare)
@@ -118,11 +117,6 @@ def _guard(name: str, method: Method, compare: Callable[[], Iterable[Row]]) -> l
         return list(compare())
     except Exception as error:  # generated code may raise anything; it is a row of the report
         return [failed(name, method, f"the code raised {_raised(error)}")]
-
-
-def _sizes(instance: Instance) -> str:
-    parts = [f"{name}={size}" for name, size in instance.sizes.items()]
-    return ", ".join(parts) + (f", ...={instance.batch}" if instance.batch else "")
 
 
 # Against the formulas

@@ -125,6 +125,13 @@ _KINKS: dict[type, Callable[..., Any]] = {
     **dict.fromkeys((FloorDiv, Mod), lambda a, b: _whole(a / b)),
 }
 
+# Which of its pieces a function is on.
+_SIDES: dict[type, Callable[..., int]] = {
+    **dict.fromkeys((sympy.Abs, Sign, Relu, Heaviside), lambda x: x > 0),
+    **dict.fromkeys((Maximum, Minimum, Lt, Le, Gt, Ge, Eq, Ne), lambda a, b: a > b),
+    Clip: lambda x, lo, hi: (x > lo) + (x > hi),
+}
+
 # The distance from the edge of the domain, or from a pole.
 _EDGES: dict[type, Callable[..., Any]] = {
     sympy.log: abs,
@@ -165,6 +172,7 @@ class Compiler:
             the tables that read it (:meth:`forget`).
         kink: the smallest distance, so far, of an argument from a corner or jump.
         edge: the smallest distance, so far, from the edge of a domain or a pole.
+        sides: the pieces of piecewise functions that were met, each with a number for the function.
     """
 
     def __init__(self, instance: Instance, context: Any, *, watch: bool = False) -> None:
@@ -177,6 +185,7 @@ class Compiler:
         self.held: list[dict[Any, Any]] = []
         self.kink = float("inf")
         self.edge = float("inf")
+        self.sides: set[tuple[int, int]] = set()
         self._slots: dict[Index, int] = {}
         self._closures: dict[Expr, Closure] = {}
 
@@ -460,16 +469,23 @@ class Compiler:
         return compute if cls in _CHEAP else self._remembered(expr, compute)
 
     def _watched(self, cls: type, compute: Closure, args: list[Closure]) -> Closure:
-        for distances, note in ((_KINKS, self._note_kink), (_EDGES, self._note_edge)):
-            if cls in distances:
-                distance = distances[cls]
+        """Return ``compute``, noting kinks, edges and sides."""
+        kink, edge, side = _KINKS.get(cls), _EDGES.get(cls), _SIDES.get(cls)
+        if kink is None and edge is None:
+            return compute
+        number = len(self._closures)
 
-                def watched(distance: Any = distance, note: Any = note, compute: Closure = compute) -> Number:
-                    note(distance(*[a() for a in args]))
-                    return compute()
+        def watched() -> Number:
+            at = [a() for a in args]
+            if kink is not None:
+                self._note_kink(kink(*at))
+            if edge is not None:
+                self._note_edge(edge(*at))
+            if side is not None:
+                self.sides.add((number, side(*at)))
+            return compute()
 
-                return watched
-        return compute
+        return watched
 
     def _whole_division(self, cls: type, a: Closure, b: Closure) -> Closure:
         mp, row = self.context, BY_CLASS[cls]

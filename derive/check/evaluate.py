@@ -47,12 +47,14 @@ class Evaluator:
     """Statements compiled once, to be run with many inputs.
 
     ``watch`` makes it note how near the arguments come to kinks and to the
-    edges of domains (``kink``, ``edge``).
+    edges of domains, and on how many pieces of functions (``kink``, ``edge``,
+    ``sides``).
     """
 
     def __init__(
         self, statements: Iterable[Statement], instance: Instance, context: Any = None, *, watch: bool = False
     ) -> None:
+        self.instance = instance
         self.context = multiprecision() if context is None else context
         self._compiler = Compiler(instance, self.context, watch=watch)
         self._plans: dict[str, tuple[tuple[_Compiled, ...], frozenset[str]]] = {}
@@ -82,6 +84,11 @@ class Evaluator:
         """The smallest distance of an argument from the edge of a domain in the last run."""
         return self._compiler.edge
 
+    @property
+    def sides(self) -> int:
+        """How many pieces of piecewise functions were met in the last run."""
+        return len(self._compiler.sides)
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return every array: the inputs and the values of all statements.
 
@@ -91,6 +98,7 @@ class Evaluator:
         compiler = self._compiler
         compiler.forget()
         compiler.kink = compiler.edge = float("inf")
+        compiler.sides.clear()
         compiler.arrays.clear()
         compiler.arrays.update(numbers(inputs, self.context))
         for statement in self._statements:

@@ -8,18 +8,19 @@ that agrees at a random point to 24 digits is right, short of a conspiracy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from derive.calculus.program import Program
 from derive.check.compile import multiprecision
-from derive.check.evaluate import Evaluator, numbers
+from derive.check.evaluate import Evaluator, evaluate_program, numbers
 from derive.check.instance import Array
 from derive.check.probes import Probe, along, choose_probes, element_probes, pairing, place
 from derive.check.report import FORMULA_DIFFERENCES, FORMULA_VALUES, Row, worst
 from derive.check.samples import Sample, work
 from derive.language.layer import Layer
 
-__all__ = ["check_formulas"]
+__all__ = ["check_formulas", "program_values"]
 
 _STEP = "1e-18"
 
@@ -32,20 +33,26 @@ _FORWARD_TOLERANCE = "1e-35"
 _BUDGET = 100_000
 
 
-def check_formulas(layer: Layer, program: Program, sample: Sample, values: dict[str, Array], seed: int) -> list[Row]:
+def program_values(program: Program, sample: Sample) -> dict[str, Array]:
+    """Return the values of every name of the program at the sample, in multiprecision."""
+    return evaluate_program(program, sample.instance, sample.inputs, sample.cotangents)
+
+
+def check_formulas(layer: Layer, program: Program, sample: Sample, seed: int, note: str = "") -> list[Row]:
     """Compare a program's values with the layer as it was written, element by element.
 
     Args:
         layer: as the user wrote it.
         program: forward and backward statements.
         sample: inputs and cotangents.
-        values: of every name of the program at the sample, in multiprecision.
         seed: of the random directions.
+        note: for the rows.
 
     Returns:
         A row for each output and each gradient.
     """
     mp = multiprecision()
+    values = program_values(program, sample)
     reference = Evaluator(layer.statements, sample.instance, mp)
     written = reference.run(sample.inputs)
     rows = [_forward_row(name, values[name], written[name], mp) for name in layer.returns]
@@ -78,7 +85,7 @@ def check_formulas(layer: Layer, program: Program, sample: Sample, values: dict[
             found = _gradient_row(name, gradient, differences(every), tolerance, mp)
             row = row if found.passed else found
         rows.append(row)
-    return rows
+    return [replace(row, note=note) for row in rows]
 
 
 def _largest(array: Array, mp: Any) -> Any:

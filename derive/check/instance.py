@@ -40,6 +40,11 @@ class Instance:
     batch: tuple[int, ...]
     hypers: Mapping[str, int | float | bool]
 
+    def __str__(self) -> str:
+        """Return ``N = 3, D = 4, ... = (2, 3)``."""
+        parts = [f"{name} = {size}" for name, size in self.sizes.items()]
+        return ", ".join([*parts, f"... = {self.batch}"] if self.batch else parts)
+
     def extent(self, size: Expr) -> int:
         """Return the number that a size, or an expression of sizes and hyper-parameters, stands for."""
         if isinstance(size, Integer):

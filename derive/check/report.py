@@ -28,6 +28,7 @@ __all__ = [
     "Row",
     "failed",
     "holds",
+    "merged",
     "not_run",
     "table",
     "worst",
@@ -69,7 +70,7 @@ class Row:
         subject: what is judged: ``formula`` or ``code``.
         method: what it is compared with, or the property.
         precision: of the judged numbers: ``50 digits``, ``float64``, ``float32``.
-        compared: how many numbers were compared.
+        compared: how many numbers were compared, in all samples together.
         where: the place of the worst one, ``dx[1, 2]``.
         value: what is judged, there.
         reference: what it is compared with, there.
@@ -77,7 +78,7 @@ class Row:
         relative: the error as a share of the reference; None where that is 0.
         tolerance: the largest absolute error allowed.
         passed: whether it holds; a row that was not run does not fail.
-        note: why it was not run, or what went wrong in words.
+        note: why it was not run, what went wrong in words, or the sizes, where they are not the report's.
         ran: whether there was a comparison.
         heading: of its column in a table; properties have none.
     """
@@ -106,6 +107,7 @@ class Row:
         return (
             f"{head}: {self.value!r} against {self.reference!r}, "
             f"absolute error {self.absolute:.3g}{relative}, tolerance {self.tolerance:.3g}"
+            + (f" ({self.note})" if self.note else "")
         )
 
 
@@ -154,6 +156,20 @@ def failed(name: str, method: Method, note: str) -> Row:
 def not_run(name: str, method: Method, note: str) -> Row:
     """Return the row of a comparison that cannot be made, and why."""
     return _row(name, method, True, f"not run: {note}", ran=False)
+
+
+def merged(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Return one row for each name and method: that of the sample nearest to failing, in order."""
+    found: dict[tuple[str, str, str, str], Row] = {}
+    for row in rows:
+        key = (row.name, row.subject, row.method, row.precision)
+        before = found.get(key)
+        if before is None:
+            found[key] = row
+        else:
+            nearest = row if _share(row) > _share(before) else before
+            found[key] = replace(nearest, compared=before.compared + row.compared)
+    return tuple(found.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ __all__ = [
     "choose_sizes",
     "draw",
     "label_ranges",
+    "piecewise_sample",
     "sample",
     "work",
 ]
@@ -48,6 +49,7 @@ KINK_MARGIN = 1e-3
 # At a distance d from a pole, central differences with step h lose a share (h/d)**2: 2.5e-7 here.
 EDGE_MARGIN = 2e-2
 _TRIES = 160
+_WIDE_TRIES = 24
 _WORK = 12_000  # scalar operations of one forward pass, about 20 ms in multiprecision
 
 
@@ -240,6 +242,8 @@ _REAL: tuple[_Draw, ...] = (
     lambda r: r.uniform(-0.5, 0.5),
     lambda r: r.uniform(-2.0, -0.2),
 )
+_WIDE: _Draw = lambda r: r.gauss(0.0, r.choice((0.5, 2.0, 6.0)))  # noqa: E731
+_WIDELY = -1
 
 
 def _singles(array: Array) -> Array:
@@ -310,7 +314,8 @@ def _draw_one(parameter: Parameter, instance: Instance, rng: Random, ranges: Seq
             return {key: math.exp(rng.uniform(-1.2, 0.9)) for key in keys}
         case Kind.UNIT:
             return {key: rng.uniform(0.1, 0.9) for key in keys}
-    return {key: _REAL[style](rng) for key in keys}
+    drawn = _WIDE if style == _WIDELY else _REAL[style]
+    return {key: drawn(rng) for key in keys}
 
 
 def _labels(keys: Sequence[Key], rng: Random, bound: int | None, style: int) -> Array:
@@ -344,14 +349,9 @@ def sample(layer: Layer, instance: Instance, seed: int, *, single: bool = True) 
     evaluator = Evaluator(layer.statements, instance, floats(), watch=True)
     best: Sample | None = None
     for attempt in range(_TRIES):
-        inputs = draw(layer, instance, rng, _styles(layer, attempt, rng), single=single)
-        try:
-            arrays = evaluator.run(inputs)
-        except (IndexError, OverflowError):
+        found = _try(layer, evaluator, draw(layer, instance, rng, _styles(layer, attempt, rng), single=single))
+        if found is None:
             continue
-        if not all(_finite(arrays[name].values()) for name in layer.returns):
-            continue
-        found = Sample(instance, inputs, {}, evaluator.kink, evaluator.edge)
         if best is None or _distance(found) > _distance(best):
             best = found
         if _distance(best) >= 1 or (attempt >= 40 and best.smooth):
@@ -362,12 +362,53 @@ def sample(layer: Layer, instance: Instance, seed: int, *, single: bool = True) 
             layer.span,
             "declare inputs of log, sqrt and division as Positive[...] or Unit[...]",
         )
+    return _with_cotangents(layer, best, rng, single=single)
+
+
+def piecewise_sample(layer: Layer, first: Sample, seed: int) -> Sample | None:
+    """Return a sample with wide inputs, for a layer of functions in pieces: on as many pieces as can be met.
+
+    ``relu6`` of normal numbers never leaves the middle piece at the upper end.
+    Of many wide draws at larger sizes, the one that meets most pieces is taken.
+
+    Returns:
+        None where the first sample met no corner or jump, or no wide draw gives finite results.
+    """
+    if math.isinf(first.kink):
+        return None
+    instance = choose_sizes(layer, batch=(4, 5), start=3)
+    if work(layer, instance) > _WORK // 3:
+        instance = first.instance
+    rng = Random(f"pieces {seed}")
+    evaluator = Evaluator(layer.statements, instance, floats(), watch=True)
+    styles = dict.fromkeys((p.name for p in layer.parameters if p.kind is Kind.REAL), _WIDELY)
+    best: tuple[int, Sample] | None = None
+    for _ in range(_WIDE_TRIES):
+        found = _try(layer, evaluator, draw(layer, instance, rng, styles))
+        if found is not None and found.smooth and (best is None or evaluator.sides > best[0]):
+            best = evaluator.sides, found
+    return None if best is None else _with_cotangents(layer, best[1], rng, single=True)
+
+
+def _try(layer: Layer, evaluator: Evaluator, inputs: dict[str, Array]) -> Sample | None:
+    """Return the sample, without cotangents, if the layer's results are finite."""
+    try:
+        arrays = evaluator.run(inputs)
+    except (IndexError, OverflowError):
+        return None
+    if not all(_finite(arrays[name].values()) for name in layer.returns):
+        return None
+    return Sample(evaluator.instance, inputs, {}, evaluator.kink, evaluator.edge)
+
+
+def _with_cotangents(layer: Layer, found: Sample, rng: Random, *, single: bool) -> Sample:
     cotangents: dict[str, Array] = {
-        f"d{name}": {key: rng.gauss(0.0, 1.0) for key in instance.keys(layer.axes(name))} for name in layer.returns
+        f"d{name}": {key: rng.gauss(0.0, 1.0) for key in found.instance.keys(layer.axes(name))}
+        for name in layer.returns
     }
     if single:
         cotangents = {name: _singles(array) for name, array in cotangents.items()}
-    return replace(best, cotangents=cotangents)
+    return replace(found, cotangents=cotangents)
 
 
 def _styles(layer: Layer, attempt: int, rng: Random) -> dict[str, int]:
