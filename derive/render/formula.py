@@ -21,9 +21,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import sympy
 from sympy import Add, Expr, Mul, Pow, Rational, S, default_sort_key
 
-from derive.algebra.functions import BY_CLASS, And, Eq, Ge, Gt, Le, Lt, Ne, Not, Or, Where
+from derive.algebra.functions import BY_CLASS, And, Eq, Ge, Gt, Le, LogSigmoid, Lt, Ne, Not, Or, Where
 from derive.algebra.indices import free_indices
 from derive.algebra.nodes import (
     Delta,
@@ -31,6 +32,7 @@ from derive.algebra.nodes import (
     Hyper,
     Index,
     KeepingReduction,
+    LogSoftmax,
     Max,
     Mean,
     Min,
@@ -58,6 +60,7 @@ __all__ = [
 ADD, MUL, POWER, ATOM = range(4)
 PREFIX = (Sum, Prod, Max, Min)
 TRUTH = (Lt, Le, Gt, Ge, Eq, Ne, And, Or, Not)
+_PLAIN_HEADS = (sympy.log, sympy.loggamma, LogSigmoid, LogSoftmax)
 OR, AND, NOT, COMPARE, WHOLE = range(5)
 
 
@@ -229,13 +232,21 @@ def terms(expr: Expr, notation: Notation) -> tuple[Rational, list[tuple[bool, Ex
         common = S.One
     numbers_first = any(_function_inside(t) for t in expr.args) if len(split) > 1 else False
 
+    def constant(term: Expr) -> bool:
+        return not free_indices(term) and not term.has(Element)
+
+    # Constants come last, x - y + eps, unless all else is negative, 1 - x, or a number meets a function, 1 + exp(x).
+    leads = any(not c.is_negative and not constant(t) for c, t in split)
+
     def key(term: tuple[Expr, Expr]) -> tuple[object, ...]:
         coefficient, rest = term
-        size = len(free_indices(rest))
-        number = rest is S.One or (not free_indices(rest) and not rest.has(Element))
-        group = 1 if not number else 2 if rest is not S.One else 0 if numbers_first else 3
+        negative = bool(coefficient.is_negative)
+        group = 2 * constant(rest) + negative
+        if constant(rest) and not negative and (not leads or (numbers_first and rest is S.One)):
+            group = -1
         first = min((notation.place(n) for n in _names(rest)), default=0)
-        return (bool(coefficient.is_negative), group, -size, rest.has(Reduction), first, default_sort_key(rest))
+        plain = rest is S.One
+        return (group, -len(free_indices(rest)), plain, rest.has(Reduction), first, default_sort_key(rest))
 
     ordered = sorted(split, key=key)
     return common, [(bool(c.is_negative), Mul(abs(c) / common, rest)) for c, rest in ordered]
@@ -252,7 +263,7 @@ def rank(factor: Expr, notation: Notation, largest: int = 0) -> tuple[object, ..
     comes last, but first where it has the ``largest`` number of indices.
 
     0 number, 1 size, 2 hyper-parameter, 3 element, 4 function, 5 truth value,
-    6 sum of terms, 7 alternatives, 8 reduction.
+    6 sum of terms or logarithm, 7 alternatives, 8 reduction.
     """
     base = factor.base if isinstance(factor, Pow) else factor
     free = len(free_indices(factor))
@@ -270,6 +281,8 @@ def rank(factor: Expr, notation: Notation, largest: int = 0) -> tuple[object, ..
         return (5, 0, *tail)
     if isinstance(base, Add):
         return (6, 0, *tail)
+    if isinstance(factor, _PLAIN_HEADS):
+        return (6, 1, *tail)  # log σ(x) (1 - t) would read as the logarithm of all of it
     if isinstance(base, Where):
         return (7, 0, *tail)
     if isinstance(factor, (*PREFIX, Mean)):
