@@ -36,8 +36,12 @@ def _rename(expr: Expr, taken: frozenset[str]) -> Expr:
         # Letters of the statement are avoided even where they do not occur here: one letter, one meaning.
         used = set(taken | {i.name for i in inside})
         mapping: dict[Expr, Expr] = {}
-        for index in expr.indices:
-            new = _letter(index, used, {i.name for i in inside})
+        places = expr.at if isinstance(expr, KeepingReduction) else (None,) * len(expr.indices)
+        for index, place in zip(expr.indices, places, strict=True):
+            if isinstance(place, Index) and place.name not in {i.name for i in inside}:
+                new = place  # softmax[c](z[c]) is read at c: the letter of the place serves for both
+            else:
+                new = _letter(index, used, {i.name for i in inside})
             used.add(new.name)
             if new is not index:
                 mapping[index] = new

@@ -165,6 +165,8 @@ def _monomial(expr: Expr) -> Iterator[tuple[Expr, Expr]]:
 def _primitive(expr: Add) -> Iterator[tuple[Expr, Expr]]:
     """``2h - 2`` is 2 times ``h - 1``: SymPy distributes a number over a sum by itself."""
     content, rest = expr.primitive()
+    if content.q > 1:
+        content, rest = S.One, expr
     if content != 1:
         yield content, S.One
     yield rest, S.One

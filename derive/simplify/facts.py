@@ -24,9 +24,9 @@ from itertools import product
 from sympy import Expr, Integer, S, exp
 
 from derive.algebra.functions import Eq, Where
-from derive.algebra.indices import free_indices, names, substitute
+from derive.algebra.indices import elements, free_indices, names, substitute
 from derive.algebra.nodes import Element, Hyper, Index, LogSoftmax, Norm, Softmax
-from derive.algebra.terms import Letters, Term, Terms, collect, components, matches, normal, term_names
+from derive.algebra.terms import Letters, Term, Terms, collect, components, matches, normal, term_names, unify
 from derive.language.layer import Statement
 
 __all__ = ["Fact", "FactBook", "apply_facts", "definition_fact", "find_facts"]
@@ -183,33 +183,52 @@ def _by_summing(statement: Statement, known: Sequence[Fact], letters: Letters) -
     if any(t.bound for t in terms):
         return
     target = statement.target
-    read = names(statement.expr)
-    summable = any(len(f.pattern) == 1 and f.summed and f.reads & read for f in known)
-    powers = []
-    if summable and terms:
-        powers.append((Integer(1), "sum"))
-    if summable and len(terms) == 1 and len(terms[0].factors) > 1:
+    spans = _spans(statement, known)
+    powers = [(Integer(1), "sum")]
+    if len(terms) == 1 and len(terms[0].factors) > 1:
         powers.append((Integer(2), "sum of squares"))
-    if not powers:
+    if not spans:
         return
     book = FactBook(dict.fromkeys(known))
-    for index, (power, what) in product(statement.indices, powers):
-        inner = letters.fresh(index)
+    for span, (power, what) in product(spans, powers):
+        inner: dict[Expr, Expr] = {index: letters.fresh(index) for index in span}
         summed = []
         for term in terms:
-            moved = term.renamed({index: inner}, letters)
+            moved = term.renamed(inner, letters)
             factors = [(a, power * e) for a, e in moved.factors]
-            summed.append(Term.of(moved.coefficient**power, factors, (inner,)))
+            summed.append(Term.of(moved.coefficient**power, factors, tuple(inner.values())))
         folded, used = apply_facts(tuple(summed), book, letters)
         if not used or len(folded) > 1 or any(t.bound for t in folded):
             continue
         if power == 2 and folded and any(names(a) for a, _ in folded[0].factors):
             continue
         value = "vanishes" if not folded else "collapses"
-        why = f"the {what} of {target.name} over {index.name} {value}"
-        pattern = ((substitute(target, {index: inner}), power),)
+        why = f"the {what} of {target.name} over {', '.join(i.name for i in span)} {value}"
+        pattern = ((substitute(target, inner), power),)
         result = folded[0] if folded else None
-        yield Fact(pattern, (inner,), result, why, target.name, origin=statement, through=tuple(used))
+        bound = tuple(inner.values())
+        yield Fact(pattern, bound, result, why, target.name, origin=statement, through=tuple(used))
+
+
+def _spans(statement: Statement, known: Sequence[Fact]) -> list[tuple[Index, ...]]:
+    """The sets of the statement's indices over which a fact says something about what it reads."""
+    found: dict[tuple[Index, ...], None] = {}
+    read = elements(statement.expr)
+    for fact in known:
+        if len(fact.pattern) != 1 or not fact.summed:
+            continue
+        for element in read:
+            mapping: dict[Expr, Expr] = {}
+            if fact.pattern[0][0].has(Element) and _unify_any(fact, element, mapping):
+                span = {mapping.get(i) for i in fact.summed}
+                if span <= set(statement.indices):
+                    found.setdefault(tuple(i for i in statement.indices if i in span))
+    return list(found)
+
+
+def _unify_any(fact: Fact, element: Element, mapping: dict[Expr, Expr]) -> bool:
+    """Whether an element is one that the fact's pattern reads."""
+    return any(unify(e, element, mapping, fact.variables) for e in elements(fact.pattern[0][0]))
 
 
 def apply_facts(terms: Terms, facts: FactBook, letters: Letters) -> tuple[Terms, list[Fact]]:
