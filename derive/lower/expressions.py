@@ -235,8 +235,8 @@ class Expressions:
             for factor in sorted((f for f in rest if len(free_indices(f)) == rank), key=self._key):
                 array = self.lower(factor, order)
                 result = array if result is None else self.binary("*", result, array)
-                if divisor != 1:
-                    result, divisor = self.binary("/", result, number(divisor)), S.One
+            if divisor != 1 and result is not None:
+                result, divisor = self.binary("/", result, number(divisor)), S.One
             under = sorted((f for f in below if len(free_indices(f)) <= rank), key=self._key)
             if under and (result is not None or not any(len(free_indices(f)) > rank for f in rest)):
                 below = [f for f in below if f not in under]

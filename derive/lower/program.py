@@ -80,9 +80,10 @@ def lower(program: Program) -> ArrayProgram:
     forward = prepared(program.forward, taken)
     backward = prepared(program.backward, taken)
     cotangents = _cotangents(program)
-    shapes: dict[str, tuple[Expr, ...]] = {p.name: p.axes for p in layer.parameters}
+    # In products of equal rank, what comes first here is written first: dy * xhat.
+    shapes: dict[str, tuple[Expr, ...]] = {name: tuple(i.size for i in indices) for name, indices in cotangents}
+    shapes |= {p.name: p.axes for p in layer.parameters}
     shapes |= {s.name: s.axes for s in forward}
-    shapes |= {name: tuple(i.size for i in indices) for name, indices in cotangents}
     shapes |= {s.name: s.axes for s in backward}
     work = _Layouts(Expressions(shapes))
     fixed = {*program.outputs, *(name for _, name in program.gradients)}
