@@ -75,6 +75,12 @@ class _Real(sympy.Function):
         row = BY_CLASS[type(self)]
         return row.partials(self.args, self)[argindex - 1]
 
+    def _sympystr(self, printer: Any) -> str:
+        # SymPy's printer goes by the class's name, and takes Heaviside for its own.
+        from derive.algebra.text import show
+
+        return show(self)
+
 
 class _NonNegative(_Real):
     def _eval_is_extended_nonnegative(self) -> bool:
