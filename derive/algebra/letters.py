@@ -61,7 +61,7 @@ def _letter(index: Index, used: set[str], inside: set[str]) -> Index:
         return BATCH  # the leading axes have one name; nothing inside reads the outer ones
     if stem not in used:
         return index if stem == index.name else Index(stem, index.size)
-    for letter in _NEXT.get(stem, ""):
+    for letter in _NEXT.get(stem, "") + "klmpqruvw":
         if letter not in used:
             return Index(letter, index.size)
     number = 2

@@ -46,6 +46,7 @@ from derive.algebra.indices import elements, free_indices, is_binder, names, reb
 from derive.algebra.nodes import (
     ArgMax,
     Element,
+    Hyper,
     Index,
     LogSoftmax,
     LogSumExp,
@@ -164,9 +165,12 @@ def _argument(expr: Expr, order: tuple[Index, ...], state: _Names) -> Expr:
     """What a function or a nonlinear reduction is applied to: a name for a pre-activation.
 
     ``tanh(b[j] + sum[i](x[n, i]*w[i, j]))``: every gradient behind it reads the
-    cotangent of the whole argument.
+    cotangent of the whole argument. Nothing is gained where one tensor is behind it.
     """
-    if isinstance(expr, (Add, Mul, Sum, Mean)) and expr.has(Sum, Mean):
+    if isinstance(expr, Add) and _is_difference(expr):
+        return _factor(expr, order, state, linear=False)
+    behind = {e.name for e in elements(expr) if e.kind.differentiable}
+    if isinstance(expr, (Add, Mul, Sum, Mean)) and (len(behind) > 1 or expr.has(Sum, Mean)):
         new = _inside(expr, order, state, linear=True)
         known = state.by_value.get(new)
         return known if known is not None else _name(new, f"pre_{state.current}", order, state)
@@ -215,6 +219,11 @@ def _factor(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool
         new = _inside(base, order, state, linear=False)
         difference = state.by_value.get(new) or _name(new, _difference_name(new), order, state)
         return difference**power
+    if power.is_negative and type(base) in BY_CLASS and names(base):
+        # A denominator is read once more for each derivative.
+        new = _inside(base, order, state, linear=False)
+        bottom = state.by_value.get(new) or _name(new, _function_name(new), order, state)
+        return bottom**power
     if isinstance(base, Add) and power.is_Rational and power.q == 2 and (names(base)):
         new = _inside(base, order, state, linear=False)
         root = Pow(new, power)
@@ -253,9 +262,9 @@ def _is_difference(expr: Add) -> bool:
     sized = 0
     for term in expr.args:
         atoms = [f for f in Mul.make_args(term) if not f.is_number]
-        if any(not isinstance(a, Element) for a in atoms) or len(atoms) > 1:
+        if any(not isinstance(a, (Element, Hyper)) for a in atoms) or len(atoms) > 1:
             return False
-        sized += len(atoms)
+        sized += sum(isinstance(a, Element) for a in atoms)
     return sized >= 2 and any(e.kind.differentiable for e in elements(expr))
 
 
@@ -294,6 +303,9 @@ def _function_name(expr: Expr) -> str:
 
 def _reduction_name(expr: Expr) -> str:
     word = {"softmax": "p", "log_softmax": "logp", "logsumexp": "lse"}.get(expr.word)
+    factors = [f for f in Mul.make_args(expr.args[0]) if names(f)]
+    if isinstance(expr, Sum) and len(factors) == 2 and all(isinstance(f, Element) for f in factors):
+        return "_dot_".join(sorted(f.name for f in factors))
     return word or f"{expr.word}_{_stem(expr)}"
 
 

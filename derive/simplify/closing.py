@@ -141,8 +141,8 @@ def _worth_inlining(adjoint: Adjoint, terms: Terms, readers: Sequence[tuple[Adjo
         # Read once, or reduced by one of its readers: the paths may cancel.
         reduced = any(len(a.indices) < len(adjoint.indices) for a, _ in readers)
         return len(consumers) == 1 or reduced
-    full = [a for a, _ in terms[0].factors if free_indices(a)] if terms else []
-    return not (contracted and len(full) > 1)
+    sized = [a for a, _ in terms[0].factors if names(a)] if terms else []
+    return not (contracted and len(sized) > 1)
 
 
 def _is_copy(terms: Terms) -> bool:

@@ -18,7 +18,7 @@ from sympy import Add, Expr, Mul
 
 from derive.algebra.indices import names, replace_elements, substitute
 from derive.algebra.letters import readable
-from derive.algebra.nodes import Element, Index
+from derive.algebra.nodes import Element, Index, Tensor
 from derive.algebra.terms import Letters, Term, Terms, as_expr, collect, matches, term_names
 from derive.calculus.adjoint import adjoint_name
 from derive.calculus.differentiate import Staged
@@ -65,11 +65,15 @@ def simplify(staged: Staged) -> Program:
     lines, more = _name_products(lines, closed, letters)
     steps += more
     lines = _needed(lines, {c.adjoint.symbol for c in wanted})
-    backward = tuple(_statement(line) for line in _in_order(lines))
-    plain = _staged_lines(staged, {c.adjoint.symbol for c in wanted})
-    if cost(plain) < cost(backward):
-        backward = plain
-        steps.append(_kept_staged(backward))
+    results = [c.adjoint.symbol for c in wanted]
+    lines = _in_order(_without_copies(lines, results))
+    plain = _in_order(_without_copies(_staged_lines(staged, set(results)), results))
+    # Factors in front of a bracket read better and cost a pass at most: they do not count against a closed form.
+    closed_cost = min(cost(map(_statement, lines)), cost(map(_expanded, lines)))
+    if cost(map(_statement, plain)) < closed_cost:
+        lines = plain
+        steps.append(_kept_staged(_statement(lines[-1])))
+    backward = tuple(map(_statement, lines))
     for statement in backward:
         steps.append(Step(Stage.RESULT, statement.target, statement.expr, _result_reason(statement.expr)))
     forward = _forward(staged, backward)
@@ -85,14 +89,52 @@ def simplify(staged: Staged) -> Program:
     )
 
 
-def _staged_lines(staged: Staged, results: set[str]) -> tuple[Statement, ...]:
+def _staged_lines(staged: Staged, results: set[str]) -> list[_Line]:
     """The staged backward pass: every adjoint a statement of its own."""
-    lines = [_Line(a.target, a.terms) for a in staged.adjoints]
-    return tuple(_statement(line) for line in _needed(lines, results))
+    return _needed([_Line(a.target, a.terms) for a in staged.adjoints], results)
 
 
-def _kept_staged(backward: Sequence[Statement]) -> Step:
-    last = backward[-1]
+def _without_copies(lines: Sequence[_Line], results: Sequence[str]) -> list[_Line]:
+    """Read ``ddiff`` under the name ``dx`` where the result ``dx[n] = ddiff[n]`` is a copy of it."""
+    current = list(lines)
+    renamed: set[str] = set()
+    for name in results:
+        line = next((entry for entry in current if entry.name == name), None)
+        if line is None or len(line.terms) != 1 or line.terms[0].coefficient != 1 or line.terms[0].bound:
+            continue
+        factors = line.terms[0].factors
+        if len(factors) != 1 or factors[0][1] != 1 or not isinstance(factors[0][0], Element):
+            continue
+        source = factors[0][0]
+        origin = next((entry for entry in current if entry.name == source.name), None)
+        if origin is None or origin.name in results or origin.name in renamed:
+            continue
+        if source.subscripts != line.target.subscripts or len(set(source.subscripts)) < len(source.subscripts):
+            continue
+        renamed.add(name)
+        tensor = line.target.tensor
+        current = [
+            _Line(Element(tensor, *entry.target.subscripts), entry.terms)
+            if entry is origin
+            else _Line(entry.target, _renamed(entry.terms, origin.name, tensor))
+            for entry in current
+            if entry is not line
+        ]
+    return current
+
+
+def _renamed(terms: Terms, name: str, tensor: Tensor) -> Terms:
+    def moved(atom: Expr) -> Expr:
+        return replace_elements(atom, lambda e: Element(tensor, *e.subscripts) if e.name == name else None)
+
+    return tuple(Term.of(t.coefficient, [(moved(a), e) for a, e in t.factors], t.bound) for t in terms)
+
+
+def _expanded(line: _Line) -> Statement:
+    return Statement(line.name, _indices(line.target), as_expr(line.terms))
+
+
+def _kept_staged(last: Statement) -> Step:
     return Step(Stage.SIMPLIFY, last.target, last.expr, "the staged form is cheaper than the closed one and stays")
 
 
