@@ -60,6 +60,33 @@ class Span:
     length: int = 1
 
 
+_WIDTH = 160
+_LONGEST = 500
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _picture(span: Span) -> list[str]:
+    """Return the line, without its indentation, and the caret below the piece; of a long line a part."""
+    text = span.source.line(span.line)
+    if not text.strip():
+        return []
+    start = len(text) - len(text.lstrip())
+    column = max(span.column - 1, start)
+    stop = len(text)
+    front = back = ""
+    if stop - start > _WIDTH:
+        if column - start > _WIDTH // 2:
+            start, front = column - _WIDTH // 2, "…"
+        if stop - start > _WIDTH:
+            stop, back = start + _WIDTH, "…"
+    pad = "".join(c if c == "\t" else " " for c in front + text[start:column])
+    length = max(1, min(span.length, stop - column))
+    return [f"    {front}{text[start:stop]}{back}", f"    {pad}^{'~' * (length - 1)}"]
+
+
 class DeriveError(Exception):
     """An error in the user's input: message, place, and a hint what to do."""
 
@@ -73,22 +100,13 @@ class DeriveError(Exception):
         """Return the picture: place and message, the line, the caret, the hint."""
         lines = []
         if self.span is None:
-            lines.append(f"error: {self.message}")
+            lines.append(f"error: {_cut(self.message)}")
         else:
             span = self.span
-            lines.append(f"{span.source.name}:{span.line}:{span.column}: error: {self.message}")
-            text = span.source.line(span.line)
-            if text.strip():
-                body = text.lstrip()
-                indent = len(text) - len(body)
-                before = text[indent : max(span.column - 1, indent)]
-                pad = "".join(c if c == "\t" else " " for c in before)
-                room = max(len(text) - (span.column - 1), 1)
-                length = max(1, min(span.length, room))
-                lines.append(f"    {body}")
-                lines.append(f"    {pad}^{'~' * (length - 1)}")
+            lines.append(f"{span.source.name}:{span.line}:{span.column}: error: {_cut(self.message)}")
+            lines += _picture(span)
         if self.hint:
-            lines.append(f"hint: {self.hint}")
+            lines.append(f"hint: {_cut(self.hint)}")
         return _UNSHOWABLE.sub("\ufffd", "\n".join(lines))
 
 

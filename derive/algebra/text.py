@@ -139,7 +139,8 @@ def _show_mul(expr: Expr) -> tuple[str, int]:
         else:
             sums = "*".join(_inside(f, _POW) for f in above)
             if all(f.is_Integer for f in below):
-                return f"{sums}*({sign}{number or '1'}{'/' if below else ''}{bottom})", _MUL
+                last = f"{sign}{number or '1'}{'/' if below else ''}{bottom}"
+                return f"{sums}*{last if last == number else f'({last})'}", _MUL
             return f"{sign}{number or '1'}/{bottom}*{sums}", _NEG if sign else _MUL
     factors = [number] * bool(number) + [_inside(f, _POW if i or number else _MUL + 1) for i, f in enumerate(above)]
     top = "*".join(factors) or "1"

@@ -92,9 +92,10 @@ def _check_divisor(divisor: Expr, at: Span) -> None:
 
 def checked(value: Expr, at: Span) -> Expr:
     """Return a value that is real and, where it is a number, of bounded length."""
-    if isinstance(value, Rational):
-        if _bits(value) > MAX_BITS:
+    for constant in (value.as_coeff_Mul()[0], value.as_coeff_Add()[0]):
+        if isinstance(constant, Rational) and _bits(constant) > MAX_BITS:
             raise LayerSyntaxError("a constant too large", at, _TOO_LARGE)
+    if isinstance(value, Rational):
         return value
     if value is S.NaN or value is S.ComplexInfinity or value.has(S.ImaginaryUnit, S.ComplexInfinity, S.NaN):
         raise LayerSyntaxError("a value that is not a real number", at, "it lies outside the domain of the function")

@@ -33,7 +33,7 @@ from derive.errors import LayerSyntaxError, ShapeError, Span, UnknownNameError
 from derive.language.arithmetic import apply, checked, operate, power
 from derive.language.layer import HyperParameter, Layer, Parameter, Statement
 from derive.language.reductions import reduced
-from derive.language.scope import FUNCTION_NAMES, RESERVED, Known, Scope, axes_text, nearest
+from derive.language.scope import FUNCTION_NAMES, RESERVED, Known, Scope, axes_text, count, nearest
 from derive.language.text import signature
 from derive.language.tree import Call, Expression, Name, written
 
@@ -129,7 +129,7 @@ def inline(
     """
     if len(targets) != len(layer.returns):
         raise ShapeError(
-            f"'{layer.name}' returns {_count(len(layer.returns), 'tensor')}, {len(targets)} on the left",
+            f"'{layer.name}' returns {count(len(layer.returns), 'tensor')}, {len(targets)} on the left",
             node.at,
             f"it returns {', '.join(layer.returns)}",
         )
@@ -204,17 +204,13 @@ def _bound_tensors(layer: Layer, node: Call, scope: Scope) -> list[tuple[Known, 
     return found
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def _wrong_count(layer: Layer, node: Call) -> LayerSyntaxError:
     tensors = sum(1 for word, _ in node.keywords if layer.parameter(word.id) is not None)
     got = len(node.arguments) + tensors
     hint = signature(layer)
     if got > len(layer.parameters) and layer.hypers:
         hint += "; hyper-parameters are given by name"
-    return LayerSyntaxError(f"'{layer.name}' takes {_count(len(layer.parameters), 'tensor')}, got {got}", node.at, hint)
+    return LayerSyntaxError(f"'{layer.name}' takes {count(len(layer.parameters), 'tensor')}, got {got}", node.at, hint)
 
 
 def _check_keyword(layer: Layer, word: Name, tensors: bool) -> None:

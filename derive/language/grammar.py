@@ -37,11 +37,13 @@ from derive.language.tree import (
     StatementSyntax,
     Target,
     Truth,
+    raw,
     written,
 )
 
 __all__ = ["MAX_LENGTH", "definition", "definitions"]
 
+# Characters of a name or a number, conditions of a chain.
 MAX_LENGTH = 100
 
 _BINARY: dict[type[ast.operator], str] = {
@@ -344,8 +346,8 @@ def _axis(node: ast.expr, text: Text, position: int) -> Axis:
 
 def _check_identifier(name: str, at: Span) -> None:
     """Refuse names that could not stand in every output: code, LaTeX, file names."""
-    if not name.isascii() or not written(at).isascii():
-        letter = next((c for c in written(at) if not c.isascii()), name[0])
+    if not name.isascii() or not raw(at).isascii():
+        letter = next((c for c in raw(at) if not c.isascii()), name[0])
         words = unicodedata.name(letter, "").split()
         ascii_name = words[-1].lower() if words[:2] == ["GREEK", "SMALL"] else None
         raise LayerSyntaxError(
@@ -457,6 +459,7 @@ def _expression(node: ast.expr, text: Text) -> Expression:
             _check_operator(node.op, at)
             return Operation(at, _UNARY[type(node.op)], (_expression(node.operand, text),))
         case ast.BoolOp():
+            _check_chain(len(node.values), at)
             word = "and" if isinstance(node.op, ast.And) else "or"
             return _folded(word, [_expression(value, text) for value in node.values], at)
         case ast.Compare():
@@ -486,9 +489,12 @@ def _check_operator(operator: ast.AST, at: Span) -> None:
         raise LayerSyntaxError(f"operator '{word}' is not part of the layer language", at, hint)
 
 
+def _check_chain(count: int, at: Span) -> None:
+    if count > MAX_LENGTH:
+        raise LayerSyntaxError(f"a chain of {count} conditions", at, "give parts of it names of their own")
+
+
 def _folded(word: str, parts: list[Expression], at: Span) -> Expression:
-    if len(parts) > MAX_LENGTH:
-        raise LayerSyntaxError(f"a chain of {len(parts)} conditions", at, "give parts of it names of their own")
     result = parts[0]
     for part in parts[1:]:
         result = Operation(at, word, (result, part))
@@ -497,6 +503,7 @@ def _folded(word: str, parts: list[Expression], at: Span) -> Expression:
 
 def _comparison(node: ast.Compare, text: Text) -> Expression:
     at = text.span(node)
+    _check_chain(len(node.ops), at)
     for operator in node.ops:
         _check_operator(operator, at)
     sides = [_expression(side, text) for side in (node.left, *node.comparators)]
@@ -589,7 +596,7 @@ def _literal(node: ast.expr, value: int | float, text: Text) -> Number:
         if value.bit_length() > 1024:
             raise LayerSyntaxError("a number too large for float64", at, "the largest is about 1.8e308")
         return Number(at, Integer(value), True)
-    spelled = written(at).replace("_", "")
+    spelled = raw(at).replace("_", "")
     if math.isinf(value):
         raise LayerSyntaxError("a number too large for float64", at, "infinity is written inf")
     if len(spelled) > MAX_LENGTH:

@@ -22,9 +22,9 @@ from derive.algebra.nodes import BATCH_SIZE, Kind
 from derive.algebra.text import show
 from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
 from derive.language.calls import Layers
-from derive.language.scope import KEEPING, POWERS, REDUCTIONS, Known, Scope, nearest
+from derive.language.scope import KEEPING, POWERS, REDUCTIONS, Known, Scope, count, nearest
 from derive.language.sizes import at_least, is_size, size_value
-from derive.language.tree import Call, Dots, Expression, Name, Operation, Read, Reduce, Truth, written
+from derive.language.tree import Call, Dots, Expression, Name, Number, Operation, Read, Reduce, Truth, written
 
 __all__ = ["Letter", "Letters", "Ranges"]
 
@@ -114,7 +114,7 @@ class Ranges:
             self.scope.used.add(node.id)
             if known.axes:
                 raise ShapeError(
-                    f"'{node.id}' has {_axes(len(known.axes))} and is read without subscripts",
+                    f"'{node.id}' has {count(len(known.axes), 'axis', 'axes')} and is read without subscripts",
                     node.at,
                     f"write {_example(known)}",
                 )
@@ -160,7 +160,7 @@ class Ranges:
             case Name(id=name) if name in self.scope.tensors:
                 inner = self.scope.tensor(node)
                 if inner.axes:
-                    raise ShapeError(f"'{name}' has {_axes(len(inner.axes))} and is read without subscripts", node.at,
+                    raise ShapeError(f"'{name}' has {count(len(inner.axes), 'axis', 'axes')} and is read without subscripts", node.at,
                                      f"write {_example(inner)}; an index '{name}' would be on the left")  # fmt: skip
                 self._check_integer(inner, node.at)
             case Name(id=name) if name not in self.scope.sizes and name not in self.scope.hypers:
@@ -186,6 +186,8 @@ class Ranges:
 
     def _constant_subscript(self, node: Expression, size: Expr, known: Known, position: int, letters: Letters) -> None:
         text = written(node.at)
+        if isinstance(node, Number) and not node.integer:
+            raise ShapeError(f"subscript '{text}' is not an integer", node.at, known.story)
         if not is_size(node, self.scope):
             self.visit(node, letters)
             if _mentions(node, letters):
@@ -260,7 +262,7 @@ class Ranges:
                 known = self.scope.tensors.get(argument.id)
                 if known is not None and known.axes:
                     raise ShapeError(
-                        f"'{word}' is a function of elements, and '{argument.id}' has {_axes(len(known.axes))}",
+                        f"'{word}' is a function of elements, and '{argument.id}' has {count(len(known.axes), 'axis', 'axes')}",
                         argument.at,
                         f"write {word}({_example(known)})",
                     )
@@ -269,18 +271,20 @@ class Ranges:
             self.check_constant(value)
 
     def _check_function(self, node: Call) -> None:
-        word, count = node.name.id, len(node.arguments)
+        word, given = node.name.id, len(node.arguments)
         row = BY_NAME.get(word)
         arity = 1 if word in POWERS else row.arity if row is not None and not row.infix else None
         if arity is None:
             raise self._unknown_function(node)
         if node.keywords:
             raise LayerSyntaxError(
-                f"'{word}' takes no keyword", node.keywords[0][0].at, f"'{word}' is a function of {_arguments(arity)}"
+                f"'{word}' takes no keyword",
+                node.keywords[0][0].at,
+                f"'{word}' is a function of {count(arity, 'argument')}",
             )
-        if count != arity:
+        if given != arity:
             raise LayerSyntaxError(
-                f"'{word}' takes {_arguments(arity)}, got {count}", node.at,
+                f"'{word}' takes {count(arity, 'argument')}, got {given}", node.at,
                 f"{word}: {row.meaning}" if row is not None else None,
             )  # fmt: skip
 
@@ -342,7 +346,9 @@ def check_rank(known: Known, node: Read) -> None:
         raise ShapeError(f"'{name}' is read without its batch axes", node.at, f"write {_example(known)}")
     if len(axes) != len(node.subscripts):
         raise ShapeError(
-            f"'{name}' has {_axes(len(axes))}, got {len(node.subscripts)} subscripts", node.at, known.story
+            f"'{name}' has {count(len(axes), 'axis', 'axes')}, got {count(len(node.subscripts), 'subscript')}",
+            node.at,
+            known.story,
         )
 
 
@@ -357,14 +363,6 @@ def axis_name(known: Known, position: int) -> str:
     if known.axes[0] == BATCH_SIZE:
         position -= len(known.axes)
     return f"{known.tensor.name}, axis {position}"
-
-
-def _axes(count: int) -> str:
-    return "1 axis" if count == 1 else f"{count} axes"
-
-
-def _arguments(count: int) -> str:
-    return "1 argument" if count == 1 else f"{count} arguments"
 
 
 def _example(known: Known) -> str:

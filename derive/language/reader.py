@@ -105,11 +105,14 @@ def read(
     except SyntaxError as error:
         raise _syntax_error(error, place) from None
     except (RecursionError, MemoryError):
+        longest = max(range(len(place.lines)), key=lambda number: len(place.lines[number]))
         raise LayerSyntaxError(
-            "the text is too deeply nested to be read", None, "give parts of the formula names of their own"
+            "an expression is too deeply nested to be read",
+            place.place(longest + 1, 0),
+            "give parts of the formula names of their own",
         ) from None
     except (ValueError, OverflowError) as error:
-        raise LayerSyntaxError(f"the text cannot be read: {error}", None) from None
+        raise LayerSyntaxError(f"the text can't be read: {error}", place.place(1, 0)) from None
     _refuse_deep(module, place)
     return module, place
 
@@ -120,8 +123,8 @@ def _lines(text: str) -> list[str]:
 
 def _too_large(size: int, name: str) -> LayerSyntaxError:
     return LayerSyntaxError(
-        f"the text of {name} has {size} bytes; a layer file has at most {MAX_BYTES}",
-        None,
+        f"the text has {size} bytes; a layer file has at most {MAX_BYTES}",
+        Span(Source(name, ""), 1, 1),
         "split it into several files",
     )
 
@@ -170,6 +173,8 @@ def _syntax_error(error: SyntaxError, place: Text) -> LayerSyntaxError:
     message = re.sub(r" on line (\d+)", lambda m: f" on line {int(m[1]) + place.first - 1}", message)
     if message[:1].isupper() and not message[:2].isupper():
         message = message[0].lower() + message[1:]
+    if message.startswith("invalid syntax"):
+        hint = "a layer file has Python's syntax: def name(x: Real[N, D]): … return y"
     if isinstance(error, IndentationError):
         hint = "the body of a def is indented by the same number of spaces on every line"
     line = min(max(error.lineno or 1, 1), len(place.lines))
@@ -191,6 +196,6 @@ def _refuse_deep(module: ast.Module, place: Text) -> None:
     deep = next((node for node in level if hasattr(node, "lineno")), None)
     raise LayerSyntaxError(
         f"an expression is nested more than {MAX_DEPTH} deep, or a chain of operators is longer",
-        place.span(deep) if deep is not None else None,
+        place.span(deep) if deep is not None else place.place(1, 0),
         "give parts of the formula names of their own",
     )

@@ -9,7 +9,7 @@ from derive.language.calls import Layers, inline
 from derive.language.expressions import Builder, Class, index
 from derive.language.layer import HyperParameter, Layer, Parameter, Statement
 from derive.language.ranges import Letter, Ranges
-from derive.language.scope import FUNCTION_NAMES, Declared, Scope, axes_text
+from derive.language.scope import FUNCTION_NAMES, Declared, Scope, axes_text, count
 from derive.language.sizes import is_size, size_value
 from derive.language.tree import (
     Assign,
@@ -166,10 +166,13 @@ class _Resolver:
         scope.current = ""
         for letter in letters.values():
             if letter.size is None:
+                hidden = any(letter.name in own for own in ranges.bound.values())
                 raise ShapeError(
                     f"index '{letter.name}' has no range",
                     letter.at,
-                    f"it stands alone on no axis on the right; declare {_declaration(target)}",
+                    f"the '{letter.name}' of the reduction is its own: give one of them another letter"
+                    if hidden
+                    else f"it stands alone on no axis on the right; declare {_declaration(target)}",
                 )
         indices = {key: index(letter) for key, letter in letters.items()}
         built = Builder(scope, ranges.bound, self.layers).value(value, indices)
@@ -221,7 +224,9 @@ class _Resolver:
         story = f"{name} is declared as {shape} on line {declared.at.line}"
         if len(declared.axes) != len(letters):
             raise ShapeError(
-                f"'{name}' is declared with {len(declared.axes)} axes and has {len(letters)} here", target.at, story
+                f"'{name}' is declared with {count(len(declared.axes), 'axis', 'axes')} and has {len(letters)} here",
+                target.at,
+                story,
             )
         for position, (letter, size) in enumerate(zip(letters.values(), declared.axes, strict=True)):
             if (letter.name == "...") != (size == BATCH_SIZE):

@@ -20,7 +20,18 @@ from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, U
 from derive.language.layer import DerivedSize, HyperParameter, Parameter
 from derive.language.tree import Axis, Dots, Name, Number
 
-__all__ = ["CONSTANTS", "FUNCTION_NAMES", "KEEPING", "RESERVED", "REDUCTIONS", "Known", "Scope", "axes_text", "nearest"]
+__all__ = [
+    "CONSTANTS",
+    "FUNCTION_NAMES",
+    "KEEPING",
+    "RESERVED",
+    "REDUCTIONS",
+    "Known",
+    "Scope",
+    "axes_text",
+    "count",
+    "nearest",
+]
 
 CONSTANTS: dict[str, Expr] = {"pi": pi, "e": E, "inf": oo}
 KEEPING = ("softmax", "log_softmax")
@@ -60,6 +71,11 @@ class Declared:
 def axes_text(axes: Iterable[Expr]) -> str:
     """Return ``[N, D]``."""
     return f"[{', '.join(show(axis) for axis in axes)}]"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """Return ``1 axis``, ``2 axes``."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -149,6 +165,10 @@ class Scope:
             elif axis.id in self.sizes:
                 found.append(self.sizes[axis.id])
             elif define:
+                if axis.id in self.tensors:
+                    raise UnknownNameError(
+                        f"'{axis.id}' is a tensor", axis.at, "no name is both a size and something else"
+                    )
                 self.check_name(axis)
                 found.append(self.sizes.setdefault(axis.id, Size(axis.id)))
             else:

@@ -34,6 +34,7 @@ __all__ = [
     "StatementSyntax",
     "Target",
     "Truth",
+    "raw",
     "written",
 ]
 
@@ -187,7 +188,13 @@ class Definition:
     source: Source
 
 
-def written(at: Span) -> str:
+def raw(at: Span) -> str:
     """Return the text of a place, as the user wrote it."""
     line = at.source.line(at.line)
     return line[at.column - 1 : at.column - 1 + at.length]
+
+
+def written(at: Span) -> str:
+    """Return the text of a place for a message: as the user wrote it, of a long one the beginning."""
+    text = raw(at)
+    return text if len(text) <= 60 else f"{text[:60]}…"
