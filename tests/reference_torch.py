@@ -46,6 +46,11 @@ def selu(x: Tensor, *, alpha: float, scale: float) -> Tensor:
     return scale * F.elu(x, alpha)
 
 
+def celu(x: Tensor, *, alpha: float) -> Tensor:
+    # F.celu's backward rounds alpha to float32
+    return alpha * F.elu(x / alpha)
+
+
 def gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
@@ -149,7 +154,11 @@ def hinge_loss(x: Tensor, t: Tensor, *, margin: float) -> Tensor:
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, *, eps: float) -> Tensor:
-    return F.cosine_similarity(x1, x2, dim=-1, eps=eps)
+    # F.cosine_similarity differentiates a norm that counts as eps as if it did not
+    r1, r2 = (torch.linalg.vector_norm(x, dim=-1).clamp_min(eps) for x in (x1, x2))
+    y = (x1 * x2).sum(-1) / (r1 * r2)
+    assert torch.allclose(y, F.cosine_similarity(x1, x2, dim=-1, eps=eps))
+    return y
 
 
 def gaussian_nll(x: Tensor, t: Tensor, var: Tensor, *, eps: float) -> Tensor:
@@ -191,7 +200,17 @@ def multihead_attention(
     x: Tensor, wq: Tensor, wk: Tensor, wv: Tensor, wo: Tensor, bq: Tensor, bk: Tensor, bv: Tensor, bo: Tensor
 ) -> Tensor:
     q, k, v = (torch.einsum("...td,dhk->...htk", x, w) + b[:, None, :] for w, b in ((wq, bq), (wk, bk), (wv, bv)))
-    return torch.einsum("...htk,hkd->...td", F.scaled_dot_product_attention(q, k, v), wo) + bo
+    y = torch.einsum("...htk,hkd->...td", F.scaled_dot_product_attention(q, k, v), wo) + bo
+    D, H, K = wq.shape
+    if D == H * K and x.ndim == 3:  # what torch.nn.MultiheadAttention can do
+        into = torch.cat([w.reshape(D, D).T for w in (wq, wk, wv)])
+        bias = torch.cat([b.flatten() for b in (bq, bk, bv)])
+        rows, out = x.transpose(0, 1), wo.reshape(D, D).T
+        own, _ = F.multi_head_attention_forward(
+            rows, rows, rows, D, H, into, bias, None, None, False, 0.0, out, bo, need_weights=False
+        )
+        assert torch.allclose(y, own.transpose(0, 1))
+    return y
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -245,7 +264,7 @@ REFERENCES: dict[str, Reference] = {
     "relu6": F.relu6,
     "elu": F.elu,
     "selu": selu,
-    "celu": F.celu,
+    "celu": celu,
     "gelu": F.gelu,
     "gelu_tanh": gelu_tanh,
     "silu": F.silu,

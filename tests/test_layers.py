@@ -36,6 +36,22 @@ def layer(name: str) -> Layer:
     return load(name)
 
 
+def layers(keep: Callable[[Layer], object]) -> Any:
+    """The layers that a test is about."""
+    return pytest.mark.parametrize("name", [name for name in FIRST if keep(layer(name))])
+
+
+def checked_axes(made: Layer) -> list[tuple[str, int]]:
+    """Parameters and the places of their axes whose length another axis, or the file, gives too."""
+    axes = [axis for p in made.parameters for axis in p.axes]
+    return [
+        (p.name, place)
+        for p in made.parameters
+        for place, axis in enumerate(p.axes)
+        if axis.is_Integer or axes.count(axis) > 1
+    ]
+
+
 @functools.cache
 def text(name: str) -> str:
     return build_module(layer(name))
@@ -78,9 +94,13 @@ class Run:
 
 def execute(case: Case, inputs: dict[str, Array], dtype: str) -> Run:
     functions = module(case.layer)
+    for array in inputs.values():
+        array.flags.writeable = False
     output, cache = functions.forward(*inputs.values(), **case.hypers)
     outputs = together(output)
     cotangents = random_like(outputs, dtype)
+    for array in cotangents:
+        array.flags.writeable = False
     return Run(inputs, cotangents, outputs, cache, functions.backward(*cotangents, cache))
 
 
@@ -98,13 +118,13 @@ def reference(row: str, dtype: str) -> tuple[tuple[Array, ...], dict[str, Array]
     return reference_torch.evaluate(case.layer, done.inputs, hypers(case), names, done.cotangents)
 
 
-def agree(what: str, got: Any, expected: Array, tolerance: float) -> None:
-    """Compare with the largest element as the scale."""
+def agree(what: str, got: Any, expected: Array, tolerance: float, terms: float = 0.0) -> None:
+    """Compare with the largest element, or ``terms`` if that is larger, as the scale."""
     got = np.asarray(got)
     assert got.shape == expected.shape, f"{what} has shape {got.shape}, expected {expected.shape}"
     if not expected.size:
         return
-    scale = np.abs(expected).max()
+    scale = max(np.abs(expected).max(), terms)
     error = np.abs(got - expected)
     place = np.unravel_index(np.argmax(np.where(np.isnan(error), np.inf, error)), error.shape)
     assert error[place] <= tolerance * scale, (
@@ -120,6 +140,8 @@ def gradients(done: Run, case: Case) -> dict[str, Any]:
 # float32: the sums of a row have up to a few hundred terms of relative error 6e-8 each, and logits of 1e4
 # are rounded to 1e-3 / 2; what is left of the error after that is below 1e-4 of the largest gradient.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
+# What is left of numbers of size 1 that cancel: a hundred units in the last place.
+ROUNDING = {"float64": 2e-14, "float32": 1e-5}
 
 
 @ROWS
@@ -129,7 +151,7 @@ def test_outputs_agree_with_pytorch(row: str, dtype: str) -> None:
     got = run(row, dtype).outputs
     for name, y, wanted in zip(layer(BY_ID[row].layer).returns, got, expected, strict=True):
         if np.abs(wanted).max(initial=0) == 0:
-            assert np.abs(y).max(initial=0) <= {"float64": 1e-15, "float32": 1e-6}[dtype], name
+            assert np.abs(y).max(initial=0) <= ROUNDING[dtype], name
         else:
             agree(name, y, wanted, TOLERANCE[dtype])
 
@@ -141,9 +163,9 @@ def test_gradients_agree_with_autograd(row: str, dtype: str) -> None:
     _, expected = reference(row, dtype)
     for name, got in gradients(run(row, dtype), case).items():
         if name in case.vanishing:
-            assert np.abs(got).max() <= {"float64": 1e-15, "float32": 1e-6}[dtype], f"d{name} is zero mathematically"
+            assert np.abs(got).max() <= ROUNDING[dtype], f"d{name} is zero mathematically"
         else:
-            agree(f"d{name}", got, expected[name], TOLERANCE[dtype])
+            agree(f"d{name}", got, expected[name], TOLERANCE[dtype], case.terms)
 
 
 @ROWS
@@ -193,13 +215,11 @@ def test_the_layout_in_memory_does_not_matter(name: str, style: str) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
 
 
-@LAYERS
+@layers(lambda made: len(made.differentiable) > 1)
 def test_mixed_precision_promotes_and_a_gradient_has_its_parameters_dtype(name: str) -> None:
     case = FIRST[name]
     wide = case.inputs(layer(name), "float32")
     reals = layer(name).differentiable
-    if len(reals) < 2:
-        pytest.skip("one real tensor")
     mixed = {n: a.astype("float64") if n in reals[1:] else a for n, a in wide.items()}
     done = execute(case, mixed, "float64")
     assert {np.asarray(y).dtype for y in done.outputs} == {np.dtype("float64")}
@@ -222,29 +242,35 @@ def test_a_wrong_rank_is_a_value_error_that_names_the_tensor(name: str) -> None:
             module(name).forward(*wrong.values(), **case.hypers)
 
 
-@LAYERS
+@layers(checked_axes)
 def test_a_wrong_size_is_a_value_error(name: str) -> None:
-    """One element more along an axis whose size another tensor, or the file, gives too."""
     case = FIRST[name]
     inputs = case.inputs(layer(name))
-    parameters = layer(name).parameters
-    axes = [axis for p in parameters for axis in p.axes]
-    tried = 0
-    for parameter in parameters:
-        array = inputs[parameter.name]
-        first = array.ndim - len(parameter.axes)
-        for place, size in enumerate(parameter.axes):
-            if size != BATCH_SIZE and not size.is_Integer and axes.count(size) == 1:
-                continue
-            if size == BATCH_SIZE and axes.count(size) == 1:
-                continue
-            axis = 0 if size == BATCH_SIZE else first + place
-            wrong = np.concatenate((array, array.take([0], axis)), axis)
-            with pytest.raises(ValueError, match=r"^\w+: expected shape "):
-                module(name).forward(*(inputs | {parameter.name: wrong}).values(), **case.hypers)
-            tried += 1
-    if not tried:
-        pytest.skip("every shape fits")
+    for parameter, place in checked_axes(layer(name)):
+        array = inputs[parameter]
+        axes = layer(name).axes(parameter)
+        axis = 0 if axes[place] == BATCH_SIZE else array.ndim - len(axes) + place
+        longer = np.concatenate((array, array.take([0], axis)), axis)
+        with pytest.raises(ValueError, match=r"^\w+: expected shape .*, got \("):
+            module(name).forward(*(inputs | {parameter: longer}).values(), **case.hypers)
+
+
+@LAYERS
+def test_a_cotangent_of_the_wrong_shape_is_a_value_error(name: str) -> None:
+    done = run(str(FIRST[name]), "float64")
+    wrong = (done.cotangents[0][None], *done.cotangents[1:])
+    with pytest.raises(ValueError, match=rf"^d{layer(name).returns[0]}: expected shape .*, got \(1,"):
+        module(name).backward(*wrong, done.cache)
+
+
+@LAYERS
+def test_integers_are_no_real_tensor(name: str) -> None:
+    case = FIRST[name]
+    inputs = case.inputs(layer(name))
+    for parameter in layer(name).differentiable:
+        wrong = inputs | {parameter: np.ones_like(inputs[parameter], int)}
+        with pytest.raises(ValueError, match=rf"^{parameter}: expected \w+ elements, got int64$"):
+            module(name).forward(*wrong.values(), **case.hypers)
 
 
 def test_the_words_of_a_wrong_shape() -> None:
@@ -254,13 +280,11 @@ def test_the_words_of_a_wrong_shape() -> None:
     assert str(caught.value) == "gamma: expected shape (D,) = (5,), D from x (4, 5), got (6,)"
 
 
-@LAYERS
+@layers(lambda made: len(made.differentiable) < len(made.parameters))
 def test_labels_and_masks_have_to_be_integers_and_truth_values(name: str) -> None:
     case = FIRST[name]
     inputs = case.inputs(layer(name))
     plain = [p for p in layer(name).parameters if not p.kind.differentiable]
-    if not plain:
-        pytest.skip("real tensors only")
     for parameter in plain:
         wrong = inputs | {parameter.name: inputs[parameter.name].astype("float64")}
         with pytest.raises(ValueError, match=rf"^{parameter.name}: expected "):
@@ -298,12 +322,6 @@ def test_a_mean_over_nothing_is_a_value_error(case: Case) -> None:
         module(case.layer).forward(*inputs.values(), **case.hypers)
 
 
-def test_softmax_over_no_classes_is_empty() -> None:
-    y, cache = module("softmax").forward(np.zeros((3, 0)))
-    assert y.shape == (3, 0)
-    assert module("softmax").backward(np.zeros((3, 0)), cache).dz.shape == (3, 0)
-
-
 @LAYERS
 def test_the_committed_module_is_what_the_layer_file_gives(name: str) -> None:
     path = ROOT / "generated" / f"{name}.py"
@@ -312,7 +330,7 @@ def test_the_committed_module_is_what_the_layer_file_gives(name: str) -> None:
 
 
 def test_every_catalogue_layer_has_a_row_and_a_reference() -> None:
-    names = {made.name for made in catalogue()}
+    names = set(catalogue())
     assert names == set(FIRST)
     assert names == set(reference_torch.REFERENCES)
 
@@ -326,14 +344,14 @@ def test_a_layer_says_what_it_is_and_where_it_is_from(name: str) -> None:
 
 
 @LAYERS
-def test_a_generated_module_needs_numpy_and_scipy_special_alone(name: str) -> None:
+def test_a_generated_module_needs_only_numpy_and_scipy_special(name: str) -> None:
     imported = {
         node.module if isinstance(node, ast.ImportFrom) else alias.name
         for node in ast.walk(ast.parse(text(name)))
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
     }
-    assert imported <= {"__future__", "typing", "numpy", "scipy.special"}
+    assert imported <= {"math", "typing", "numpy", "scipy.special"}
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -498,7 +516,10 @@ def test_a_probability_of_zero_adds_nothing_to_the_divergence() -> None:
     logq = np.log(np.array([[0.5, 0.25, 0.25]]))
     loss, cache = module("kl_div").forward(logq, np.array([[0.5, 0.5, 0.0]]))
     assert loss == pytest.approx(0.5 * np.log(2.0), rel=1e-15)
-    assert module("kl_div").backward(1.0, cache).dlogq.tolist() == [[-0.5, -0.5, 0.0]]
+    with np.errstate(divide="ignore"):
+        got = module("kl_div").backward(1.0, cache)
+    assert got.dlogq.tolist() == [[-0.5, -0.5, 0.0]]
+    assert got.dp[0, 2] == -np.inf
 
 
 def test_masked_scores_get_no_weight_and_no_gradient() -> None:
