@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from derive.algebra.nodes import BATCH_SIZE
 from derive.calculus.program import Program
-from derive.check.formulas import check_formulas, program_values
+from derive.check.formulas import BUDGET, check_formulas, program_values
 from derive.check.report import FORMULA_VALUES, Report, Row, failed, merged, table
-from derive.check.samples import Sample, choose_instance, choose_other_instance, piecewise_sample, sample
+from derive.check.samples import Sample, choose_instance, other_sample, piecewise_sample, sample
 from derive.language.layer import Layer
 
 __all__ = ["Report", "Row", "check", "table"]
@@ -40,22 +40,24 @@ def check(layer: Layer, program: Program, module_text: str | None, *, seed: int 
     if any(BATCH_SIZE in p.axes for p in layer.parameters):
         sizes["..."] = instance.batch
     rows = _wrong_axes(layer, program, first)
-    samples = [first]
+    other = other_sample(layer, first, seed + 1)
     wide = piecewise_sample(layer, first, seed)
-    if wide is not None:
-        samples.append(wide)
+    further = [other] if wide is None else [other, wide]
     if not rows:
         try:
-            for at in samples:
-                rows += check_formulas(layer, program, at, seed, "" if at is first else str(at.instance))
+            rows += check_formulas(layer, program, first, seed)
+            for at in further:
+                if at is other and at.instance.hypers == instance.hypers:
+                    continue  # nothing that the first sample does not show
+                rows += check_formulas(layer, program, at, seed, str(at.instance), BUDGET // 8)
         except IndexError as error:
             rows.append(failed(layer.name, FORMULA_VALUES, str(error)))
     if module_text is not None and all(row.passed for row in rows):
         from derive.check.code import Expected, check_code
 
-        samples.append(sample(layer, choose_other_instance(layer, instance), seed + 1, single=False))
         expected = [
-            Expected(at, program_values(program, at), program_values(program, at.rounded(seed))) for at in samples
+            Expected(at, program_values(program, at), program_values(program, at.rounded(seed)))
+            for at in (first, *further)
         ]
         rows += check_code(layer, program, module_text, expected, seed)
     return Report(layer.name, seed, tuple(sizes.items()), merged(rows))

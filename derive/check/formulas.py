@@ -20,7 +20,7 @@ from derive.check.report import FORMULA_DIFFERENCES, FORMULA_VALUES, Row, worst
 from derive.check.samples import Sample, work
 from derive.language.layer import Layer
 
-__all__ = ["check_formulas", "program_values"]
+__all__ = ["BUDGET", "check_formulas", "program_values"]
 
 _STEP = "1e-18"
 
@@ -29,8 +29,8 @@ _TOLERANCE = "1e-24"
 # Both forwards are the same real number, computed in two ways with 50 digits; up to 15 may cancel.
 _FORWARD_TOLERANCE = "1e-35"
 
-# Scalar operations that the differences of one layer may take before elements are left out: a quarter of a second.
-_BUDGET = 100_000
+# Scalar operations: a quarter of a second.
+BUDGET = 100_000
 
 
 def program_values(program: Program, sample: Sample) -> dict[str, Array]:
@@ -38,7 +38,9 @@ def program_values(program: Program, sample: Sample) -> dict[str, Array]:
     return evaluate_program(program, sample.instance, sample.inputs, sample.cotangents)
 
 
-def check_formulas(layer: Layer, program: Program, sample: Sample, seed: int, note: str = "") -> list[Row]:
+def check_formulas(
+    layer: Layer, program: Program, sample: Sample, seed: int, note: str = "", budget: int = BUDGET
+) -> list[Row]:
     """Compare a program's values with the layer as it was written, element by element.
 
     Args:
@@ -47,6 +49,7 @@ def check_formulas(layer: Layer, program: Program, sample: Sample, seed: int, no
         sample: inputs and cotangents.
         seed: of the random directions.
         note: for the rows.
+        budget: scalar operations that differences may take before elements are left out.
 
     Returns:
         A row for each output and each gradient.
@@ -72,7 +75,7 @@ def check_formulas(layer: Layer, program: Program, sample: Sample, seed: int, no
         return found
 
     parameters = [parameter for parameter, _ in program.gradients]
-    affordable = _BUDGET // max(1, 2 * work(layer, sample.instance))
+    affordable = budget // max(1, 2 * work(layer, sample.instance))
     probes = choose_probes(sample, parameters, seed, most=max(len(parameters), min(64, affordable)))
     for parameter, name in program.gradients:
         gradient = values[name]

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, count, product
 from random import Random
@@ -30,7 +31,7 @@ from derive.check.compile import floats
 from derive.check.evaluate import Evaluator
 from derive.check.instance import Array, Instance, Key
 from derive.errors import CheckError
-from derive.language.layer import Layer, Parameter
+from derive.language.layer import HyperParameter, Layer, Parameter
 
 __all__ = [
     "Sample",
@@ -39,6 +40,8 @@ __all__ = [
     "choose_sizes",
     "draw",
     "label_ranges",
+    "other_hypers",
+    "other_sample",
     "piecewise_sample",
     "sample",
     "work",
@@ -114,9 +117,23 @@ def choose_other_instance(layer: Layer, first: Instance) -> Instance:
     batch = () if len(first.batch) == 2 else (2, 3)
     for start in (5, 4, 3, 2):
         instance = choose_sizes(layer, batch=batch, start=start, descending=True)
-        if work(layer, instance) <= _WORK:
+        if work(layer, instance) <= _WORK // 3:
             break
     return instance
+
+
+def other_hypers(layer: Layer, instance: Instance) -> Instance:
+    """Return the instance with real hyper-parameters other than their defaults.
+
+    A default of 1 or 0 hides a factor or a term. Integers stay: sizes hang on them.
+    """
+
+    def other(hyper: HyperParameter) -> int | float | bool:
+        if not hyper.kind.differentiable:
+            return hyper.default
+        return float(hyper.default) * 0.8 if hyper.default else 0.25
+
+    return replace(instance, hypers={h.name: other(h) for h in layer.hypers})
 
 
 def choose_sizes(
@@ -365,6 +382,19 @@ def sample(layer: Layer, instance: Instance, seed: int, *, single: bool = True) 
     return _with_cotangents(layer, best, rng, single=single)
 
 
+def other_sample(layer: Layer, first: Sample, seed: int) -> Sample:
+    """Return a second sample: other sizes, another batch, other hyper-parameters, numbers of full precision.
+
+    Where other hyper-parameters leave no finite results, they have their defaults.
+    """
+    instance = choose_other_instance(layer, first.instance)
+    changed = other_hypers(layer, instance)
+    if changed != instance:
+        with suppress(CheckError):
+            return sample(layer, changed, seed, single=False)
+    return sample(layer, instance, seed, single=False)
+
+
 def piecewise_sample(layer: Layer, first: Sample, seed: int) -> Sample | None:
     """Return a sample with wide inputs, for a layer of functions in pieces: on as many pieces as can be met.
 
@@ -379,6 +409,7 @@ def piecewise_sample(layer: Layer, first: Sample, seed: int) -> Sample | None:
     instance = choose_sizes(layer, batch=(4, 5), start=3)
     if work(layer, instance) > _WORK // 3:
         instance = first.instance
+    instance = other_hypers(layer, instance)
     rng = Random(f"pieces {seed}")
     evaluator = Evaluator(layer.statements, instance, floats(), watch=True)
     styles = dict.fromkeys((p.name for p in layer.parameters if p.kind is Kind.REAL), _WIDELY)
