@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from sympy import Integer, Rational, exp, sqrt
 
 from derive.algebra.functions import Gt, Le, Where
@@ -22,11 +24,19 @@ from derive.algebra.nodes import (
     Tensor,
 )
 from derive.calculus.program import Equation, Program, Stage, Step
+from derive.language import load
 from derive.language.layer import HyperParameter, Layer, Parameter, Statement
+from derive.pipeline import derive_program
 
 N, D, C, SI, SO = (Size(name) for name in "NDCIO")
 n, d, c, i, o = (Index(name, size) for name, size in zip("ndcio", (N, D, C, SI, SO), strict=True))
 k = Index("k", C)
+
+
+@cache
+def derived(name: str) -> Program:
+    """Return the program of a catalogue layer."""
+    return derive_program(load(name))
 
 
 def element(name: str, *subscripts: Index, kind: Kind = Kind.REAL) -> Element:

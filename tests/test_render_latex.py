@@ -14,13 +14,14 @@ import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 from pylatexenc.latexwalker import LatexWalker
-from render_samples import BATCH, SAMPLES, N, c, d, element, k, n
-from sympy import Expr, Integer, Rational, exp, log, oo, sqrt
+from render_samples import BATCH, SAMPLES, N, c, d, derived, element, k, n
+from sympy import Expr, Integer, Mul, Rational, exp, log, oo, sqrt
 
 from derive.algebra.functions import (
     FUNCTIONS,
     And,
     Clip,
+    Eq,
     FloorDiv,
     Ge,
     Gt,
@@ -51,6 +52,7 @@ from derive.algebra.nodes import (
     Sum,
 )
 from derive.calculus.program import Stage, Step
+from derive.language import catalogue
 from derive.render.formula import Notation, Piece, break_lines, indices_count_from
 from derive.render.latex import latex, tex
 from derive.render.latex_printer import name_tex
@@ -108,6 +110,7 @@ FORMULAS: list[tuple[Expr, str]] = [
      r"\frac{1}{2} x_{n,d} \biggl(1 + \operatorname{erf}\biggl(\frac{x_{n,d}}{\sqrt{2}}\biggr)\biggr)"),
     (sqrt(2 / sympy.pi) * x, r"\sqrt{\frac{2}{\pi}} x_{n,d}"),
     (dy * Where(Gt(x, 0), 1, 0), r"\mathrm{d}y_{n,d}\,\mathbf{1}[x_{n,d} > 0]"),
+    (dy * Where(Eq(c, t), 0, 1), r"\mathrm{d}y_{n,d}\,\mathbf{1}[c \ne t_{n}]"),
     (gamma * rstd * element("dgamma", d) * xhat,
      r"\gamma_{d}\,\mathrm{rstd}_{d}\,\mathrm{d}\gamma_{d}\,\hat{x}_{n,d}"),
     (xhat * dy, r"\mathrm{d}y_{n,d}\,\hat{x}_{n,d}"),
@@ -170,6 +173,10 @@ def test_formulas_are_written_as_in_a_paper(expr: Expr, expected: str) -> None:
         ("W1", "W^{(1)}_{n}"),
         ("y_pred", r"y^{\mathrm{pred}}_{n}"),
         ("w_ih_2", r"\mathrm{w\_ih\_2}_{n}"),
+        ("sum_x1", r"\mathrm{sum\_x1}_{n}"),
+        ("conv1", r"\mathrm{conv1}_{n}"),
+        ("xhat2", r"\hat{x}^{(2)}_{n}"),
+        ("x1_hat", r"\mathrm{x1\_hat}_{n}"),
         ("γ", r"\gamma_{n}"),
         ("Δ", r"\Delta_{n}"),
         ("é", r"\text{\'{e}}_{n}"),
@@ -257,6 +264,13 @@ def assert_parses(text: str) -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_output_parses_strictly(name: str, steps: bool, standalone: bool) -> None:
     assert_parses(latex(SAMPLES[name](), steps=steps, standalone=standalone))
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_the_output_of_every_catalogue_layer_parses_strictly(name: str) -> None:
+    program = derived(name)
+    assert_parses(latex(program))
+    assert_parses(latex(program, steps=True, standalone=True))
 
 
 @pytest.mark.parametrize("name", ["linear", "batchnorm", "log_softmax"])
@@ -359,10 +373,20 @@ def test_deep_nesting_is_printed_in_linear_time() -> None:
     assert text.count(r"\frac") == 20
 
 
+def test_a_left_side_too_long_to_be_aligned_stands_on_its_own_line() -> None:
+    program = SAMPLES["linear"]()
+    long = Mul(*(element(f"quite_a_long_name{j}", n, d) for j in range(5)))
+    steps = (Step(Stage.FACT, long, x, "as said"), Step(Stage.FACT, x, mu, "as said"))
+    text = latex(replace(program, steps=steps), steps=True)
+    assert_parses(text)
+    assert re.search(r"  &\S.*name4\}_\{n,d\} \\\\\n  &\\quad \{\}= x_\{n,d\} \\\\\n  x_\{n,d\} &= ", text)
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX engine")
-@pytest.mark.parametrize("name", ["batchnorm", "long_one"])
+@pytest.mark.parametrize("name", ["batchnorm", "long_one", "char_mlp", "multihead_attention"])
 def test_a_document_compiles_without_a_warning(name: str, tmp_path: Path) -> None:
-    (tmp_path / "page.tex").write_text(latex(SAMPLES[name](), steps=True, standalone=True), encoding="ascii")
+    program = SAMPLES[name]() if name in SAMPLES else derived(name)
+    (tmp_path / "page.tex").write_text(latex(program, steps=True, standalone=True), encoding="ascii")
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"],
         cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120,

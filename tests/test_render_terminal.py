@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 import sympy
-from render_samples import BATCH, SAMPLES, c, d, element, k, n
+from render_samples import BATCH, SAMPLES, c, d, derived, element, k, n
 from sympy import Expr, Rational, exp, oo, sqrt
 from test_render_latex import FORMULAS
 
 from derive.algebra.functions import FUNCTIONS, Le, Sigmoid, Where
 from derive.algebra.nodes import Hyper, Kind, Max, Mean, Size, Softmax, Sum
+from derive.language import catalogue
 from derive.render.terminal import show
 from derive.render.terminal_printer import TerminalPrinter
 
@@ -71,6 +72,16 @@ def test_no_line_is_wider_than_the_terminal(name: str, width: int, ascii: bool) 
     assert all(len(line) <= width for line in text.splitlines()), max(text.splitlines(), key=len)
     if ascii:
         assert text.isascii()
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_every_catalogue_layer_fits_a_terminal(name: str) -> None:
+    program = derived(name)
+    for ascii in (False, True):
+        text = show(program, steps=True, width=80, ascii=ascii)
+        assert all(len(line) <= 80 for line in text.splitlines()), max(text.splitlines(), key=len)
+        assert text.isascii() or not ascii
+        assert all(f"d{p.name}" in text for p in program.layer.parameters if p.kind.differentiable)
 
 
 def test_the_whole_of_batchnorm() -> None:

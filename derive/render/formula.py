@@ -52,7 +52,7 @@ __all__ = [
     "as_decimal",
     "break_lines",
     "indices_count_from",
-    "is_indicator",
+    "indicator",
     "rank",
     "terms",
 ]
@@ -199,7 +199,7 @@ def break_lines(pieces: Sequence[Piece], first: float, rest: float, step: float)
                 depth = pieces[i].depth
                 if depth is None:
                     continue
-                price = depth + 3 * max(0.0, 1 - used / room)
+                price = 2 * depth + 3 * max(0.0, 1 - used / room)
                 if price <= cost:
                     best, cost = i, price
             end = len(pieces) if best is None else best
@@ -277,7 +277,7 @@ def rank(factor: Expr, notation: Notation, largest: int = 0) -> tuple[object, ..
     if isinstance(base, Element):
         late = (base.name in notation.cotangents) != (free >= largest)
         return (3, free, late, notation.place(base.name), default_sort_key(factor))
-    if isinstance(base, (*TRUTH, Delta)) or is_indicator(base):
+    if isinstance(base, (*TRUTH, Delta)) or indicator(base) is not None:
         return (5, 0, *tail)
     if isinstance(base, Add):
         return (6, 0, *tail)
@@ -290,9 +290,16 @@ def rank(factor: Expr, notation: Notation, largest: int = 0) -> tuple[object, ..
     return (4, 0, *tail)
 
 
-def is_indicator(expr: Expr) -> bool:
-    """Return whether the expression is 1 where a comparison holds and 0 elsewhere."""
-    return isinstance(expr, Where) and isinstance(expr.args[0], TRUTH) and expr.args[1:] == (S.One, S.Zero)
+def indicator(expr: Expr) -> Expr | None:
+    """Return the comparison that holds where the expression is 1; None unless it is 0 elsewhere."""
+    if not isinstance(expr, Where) or not isinstance(expr.args[0], TRUTH):
+        return None
+    test, *values = expr.args
+    if values == [S.One, S.Zero]:
+        return test
+    if values == [S.Zero, S.One] and isinstance(test, (Eq, Ne)):
+        return Ne(*test.args) if isinstance(test, Eq) else Eq(*test.args)
+    return None
 
 
 def as_decimal(value: Expr) -> bool:

@@ -166,10 +166,13 @@ def _wrapped(lines: Iterable[str]) -> list[str]:
 def _aligned(equations: Iterable[tuple[Expr, Expr]], printer: TexPrinter) -> tuple[str, ...]:
     r"""Return the lines of ``align*``, aligned at the equals signs, without the ``\\``."""
     rows = [(printer.box(lhs), lhs, rhs) for lhs, rhs in equations]
-    margin = max((left.width for left, _, _ in rows), default=0.0)
+    margin = max((left.width for left, _, _ in rows if left.width <= _WIDTH / 2), default=0.0)
     lines: list[str] = []
     for left, lhs, rhs in rows:
-        lines += _equation(left.text, printer, _clear(rhs, lhs), _WIDTH - margin - _RELATION)
+        if left.width > _WIDTH / 2:  # too long to be aligned: it gets a line of its own
+            lines.append(f"&{left.text}")
+        before = f"{left.text} &= " if left.width <= _WIDTH / 2 else r"&\quad {}= "
+        lines += _equation(before, printer, _clear(rhs, lhs), _WIDTH - margin - _RELATION)
     return tuple(lines)
 
 
@@ -177,15 +180,11 @@ def _clear(rhs: Expr, lhs: Expr) -> Expr:
     return readable(rhs, free_indices(lhs))
 
 
-def _equation(left: str, printer: TexPrinter, rhs: Expr, room: float) -> list[str]:
+def _equation(before: str, printer: TexPrinter, rhs: Expr, room: float) -> list[str]:
     whole = printer.box(rhs)
     if whole.width <= room:
-        return [f"{left} &= {whole.text}"]
-    return _broken(left, printer.pieces(rhs), room)
-
-
-def _broken(left: str, pieces: Sequence[Piece], room: float) -> list[str]:
-    return _cut(f"{left} &= ", pieces, room, room)
+        return [before + whole.text]
+    return _cut(before, printer.pieces(rhs), room, room)
 
 
 def _cut(left: str, pieces: Sequence[Piece], first: float, rest: float) -> list[str]:
@@ -222,9 +221,9 @@ def _sentence(text: str, end: str) -> str:
 
 def _step_lines(step: Step, program: Program, printer: TexPrinter) -> tuple[str, ...]:
     left = printer.box(step.lhs)
+    if len(step.terms) < 2 or left.width > _WIDTH / 2:
+        return _aligned([(step.lhs, step.rhs)], printer)
     room = _WIDTH - left.width - _RELATION
-    if len(step.terms) < 2:
-        return tuple(_equation(left.text, printer, _clear(step.rhs, step.lhs), room))
     lines = []
     for i, (path, term) in enumerate(step.terms):
         pieces = printer.pieces(_clear(term, step.lhs))

@@ -82,14 +82,14 @@ def _word(text: str) -> tuple[str, float]:
 def name_parts(name: str) -> tuple[str, list[str], float, float]:
     """Return a name's letter and its further parts, with the widths of both."""
     first, *rest = [p for p in name.split("_") if p] or ["_"]
-    if len(rest) > 1 and rest[0] not in _HATS:
-        word, width = _word(name)
-        return word, [], width, 0.0
     if rest and rest[0] in _HATS and _is_letter(first):
         first, rest = first + rest[0], rest[1:]
     match = re.fullmatch(r"(.*?[^\d])(\d+)", first)
-    if match:
-        first, rest = match[1], [f"({match[2]})", *rest]
+    if match and not rest:
+        first, rest = match[1], [f"({match[2]})"]
+    if len(rest) > 1 or (rest and not _is_letter(first) and not any(_is_letter(first.removesuffix(w)) for w in _HATS)):
+        word, width = _word(name)
+        return word, [], width, 0.0
     for word, accent in _HATS.items():
         stem = first.removesuffix(word)
         if stem != first and _is_letter(stem):

@@ -36,7 +36,7 @@ from derive.render.formula import (
     Piece,
     Quotient,
     as_decimal,
-    is_indicator,
+    indicator,
     rank,
     terms,
 )
@@ -154,8 +154,9 @@ class Printer(ABC):
             return self._quotient(expr)
         if isinstance(expr, KeepingReduction):
             return self._keeping(expr)
-        if is_indicator(expr):
-            return self._printed(expr.args[0])
+        truth = indicator(expr)
+        if truth is not None:
+            return self.box(truth)
         if isinstance(expr, Where):
             return self.cases(self._rows(expr))
         if isinstance(expr, TRUTH):
@@ -452,8 +453,9 @@ class Printer(ABC):
             suffix = self.power(Box("", 0.0), self._exponent(expr.exp))
             left, right, width = self.delimiters(self.box(expr.base).tall)
             return _glued(left, width + suffix.width, self.pieces(expr.base, depth + 2), right + suffix.text)
-        if is_indicator(expr):
-            return self.pieces(expr.args[0], depth)
+        truth = indicator(expr)
+        if truth is not None:
+            return self.pieces(truth, depth)
         if isinstance(expr, Where) and whole.width > self.wide:
             return self._long_cases(expr, depth)
         if not expr.args or isinstance(expr, (Element, Delta, Pow, Where, *TRUTH)):

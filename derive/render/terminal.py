@@ -103,7 +103,7 @@ class _Page:
     def equations(self, equations: Sequence[tuple[Expr, Expr]], indent: int = _INDENT) -> None:
         """Append equations, aligned at their equals signs."""
         lefts = [self.printer.box(lhs).text for lhs, _ in equations]
-        margin = min(max(map(len, lefts), default=0), self.width // 3)
+        margin = max((len(left) for left in lefts if len(left) <= self.width // 3), default=4)
         for left, (lhs, rhs) in zip(lefts, equations, strict=True):
             rhs = readable(rhs, free_indices(lhs))
             self.formula(left, margin, self.cut(rhs, self.room(margin, indent)), indent=indent)
@@ -121,6 +121,9 @@ class _Page:
         self, left: str, margin: int, pieces: Sequence[Piece], *, indent: int = _INDENT, note: str = ""
     ) -> None:
         """Append one equation; ``note`` follows it where there is room, else on a line of its own."""
+        if len(left) > margin:  # too long to be aligned: it gets a line of its own
+            self.add(" " * indent, (left, "green"))
+            left = " " * margin
         room = self.room(margin, indent)
         pad = " " * (indent + margin + 3)
         for i, (depth, text) in enumerate(break_lines(pieces, room, room, _STEP)):

@@ -52,7 +52,7 @@ class TerminalPrinter(Printer):
     """
 
     wide = 44.0
-    widest = 60.0
+    widest = 44.0
     slash = "/"
     comma = (", ", 2.0)
 
