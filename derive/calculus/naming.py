@@ -167,7 +167,7 @@ def _argument(expr: Expr, order: tuple[Index, ...], state: _Names) -> Expr:
     ``tanh(b[j] + sum[i](x[n, i]*w[i, j]))``: every gradient behind it reads the
     cotangent of the whole argument. Nothing is gained where one tensor is behind it.
     """
-    if isinstance(expr, Add) and _is_difference(expr):
+    if isinstance(expr, Add) and _is_difference(expr) and any(a.could_extract_minus_sign() for a in expr.args):
         return _factor(expr, order, state, linear=False)
     behind = {e.name for e in elements(expr) if e.kind.differentiable}
     if isinstance(expr, (Add, Mul, Sum, Mean)) and (len(behind) > 1 or expr.has(Sum, Mean)):

@@ -60,7 +60,8 @@ def _cost(expr: Expr, seen: set[Expr]) -> float:
     own = sum(_cost(a, seen) for a in expr.args)
     if isinstance(expr, (Add, Mul)):
         # Operands are taken smallest first: scalars and small arrays cost little together.
-        operands = sorted((free_indices(a) for a in expr.args), key=_volume)
+        # A sign costs nothing: it makes a subtraction of an addition.
+        operands = sorted((free_indices(a) for a in expr.args if a != -1), key=_volume)
         gathered = operands[0]
         for operand in operands[1:]:
             gathered |= operand

@@ -23,7 +23,7 @@ from itertools import product
 
 from sympy import Expr, Integer, S, exp
 
-from derive.algebra.functions import Eq, Where
+from derive.algebra.functions import Eq, Heaviside, Maximum, Where
 from derive.algebra.indices import elements, free_indices, names, substitute
 from derive.algebra.nodes import Element, Hyper, Index, LogSoftmax, Norm, Softmax
 from derive.algebra.terms import Letters, Term, Terms, collect, components, matches, normal, term_names, unify
@@ -77,6 +77,7 @@ class FactBook:
     def __init__(self, facts: Iterable[Fact]) -> None:
         # Sums before products, those that vanish before all: a product read by its name may hide one.
         ordered = sorted(facts, key=lambda f: (f.result is not None, not f.summed))
+        self.products = [f for f in ordered if not f.summed]
         self._by_name: dict[str, list[tuple[int, Fact]]] = {}
         for rank, fact in enumerate(ordered):
             self._by_name.setdefault(min(fact.reads), []).append((rank, fact))
@@ -120,7 +121,7 @@ def definition_fact(target: Element, terms: Terms, reason: str, source: str = ""
         result = Term.of(1 / term.coefficient, [(target, S.One)])
         return Fact(term.factors, (), result, reason, target.name, source)
     outer, sums = components(term)
-    if len(sums) != 1 or not all(_invertible(a) for a, _ in outer):
+    if len(sums) != 1 or not all(e < 0 or _invertible(a) for a, e in outer):
         return None
     factors, bound = sums[0]
     result = Term.of(1 / term.coefficient, [(target, S.One), *((a, -e) for a, e in outer)])
@@ -153,6 +154,9 @@ def _of_definition(statement: Statement, letters: Letters) -> Iterator[Fact]:
             why = f"where the mask is off, the exponential of -inf has made {target.name} 0 already"
             yield Fact(((atom, S.One), (mask, S.One)), (), Term.of_atom(atom), why, target.name)
         return
+    if isinstance(expr, Maximum):
+        yield from _of_maximum(statement)
+        return
     if isinstance(expr, Norm):
         terms = normal(expr.body, letters)
         if len(terms) == 1 and not terms[0].bound:
@@ -165,6 +169,19 @@ def _of_definition(statement: Statement, letters: Letters) -> Iterator[Fact]:
     fact = definition_fact(target, normal(expr, letters), f"the definition of {target.name}")
     if fact is not None:
         yield fact
+
+
+def _of_maximum(statement: Statement) -> Iterator[Fact]:
+    """Where ``m = maximum(r, eps)`` passes r's gradient, m is r: divide by m, which is divided by anyway."""
+    first, second = statement.expr.args
+    for value, other in ((first, second), (second, first)):
+        if not isinstance(value, Element):
+            continue
+        step = Heaviside(value - other)
+        bottom = Where(Eq(value, S.Zero), S.One, value)
+        result = Term.of(S.One, [(step, S.One), (statement.target, S.NegativeOne)])
+        why = f"where the step is not 0, {statement.name} is {value.name}"
+        yield Fact(((step, S.One), (bottom, S.NegativeOne)), (), result, why, statement.name)
 
 
 def _mask(body: Expr) -> Expr | None:

@@ -10,16 +10,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sympy import Add, Expr, Mul
+from sympy import Add, Expr, Mul, S
 
-from derive.algebra.indices import names, replace_elements, substitute
+from derive.algebra.indices import free_indices, names, replace_elements, substitute
 from derive.algebra.letters import readable
 from derive.algebra.nodes import Element, Index, Tensor
-from derive.algebra.terms import Letters, Term, Terms, as_expr, collect, matches, term_names
+from derive.algebra.terms import Letters, Term, Terms, as_expr, collect, matches, term_names, unify
 from derive.calculus.adjoint import adjoint_name
 from derive.calculus.differentiate import Staged
 from derive.calculus.program import Equation, Program, Stage, Step
@@ -60,7 +60,7 @@ def simplify(staged: Staged) -> Program:
     wanted = [c for c in closed if c.adjoint.name in staged.wanted]
     lines = [_Line(c.adjoint.target, c.terms) for c in closed if c.kept]
     lines = _needed(lines, {c.adjoint.symbol for c in wanted})
-    lines, more = _through_results(lines, [c.adjoint.symbol for c in wanted], letters)
+    lines, more = _through_results(lines, [c.adjoint.symbol for c in wanted], facts, letters)
     steps += more
     lines, more = _name_products(lines, closed, letters)
     steps += more
@@ -230,8 +230,31 @@ def _in_order(lines: Sequence[_Line]) -> list[_Line]:
     return list(done.values())
 
 
+def _other_readings(fact: Fact, products: Sequence[Fact]) -> Iterator[Fact]:
+    """``Σ dw·v = n·dg`` and ``w = g·v/n`` give ``Σ dw·w = g·dg``: the same sum under another name."""
+    assert fact.result is not None
+    for product in products:
+        if product.summed or product.result is None or len(product.result.factors) != 1:
+            continue
+        ((name, exponent),) = product.result.factors
+        for k, (atom, power) in enumerate(fact.pattern):
+            for here, (inner, inner_power) in enumerate(product.pattern):
+                mapping: dict[Expr, Expr] = {}
+                if power != inner_power or exponent != 1 or not unify(inner, atom, mapping, product.variables):
+                    continue
+                rest = [(substitute(a, mapping), e) for j, (a, e) in enumerate(product.pattern) if j != here]
+                if any(free_indices(a) & set(fact.summed) for a, _ in rest):
+                    continue
+                if not free_indices(substitute(name, mapping)) <= fact.variables:
+                    continue
+                pattern = (*fact.pattern[:k], (substitute(name, mapping), S.One), *fact.pattern[k + 1 :])
+                scale = 1 / product.result.coefficient
+                result = Term.of(fact.result.coefficient * scale, (*fact.result.factors, *rest))
+                yield replace(fact, pattern=pattern, result=result, reason=f"{fact.reason}, by {product.reason}")
+
+
 def _through_results(
-    lines: Sequence[_Line], results: Sequence[str], letters: Letters
+    lines: Sequence[_Line], results: Sequence[str], facts: FactBook, letters: Letters
 ) -> tuple[list[_Line], list[Step]]:
     """Read sums that are results anyway by their names: ``Σ dy·xhat`` inside ``dx`` is ``dgamma``."""
     sources: list[tuple[int, Fact]] = []
@@ -240,6 +263,7 @@ def _through_results(
             fact = definition_fact(line.target, line.terms, f"this sum is {line.name}", line.name)
             if fact is not None:
                 sources.append((k, fact))
+                sources += [(k, other) for other in _other_readings(fact, facts.products)]
     result: list[_Line] = []
     steps: list[Step] = []
     defining = {k for k, _ in sources}

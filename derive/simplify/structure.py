@@ -8,14 +8,16 @@ rstd·g - 1/D·rstd·Σ g - 1/D·rstd·xhat·Σ g·xhat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, reduce
 
-from sympy import Add, Expr, Mul, Rational, S, gcd
+import sympy
+from sympy import Add, Expr, Mul, Pow, Rational, S, gcd
 
+from derive.algebra.functions import Sigmoid, Sign, Where
 from derive.algebra.indices import free_indices, names
-from derive.algebra.nodes import Element, Mean, Size, Sum
-from derive.algebra.terms import Term, Terms, components
+from derive.algebra.nodes import Delta, Element, Mean, Size, Sum
+from derive.algebra.terms import Term, Terms, canonical, components
 
 __all__ = ["common_factors", "expression"]
 
@@ -43,8 +45,9 @@ def expression(terms: Terms) -> Expr:
     """Return the terms as one expression with common factors taken out."""
     if not terms:
         return S.Zero
+    terms = _scalars_added(terms)
     if len(terms) == 1:
-        return _single(terms[0])
+        return _with_means(terms[0]).expr()
     return _grouped([_with_means(t) for t in terms])
 
 
@@ -60,16 +63,45 @@ class _Part:
         return Mul(self.coefficient, *(a**e for a, e in self.outer.items()), *self.sums)
 
 
-def _single(term: Term) -> Expr:
-    part = _with_means(term)
-    return part.expr()
+def _scalars_added(terms: Terms) -> Terms:
+    """Add up the scalar factors of terms that are alike otherwise: ``s·p + (1 - s)·p`` is ``p``."""
+    groups: dict[frozenset[tuple[Expr, Expr]], list[tuple[Expr, Term]]] = {}
+    for term in terms:
+        scalars = [(a, e) for a, e in term.factors if not names(a) and not free_indices(a)]
+        rest = Term(S.One, tuple(f for f in term.factors if f not in scalars), term.bound)
+        scalar = Mul(term.coefficient, *(a**e for a, e in scalars))
+        groups.setdefault(canonical(rest), []).append((scalar, rest))
+    result: list[Term] = []
+    for members in groups.values():
+        rest = members[0][1]
+        total = sympy.expand(Add(*(s for s, _ in members))) if len(members) > 1 else members[0][0]
+        if len(members) > 1 and len(Add.make_args(total)) < len(members):
+            if total != 0:
+                number, scalar = total.as_coeff_Mul()
+                result.append(Term.of(number, (*rest.factors, *_powers(scalar)), rest.bound))
+            continue
+        for scalar, own in members:
+            number, left = scalar.as_coeff_Mul()
+            result.append(Term.of(number, (*own.factors, *_powers(left)), own.bound))
+    return tuple(result)
+
+
+def _powers(expr: Expr) -> list[tuple[Expr, Expr]]:
+    return [f.as_base_exp() if isinstance(f, Pow) else (f, S.One) for f in Mul.make_args(expr)]
 
 
 def _with_means(term: Term) -> _Part:
     """Turn ``1/N · Σ_n`` into a mean where the count is exactly there."""
     outer_list, groups = components(term)
-    outer = dict(outer_list)
+    outer: dict[Expr, Expr] = {}
     coefficient: Expr = term.coefficient
+    for atom, exponent in outer_list:
+        short = _polished(atom)
+        number, rest = short.as_coeff_Mul() if short is not atom else (S.One, short)
+        coefficient = coefficient * number**exponent
+        for base, power in _powers(rest) if short is not atom else ((rest, S.One),):
+            outer[base] = outer.get(base, S.Zero) + power * exponent
+    outer = {a: e for a, e in outer.items() if e != 0}
     sums: list[Expr] = []
     for factors, bound in groups:
         body = Mul(*(a**e for a, e in factors))
@@ -94,21 +126,10 @@ def _weight(atom: Expr) -> int:
 
 def _grouped(parts: list[_Part]) -> Expr:
     """Sum of parts: the factors that all share in front, the rest grouped by what most share."""
+    parts = _conditions_merged(parts)
     if len(parts) == 1:
         return parts[0].expr()
-    front: dict[Expr, Expr] = {}
-    for atom in parts[0].outer:
-        exponents = [p.outer.get(atom, S.Zero) for p in parts]
-        if all(e > 0 for e in exponents):
-            front[atom] = min(exponents)
-        elif all(e < 0 for e in exponents):
-            front[atom] = max(exponents)
-    # 1/N beside terms without it: γ·rstd/N·(N·dy - …) reads better and divides once.
-    for atom in dict.fromkeys(a for p in parts for a in p.outer):
-        if isinstance(atom, Size) and atom not in front:
-            exponents = [p.outer.get(atom, S.Zero) for p in parts]
-            if sum(bool(e < 0) for e in exponents) > 1:
-                front[atom] = min(exponents)
+    front = _front(parts)
     for part in parts:
         for atom, exponent in front.items():
             left = part.outer.get(atom, S.Zero) - exponent
@@ -122,8 +143,26 @@ def _grouped(parts: list[_Part]) -> Expr:
     number = _content([p.coefficient for p in parts])
     for part in parts:
         part.coefficient = part.coefficient / number
-    inner = _horner(parts)
+    inner = _polished(_horner(parts))
     return Mul(number, *(a**e for a, e in front.items()), inner)
+
+
+def _front(parts: list[_Part]) -> dict[Expr, Expr]:
+    """The outer factors that all parts share, and sizes that most divide by."""
+    front: dict[Expr, Expr] = {}
+    for atom in parts[0].outer:
+        exponents = [p.outer.get(atom, S.Zero) for p in parts]
+        if all(e > 0 for e in exponents):
+            front[atom] = min(exponents)
+        elif all(e < 0 for e in exponents):
+            front[atom] = max(exponents)
+    # 1/N beside terms without it: γ·rstd/N·(N·dy - …) reads better and divides once.
+    for atom in dict.fromkeys(a for p in parts for a in p.outer):
+        if isinstance(atom, Size) and atom not in front:
+            exponents = [p.outer.get(atom, S.Zero) for p in parts]
+            if sum(bool(e < 0) for e in exponents) > 1:
+                front[atom] = min(exponents)
+    return front
 
 
 def _shared_sums(parts: list[_Part]) -> list[Expr]:
@@ -141,20 +180,134 @@ def _content(coefficients: list[Expr]) -> Expr:
     return Rational(sign)
 
 
+def _conditions_merged(parts: list[_Part]) -> list[_Part]:
+    """``where(c, 1, 0)·a + where(c, 0, s)·b`` is ``where(c, a, s·b)``: one branch each, one pass."""
+    groups: dict[Expr, list[_Part]] = {}
+    for part in parts:
+        masks = [a for a, e in part.outer.items() if isinstance(a, Where) and e == 1 and S.Zero in a.args[1:]]
+        if len(masks) == 1:
+            groups.setdefault(masks[0].args[0], []).append(part)
+    merged = list(parts)
+    for condition, group in groups.items():
+        if len(group) < 2:
+            continue
+        shared = _front(group)
+        branches: list[list[Expr]] = [[], []]
+        for part in group:
+            mask = next(a for a in part.outer if isinstance(a, Where) and a.args[0] == condition)
+            rest = {a: e for a, e in part.outer.items() if a != mask and a not in shared}
+            rest |= {a: part.outer[a] - e for a, e in shared.items() if a != mask and part.outer[a] != e}
+            for side, value in enumerate(mask.args[1:]):
+                if value != 0:
+                    branches[side].append(_Part(part.coefficient * value, rest, part.sums).expr())
+        shared = {a: e for a, e in shared.items() if not isinstance(a, Where)}
+        whole = Where(condition, _polished(Add(*branches[0])), _polished(Add(*branches[1])))
+        merged = [p for p in merged if not any(p is g for g in group)]
+        if isinstance(whole, Where):
+            shared[whole] = S.One
+            merged.append(_Part(S.One, shared, []))
+        else:
+            merged.append(_Part(S.One, shared, [whole]))
+    return merged
+
+
+@lru_cache(maxsize=4096)
+def _polished(expr: Expr) -> Expr:
+    """Expand, where that is cheaper: ``(1 - t)·σ(z) - t·σ(-z)`` is ``σ(z) - t``.
+
+    Tried are expansion with ``σ(-z) = 1 - σ(z)`` and ``sign(x)·x = |x|``, and
+    cancelling over the common denominator.
+    """
+    if not isinstance(expr, Add) or not _may_cancel(expr) or len(expr.args) > 8:
+        return expr
+    best = expr
+    for candidate in _candidates(expr):
+        if _price(candidate) < _price(best):
+            best = candidate
+    return best
+
+
+def _may_cancel(expr: Add) -> bool:
+    """Whether some product has a sum as a factor: nothing else can change by expansion."""
+    for term in expr.args:
+        for factor in Mul.make_args(term):
+            base = factor.base if isinstance(factor, Pow) else factor
+            if isinstance(base, Add):
+                return True
+    return False
+
+
+def _candidates(expr: Expr) -> Iterator[Expr]:
+    masked: dict[Expr, Expr] = {}
+
+    def plain(e: Expr) -> Expr:
+        """A polynomial in dummies: what is no arithmetic becomes one symbol each."""
+        if isinstance(e, (Add, Mul)):
+            return e.func(*(plain(a) for a in e.args))
+        if isinstance(e, Pow) and e.exp.is_Integer:
+            return Pow(plain(e.base), e.exp)
+        if isinstance(e, Sigmoid) and e.args[0].could_extract_minus_sign():
+            return 1 - plain(Sigmoid(-e.args[0]))
+        if isinstance(e, Sign):
+            x = e.args[0]
+            return plain(sympy.Abs(x)) / plain(x)
+        if e.is_Rational:
+            return e
+        if e not in masked:
+            masked[e] = sympy.Dummy(f"v{len(masked)}", real=True)
+        return masked[e]
+
+    polynomial = plain(expr)
+    if len(masked) > 8:
+        return
+    back = {v: k for k, v in masked.items()}
+    yield sympy.expand(polynomial).xreplace(back)
+    if any(isinstance(f.base, Add) and f.exp.is_negative and names(f) for f in expr.atoms(Pow)):
+        yield _signs_settled(sympy.factor(polynomial)).xreplace(back)
+
+
+def _signs_settled(expr: Expr) -> Expr:
+    """``-(p - t)/((p - 1)·p)`` is ``(p - t)/((1 - p)·p)``."""
+    number, rest = expr.as_coeff_Mul()
+    if not number.is_negative:
+        return expr
+    factors = list(Mul.make_args(rest))
+    for k, factor in enumerate(factors):
+        base, exponent = factor.as_base_exp()
+        if isinstance(base, Add) and exponent.is_odd and base.as_coeff_Add()[0].is_negative:
+            factors[k] = (-base) ** exponent
+            return Mul(-number, *factors)
+    return expr
+
+
+def _price(expr: Expr) -> float:
+    """How long a formula is, a function counting four; signs are free."""
+    if not expr.args or isinstance(expr, (Element, Delta)):
+        return 0.0
+    inner = sum(_price(a) for a in expr.args)
+    if isinstance(expr, (Add, Mul)):
+        return inner + len([a for a in expr.args if a != -1]) - 1
+    if isinstance(expr, Pow):
+        return inner + 1
+    return inner + 4
+
+
 def _horner(parts: list[_Part]) -> Expr:
     """Group the terms that share a factor, the largest group first."""
     if len(parts) < 3:
         return Add(*(p.expr() for p in parts))
     counts: dict[Expr, int] = {}
     for part in parts:
+        if any(isinstance(a, Delta) for a in part.outer):
+            continue  # it lands on its own places: sharing a factor with others saves nothing
         for atom, exponent in part.outer.items():
             if exponent > 0 and names(atom) and isinstance(atom, Element):
                 counts[atom] = counts.get(atom, 0) + 1
     best = max(counts, key=lambda a: (counts[a], _weight(a), -list(counts).index(a)), default=None)
     if best is None or counts[best] < 2:
         return Add(*(p.expr() for p in parts))
-    inside = [p for p in parts if p.outer.get(best, S.Zero) > 0]
-    outside = [p for p in parts if not p.outer.get(best, S.Zero) > 0]
+    inside = [p for p in parts if p.outer.get(best, S.Zero) > 0 and not any(isinstance(a, Delta) for a in p.outer)]
+    outside = [p for p in parts if not any(p is q for q in inside)]
     group = _grouped(inside)
     if not outside:
         return group
