@@ -36,6 +36,7 @@ __all__ = [
     "Copy",
     "Cotangent",
     "Dtype",
+    "Dtypes",
     "Einsum",
     "Expand",
     "Field",
@@ -58,6 +59,7 @@ __all__ = [
     "SizeOf",
     "Take",
     "TakeAlong",
+    "Tensordot",
     "Transpose",
     "Unary",
     "Update",
@@ -229,6 +231,13 @@ class Helper(Array):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract(Array):
     """``a @ b``: the last axis of ``a`` with the last but one of ``b`` (or its only one)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensordot(Array):
+    """The last ``count`` axes of ``args[0]`` contracted with the first ones of ``args[1]``."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -426,6 +435,14 @@ class SizeOf:
     value: Expr | None = None
 
 
+class Dtypes(Enum):
+    """How backward knows the dtypes of the gradients."""
+
+    ARRAY = "array"  # one real input: any real array of the cache has its dtype
+    ONE = "one"  # one real input, but no such array: the cache keeps its dtype
+    EACH = "each"  # several real inputs: the cache keeps the dtype of each
+
+
 @dataclass(frozen=True, slots=True)
 class Cotangent:
     """A cotangent: its axes as sizes, and an array of the cache that has its shape."""
@@ -448,8 +465,8 @@ class ArrayProgram:
         outputs: ``(name, axes, dtype)`` of the results.
         cotangents: one an output.
         forward_sizes, backward_sizes: the sizes that the statements use as numbers, in order.
-        dtypes: whether the cache keeps the dtypes of the differentiated inputs.
-        precision: an array of the cache that has the working precision, if ``dtypes`` is False.
+        dtypes: how backward knows the dtypes of the gradients.
+        precision: an array of the cache that has the working precision, if there is one.
         gradients: ``(parameter, name of its gradient)``.
         cache: what backward reads of a forward pass.
         labels: what must hold of integer inputs.
@@ -471,7 +488,7 @@ class ArrayProgram:
     cache: tuple[Field, ...]
     forward_sizes: tuple[SizeOf, ...]
     backward_sizes: tuple[SizeOf, ...]
-    dtypes: bool
+    dtypes: Dtypes
     precision: str | None
     labels: tuple[Labels, ...]
     nonempty: tuple[tuple[Expr, str], ...]

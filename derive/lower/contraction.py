@@ -22,7 +22,7 @@ from sympy import Expr, Mul
 
 from derive.algebra.indices import free_indices
 from derive.algebra.nodes import BATCH, Element, Index, Sum
-from derive.lower.arrays import Array, Axis, Contract, Dtype, Einsum, Reshape, Transpose
+from derive.lower.arrays import Array, Axis, Contract, Dtype, Einsum, Reshape, Tensordot, Transpose
 from derive.lower.layout import transposed
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ Group = tuple[Expr, ...]
 
 def contraction(lowerer: Expressions, factors: Sequence[Expr], bound: Sequence[Index], order: Sequence[Axis]) -> Array:
     """Return the sum of a product over ``bound``; every factor has one of these indices."""
-    groups, left = _grouped([(f,) for f in factors], tuple(bound))
+    groups, left = _grouped([(f,) for f in sorted(factors, key=lowerer.key)], tuple(bound))
     if len(groups) == 1:
         whole = Mul(*groups[0])
         return lowerer.reduced(Sum(whole, *left), order) if left else lowerer.full(whole, order)
@@ -129,6 +129,10 @@ def _pair(
         found = _matrices(a, b, bound[0], shared, order)
         if found is not None:
             return found
+    if not shared:
+        found = _trailing(a, b, len(bound), order) or _trailing(b, a, len(bound), order)
+        if found is not None:
+            return found
     return _einsum([a, b], bound, order, optimize=True)
 
 
@@ -184,10 +188,14 @@ def _flattened(array: Array, over: tuple[Index, ...], row: Index) -> Array:
 def _matrices(a: Array, b: Array, k: Index, shared: frozenset[Index], order: Sequence[Axis]) -> Array | None:
     """Return ``a @ b`` over ``k``, or None where the axes do not lend themselves to it."""
     place = {axis: p for p, axis in enumerate(order)}
+
+    def late(index: Index) -> int:
+        return place.get(index, len(place))
+
     rows = [i for i in a.indices if i != k and i not in shared]
     columns = [i for i in b.indices if i != k and i not in shared]
     if len(rows) == 1 and len(columns) == 1:
-        if place.get(columns[0], 0) < place.get(rows[0], 0):
+        if late(columns[0]) < late(rows[0]):
             a, b, rows, columns = b, a, columns, rows
         batch = tuple(sorted(shared, key=lambda i: (i != BATCH, place.get(i, len(place)))))
         left, right = (*batch, rows[0], k), (*batch, k, columns[0])
@@ -199,9 +207,19 @@ def _matrices(a: Array, b: Array, k: Index, shared: frozenset[Index], order: Seq
         return None
     if len(columns) != 1:
         a, b, rows, columns = b, a, columns, rows
-    if len(columns) != 1 or a.axes[-1] != k:
+    if len(columns) != 1 or a.axes[-1] != k or any(late(columns[0]) < late(i) for i in rows):
         return None
     return Contract((*rows, columns[0]), Dtype.REAL, (a, transposed(b, (k, columns[0]))))
+
+
+def _trailing(a: Array, b: Array, count: int, order: Sequence[Axis]) -> Array | None:
+    """Return the contraction of the last axes of ``a`` with the first ones of ``b``, if these are the ones."""
+    if a.indices[-count:] != b.indices[:count] or isinstance(a, Transpose) or isinstance(b, Transpose):
+        return None
+    axes = (*a.indices[:-count], *b.indices[count:])
+    if axes != tuple(axis for axis in order if axis in axes):
+        return None
+    return Tensordot(axes, Dtype.REAL, (a, b), count=count)
 
 
 def is_plain_transpose(before: Sequence[Index], after: Sequence[Index]) -> bool:

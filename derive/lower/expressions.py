@@ -36,7 +36,7 @@ from derive.algebra.functions import (
     Where,
     _Truth,
 )
-from derive.algebra.indices import free_indices, names
+from derive.algebra.indices import elements, free_indices, names
 from derive.algebra.nodes import (
     ArgMax,
     Delta,
@@ -137,11 +137,13 @@ class Expressions:
 
     # The order of factors and terms
 
-    def _key(self, expr: Expr) -> tuple[object, ...]:
-        """Order expressions of equal rank: sums last, then by what is defined first, then by text."""
+    def key(self, expr: Expr) -> tuple[object, ...]:
+        """Order expressions of equal rank: reads, powers, functions, sums; then what is defined first; then text."""
         last = len(self.positions)
         places = tuple(sorted(self.positions.get(n, last) for n in names(expr)))
-        return (isinstance(expr, Add), places or (last,), show(expr))
+        base = expr.base if isinstance(expr, Pow) else expr
+        looks = 0 if isinstance(base, Element) else 2 if isinstance(base, Add) else 1
+        return (looks, places or (last,), show(expr))
 
     # Arithmetic
 
@@ -172,10 +174,16 @@ class Expressions:
             return number(-array.value)
         if array.dtype is Dtype.BOOL:
             array = as_real(array)
+        if isinstance(array, Binary) and array.op in ("*", "/"):
+            first = array.args[0]
+            if isinstance(first, (Number, Read)) or (isinstance(first, Binary) and first.op in ("*", "/")):
+                return replace(array, args=(self._negated(first), array.args[1]))
         return Unary(array.axes, array.dtype, (array,), op="-")
 
     def _add(self, expr: Expr, order: Sequence[Axis]) -> Array:
-        parts = expr.args
+        parts = _joined_choices(expr.args)
+        if len(parts) == 1:
+            return self.lower(parts[0], order)
         constant = Add(*(t for t in parts if is_number(t)))
         rest = [t for t in parts if not is_number(t)]
         if constant == 1 and len(rest) == 1 and isinstance(-rest[0], _Truth):
@@ -186,16 +194,16 @@ class Expressions:
             coefficient, _ = term.as_coeff_Mul()
             rank = len(free_indices(term))
             if coefficient.is_negative:
-                minus.append(((rank, *self._key(-term)), -term))
+                minus.append(((rank, *self.key(-term)), -term))
             else:
-                plus.append(((-rank, *self._key(term)), term))
+                plus.append(((-rank, *self.key(term)), term))
         if constant != 0:
             if constant.could_extract_minus_sign() and plus:
                 minus.insert(0, ((0,), -constant))
             else:
-                plus.append(((1,), constant))
-        plus.sort(key=lambda item: item[0])  # type: ignore[arg-type, return-value]
-        minus.sort(key=lambda item: item[0])  # type: ignore[arg-type, return-value]
+                plus.append(((1,) if constant.free_symbols else (-99,), constant))
+        plus.sort(key=lambda item: item[0])
+        minus.sort(key=lambda item: item[0])
         result: Array | None = None
         for _, term in plus:
             array = self.lower(term, order)
@@ -222,26 +230,32 @@ class Expressions:
                 numbers, divisor = numbers * top, divisor * bottom
             elif isinstance(factor, Pow) and factor.exp.is_number and factor.exp.is_negative:
                 below.append(Pow(factor.base, -factor.exp))
+            elif isinstance(factor, Pow) and isinstance(factor.base, Element) and factor.exp in (2, 3):
+                above += [factor.base] * int(factor.exp)
             else:
                 above.append(factor)
         if not above and not below:
             return negative, number(expr)
+        numbers, divisor = _without_root(numbers, divisor)
         result: Array | None = None
         if numbers != 1:
             result, divisor = number(numbers / divisor), S.One
+        chosen = self._chosen(numbers / divisor, above, below, order)
+        if chosen is not None:
+            return negative, chosen
         truths = [f for f in above if isinstance(f, _Truth) or (isinstance(f, Element) and f.kind.value == "Bool")]
         rest = [f for f in above if f not in truths]
         for rank in sorted({len(free_indices(f)) for f in (*rest, *below)}):
-            for factor in sorted((f for f in rest if len(free_indices(f)) == rank), key=self._key):
+            for factor in sorted((f for f in rest if len(free_indices(f)) == rank), key=self.key):
                 array = self.lower(factor, order)
                 result = array if result is None else self.binary("*", result, array)
             if divisor != 1 and result is not None:
                 result, divisor = self.binary("/", result, number(divisor)), S.One
-            under = sorted((f for f in below if len(free_indices(f)) <= rank), key=self._key)
+            under = sorted((f for f in below if len(free_indices(f)) <= rank), key=self.key)
             if under and (result is not None or not any(len(free_indices(f)) > rank for f in rest)):
                 below = [f for f in below if f not in under]
                 result = self.binary("/", result or number(1), self.lower(Mul(*under), order))
-        for factor in sorted(truths, key=self._key):
+        for factor in sorted(truths, key=self.key):
             array = self.lower(factor, order)
             if result is not None and result.dtype is not Dtype.REAL:
                 result = as_real(result) if not isinstance(result, Number) else result
@@ -254,6 +268,19 @@ class Expressions:
         if divisor != 1:
             result = self.binary("/", result, number(divisor))
         return negative, result
+
+    def _chosen(self, numbers: Expr, above: list[Expr], below: list[Expr], order: Sequence[Axis]) -> Array | None:
+        """Return ``where(c, dy, s*dy)`` for ``dy * where(c, 1, s)``, whose numbers would be float64."""
+        picks = [f for f in above if isinstance(f, Where) and all(map(is_number, f.args[1:])) and not is_number(f)]
+        rest = [f for f in above if f not in picks]
+        if len(picks) != 1 or below or not rest:
+            return None
+        test, a, b = picks[0].args
+        if {a, b} <= {S.One, S.Zero} or not (S.Zero in (a, b) or (len(rest) == 1 and isinstance(rest[0], Element))):
+            return None
+        if not any(element.kind.differentiable for f in rest for element in elements(f)):
+            return None
+        return self.lower(Where(test, Mul(numbers, a, *rest), Mul(numbers, b, *rest)), order)
 
     def _power(self, base: Expr, exponent: Expr, order: Sequence[Axis]) -> Array:
         if exponent.is_number and exponent.is_negative:
@@ -417,6 +444,36 @@ def _fraction(factor: Expr) -> tuple[Expr, Expr]:
     if isinstance(factor, Pow) and factor.exp.is_number and factor.exp.is_negative:
         return S.One, Pow(factor.base, -factor.exp)
     return factor, S.One
+
+
+def _joined_choices(terms: Sequence[Expr]) -> tuple[Expr, ...]:
+    """where(c, a, 0) + where(c, 0, b) is where(c, a, b), and a truth value is where(c, 1, 0)."""
+    found: dict[Expr, list[tuple[Expr, Expr, Expr]]] = {}
+    for term in terms:
+        choice = next((f for f in Mul.make_args(term) if isinstance(f, Where)), None)
+        if choice is not None and S.Zero in choice.args[1:]:
+            rest = term / choice
+            test, a, b = choice.args
+            found.setdefault(test, []).append((term, rest * a, rest * b))
+    result = list(terms)
+    for test, choices in found.items():
+        choices += [(t, t / test, S.Zero) for t in result if test in Mul.make_args(t)]
+        a = [c for _, c, _ in choices if c != 0]
+        b = [c for _, _, c in choices if c != 0]
+        if len(choices) > 1 and a and b:
+            result = [t for t in result if t not in [c for c, _, _ in choices]]
+            result.append(Where(test, Add(*a), Add(*b)))
+    return tuple(result)
+
+
+def _without_root(numbers: Expr, divisor: Expr) -> tuple[Expr, Expr]:
+    """sqrt(2)/2 * x is x / sqrt(2)."""
+    coefficient, rest = numbers.as_coeff_Mul()
+    if isinstance(rest, Pow) and rest.exp == S.Half and isinstance(rest.base, Integer):
+        scale = coefficient * rest.base
+        if scale.is_Integer:
+            return scale, divisor * rest
+    return numbers, divisor
 
 
 def _separate(body: Expr, bound: Sequence[Index]) -> tuple[Expr, Expr]:

@@ -44,6 +44,7 @@ from derive.lower.arrays import (
     Cast,
     Cotangent,
     Dtype,
+    Dtypes,
     Expand,
     Field,
     Guarded,
@@ -110,7 +111,7 @@ def lower(program: Program) -> ArrayProgram:
     assert not lost, f"lower: no parameter has the sizes {lost}"
     reals = [p.name for p in layer.parameters if p.kind.differentiable]
     precision = next((f.name for f in fields if f.axes is not None and f.dtype is Dtype.REAL), None)
-    dtypes = bool(program.gradients) and (len(reals) > 1 or precision is None)
+    dtypes = Dtypes.EACH if len(reals) > 1 else Dtypes.ONE if precision is None else Dtypes.ARRAY
     return ArrayProgram(
         name=layer.name,
         doc=layer.doc,
@@ -282,7 +283,7 @@ def _nonempty(layer: Layer, program: Program) -> tuple[tuple[Expr, str], ...]:
     found: dict[Expr, str] = {}
 
     def visit(expr: Expr) -> None:
-        if isinstance(expr, _UNDEFINED) or isinstance(expr, KeepingReduction):
+        if isinstance(expr, (*_UNDEFINED, KeepingReduction)):
             for index in expr.indices:
                 found.setdefault(index.size, f"{expr.word}[{index.name}]")
         elif isinstance(expr, Reduction):

@@ -14,18 +14,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import sympy
 from sympy import Add, Expr, Mul, S
 
 from derive.algebra.functions import Eq
 from derive.algebra.indices import free_indices, substitute
-from derive.algebra.nodes import BATCH, Delta, Element, Index, Sum
+from derive.algebra.nodes import BATCH, Delta, Index, Sum
 from derive.language.layer import Statement
-from derive.lower.arrays import AddAt, Assign, Fill, InPlace, Instruction, PutAlong, Read, Update
+from derive.lower.arrays import AddAt, Assign, Fill, InPlace, Instruction, PutAlong, Update
 from derive.lower.arrays import Dtype as _Dtype
 from derive.lower.expressions import Expressions, as_real
 from derive.lower.gather import computed_axes, places
-from derive.lower.scalars import is_number
 
 __all__ = ["has_delta", "scatter"]
 
@@ -60,6 +58,7 @@ def scatter(lowerer: Expressions, statement: Statement) -> list[Instruction] | N
     if not dense and outer != 1:
         scattered = [_Scatter(s.subscripts, _times(outer, s, statement.indices), s.over) for s in scattered]
         outer = S.One
+    scattered = _merged(scattered)
     name, indices = statement.name, statement.indices
     result: list[Instruction] = []
     if dense:
@@ -81,6 +80,24 @@ def scatter(lowerer: Expressions, statement: Statement) -> list[Instruction] | N
     return result
 
 
+def _merged(items: list[_Scatter]) -> list[_Scatter]:
+    """Add what goes to the same places; a factor that all have in common is written once."""
+    groups: dict[tuple[tuple[Expr, ...], tuple[Index, ...]], list[Expr]] = {}
+    for item in items:
+        groups.setdefault((item.subscripts, item.over), []).append(item.value)
+    result = []
+    for (subscripts, over), found in groups.items():
+        value = found[0]
+        if len(found) > 1:
+            common = set(Mul.make_args(found[0])).intersection(*(Mul.make_args(v) for v in found[1:]))
+            if all(v.as_coeff_Mul()[0] == -1 for v in found):
+                common.add(S.NegativeOne)
+            factor = Mul(*common)
+            value = factor * Add(*(v / factor for v in found))
+        result.append(_Scatter(subscripts, value, over))
+    return result
+
+
 def _terms(expr: Expr) -> tuple[Expr, list[Expr]]:
     """Split into a common factor without deltas and the terms of the rest, expanded as far as deltas go."""
     if isinstance(expr, Mul):
@@ -88,9 +105,9 @@ def _terms(expr: Expr) -> tuple[Expr, list[Expr]]:
         if len(inside) == 1 and isinstance(inside[0], Add):
             outer = Mul(*(f for f in expr.args if f is not inside[0]))
             terms = [t for a in inside[0].args for t in _expanded(a)]
-            if len(terms) > 1 and all(t.as_coeff_Mul()[0].is_negative for t in terms if not has_delta(t)):
-                if any(not has_delta(t) for t in terms):
-                    return -outer, [-t for t in terms]
+            dense = [t for t in terms if not has_delta(t)]
+            if dense and all(t.as_coeff_Mul()[0].is_negative for t in dense):
+                return -outer, [-t for t in terms]
             return outer, terms
     return S.One, [t for a in Add.make_args(expr) for t in _expanded(a)]
 
@@ -189,7 +206,7 @@ def _compared(expr: Expr) -> Expr:
 
 def _lowerable(item: _Scatter, target: Sequence[Index]) -> bool:
     """Return whether NumPy can address these places; batch axes must be taken whole or along one axis."""
-    axes, inside = computed_axes(item.subscripts)
+    _, inside = computed_axes(item.subscripts)
     if BATCH not in inside or BATCH in item.over:
         return True
     return _along(item, target) is not None

@@ -19,7 +19,7 @@ from sympy import Integer
 
 import derive
 from derive.algebra.nodes import BATCH_SIZE, Kind
-from derive.lower.arrays import ArrayProgram, Dtype, Field, Function, Part, SizeOf
+from derive.lower.arrays import ArrayProgram, Dtype, Dtypes, Field, Function, Part, SizeOf
 from derive.render.numpy_docs import axes_text, docstring, formulas, shapes, split_source
 from derive.render.numpy_text import FunctionText, call_lines
 
@@ -27,7 +27,23 @@ __all__ = ["render"]
 
 _KINDS = {Kind.REAL: "f", Kind.POSITIVE: "f", Kind.UNIT: "f", Kind.INT: "iu", Kind.BOOL: "b"}
 # Names that the text of a function itself uses.
-_RESERVED = frozenset({"np", "math", "cache", "dtypes", "forward", "backward", "Cache", "Gradients", "NamedTuple"})
+_RESERVED = frozenset(
+    {
+        "np",
+        "math",
+        "cache",
+        "dtype",
+        "dtypes",
+        "batch",
+        "rows",
+        "batch_axes",
+        "forward",
+        "backward",
+        "Cache",
+        "Gradients",
+        "NamedTuple",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,13 @@ class FieldView:
     name: str
     type: str
     comment: str
+
+
+_DTYPE_FIELDS = {
+    Dtypes.ARRAY: (),
+    Dtypes.ONE: (FieldView("dtype", "np.dtype", ""),),
+    Dtypes.EACH: (FieldView("dtypes", "tuple[np.dtype, ...]", ""),),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +98,7 @@ class ModuleView:
     scalars: bool
     batch: bool
     literals: bool
+    pairwise: bool
 
 
 def render(arrays: ArrayProgram) -> str:
@@ -117,7 +141,7 @@ def _renamer(names: Iterable[str], used: frozenset[str]) -> Callable[[str], str]
 def _all_names(arrays: ArrayProgram) -> list[str]:
     names = [i.name for i in arrays.inputs] + [h for h, _ in arrays.hypers]
     names += [str(s.size.name) for s in (*arrays.forward_sizes, *arrays.backward_sizes) if s.size != BATCH_SIZE]
-    names += [c.name for c in arrays.cotangents] + [f.name for f in arrays.cache]
+    names += [c.name for c in arrays.cotangents] + [f.name for f in arrays.cache if f.value != BATCH_SIZE]
     for instruction in (*arrays.forward, *arrays.backward):
         names += _assigned(instruction)
     return names
@@ -141,14 +165,6 @@ def _view(arrays: ArrayProgram) -> ModuleView:
     everything = _all_names(arrays)
     rename = _renamer(everything, frozenset(_CALLED | _SCIPY | helpers))
     taken = {rename(n) for n in everything}
-    if "batch" in taken or "rows" in taken or "dtype" in taken:
-        extra = {n: next(m for m in (f"{n}_", f"{n}__") if m not in taken) for n in ("batch", "rows", "dtype")}
-        basic = rename
-        own = {n for n in ("batch", "rows", "dtype") if n in taken}
-
-        def rename(name: str) -> str:
-            return extra[name] if name in own and name not in everything else basic(name)
-
     reals = [rename(i.name) for i in arrays.inputs if i.kind.differentiable]
     forward_dtype = f"{reals[0]}.dtype" if len(reals) == 1 else "dtype"
     first = FunctionText(rename, forward_dtype, set(taken))
@@ -164,8 +180,7 @@ def _view(arrays: ArrayProgram) -> ModuleView:
         doc=docstring(_module_doc(arrays), ""),
         header=_header(arrays),
         imports=_imports([*forward.body, *backward.body], first.scipy | second.scipy, arrays),
-        cache=tuple(_cache_field(f, rename) for f in arrays.cache)
-        + ((FieldView("dtypes", "tuple[np.dtype, ...]", ""),) if arrays.dtypes else ()),
+        cache=tuple(_cache_field(f, rename) for f in arrays.cache) + _DTYPE_FIELDS[arrays.dtypes],
         gradients=tuple(_gradient_field(arrays, p) for p, _ in arrays.gradients),
         forward=forward,
         backward=backward,
@@ -180,6 +195,7 @@ def _view(arrays: ArrayProgram) -> ModuleView:
         scalars=any(i.kind.differentiable and set(i.axes) <= {BATCH_SIZE} for i in arrays.inputs),
         batch=any(BATCH_SIZE in i.axes for i in arrays.inputs),
         literals=any(isinstance(a, Integer) for i in arrays.inputs for a in i.axes),
+        pairwise=first.pairwise or second.pairwise,
     )
 
 
@@ -210,8 +226,12 @@ def _module_doc(arrays: ArrayProgram) -> list[str]:
     return [*lines, "", *source] if source else lines
 
 
+def _field_name(field: Field, rename: Callable[[str], str]) -> str:
+    return "batch" if field.value == BATCH_SIZE else rename(field.name)
+
+
 def _cache_field(field: Field, rename: Callable[[str], str]) -> FieldView:
-    name = rename(field.name)
+    name = _field_name(field, rename)
     if field.axes is None:
         if field.value == BATCH_SIZE:
             return FieldView(name, "tuple[int, ...]", "")
@@ -241,18 +261,18 @@ def _size_lines(sizes: Sequence[SizeOf], text: FunctionText) -> list[str]:
         batch = axes[:1] == (BATCH_SIZE,)
         whole = all(a in wanted for a in axes) and len(set(axes)) == len(axes) > 1
         if whole and all(m.part is not Part.COUNT for m in members):
-            targets = [f"*{text.rename('batch')}" if a == BATCH_SIZE else text.rename(str(a)) for a in axes]
+            targets = ["*batch" if a == BATCH_SIZE else text.rename(str(a)) for a in axes]
             lines.append(f"{', '.join(targets)} = {name}.shape")
             continue
-        for member in members:
+        for member in sorted(members, key=lambda m: axes.index(m.size)):
             place = axes.index(member.size)
             if member.size == BATCH_SIZE:
                 shape = f"{name}.shape[:{place - len(axes) + 1}]" if len(axes) > 1 else f"{name}.shape"
                 if member.part is Part.COUNT:
                     counted = f"{name}.size" if len(axes) == 1 else f"math.prod({shape})"
-                    lines.append(f"{text.rename('rows')} = {counted}")
+                    lines.append(f"rows = {counted}")
                 else:
-                    lines.append(f"{text.rename('batch')} = {shape}")
+                    lines.append(f"batch = {shape}")
             else:
                 number = place - len(axes) if batch else place
                 lines.append(f"{text.rename(member.size.name)} = {name}.shape[{number}]")
@@ -260,7 +280,7 @@ def _size_lines(sizes: Sequence[SizeOf], text: FunctionText) -> list[str]:
         if size.value is not None:
             lines.append(f"{text.rename(size.size.name)} = {text.numbers.text(size.value)[0]}")
         elif size.source is None and size.part is Part.COUNT:
-            lines.append(f"{text.rename('rows')} = math.prod({text.rename('batch')})")
+            lines.append("rows = math.prod(batch)")
     return lines
 
 
@@ -271,17 +291,17 @@ def _forward(arrays: ArrayProgram, text: FunctionText, reals: Sequence[str]) -> 
     if arrays.hypers:
         arguments += ["*", *(f"{rename(h)}={default!r}" for h, default in arrays.hypers)]
     body = [*call_lines(f"{', '.join(inputs)} = _expect", inputs)]
-    statements = text.lines(arrays.forward)
+    statements = text.body(arrays.forward)
     if text.dtype_used and text.dtype == "dtype":
-        body.append(f"{rename('dtype')} = np.result_type({', '.join(reals)})")
+        body.append(f"dtype = np.result_type({', '.join(reals)})")
     body += _size_lines(arrays.forward_sizes, text)
     for label in arrays.labels:
         body.append(f'_labels("{label.name}", {rename(label.name)}, {text.numbers.text(label.size)[0]})')
     body += statements
-    fields = [
-        rename("batch" if f.value == BATCH_SIZE else f.name) if f.axes is None else rename(f.name) for f in arrays.cache
-    ]
-    if arrays.dtypes:
+    fields = [_field_name(f, rename) for f in arrays.cache]
+    if arrays.dtypes is Dtypes.ONE:
+        fields.append(f"{reals[0]}.dtype")
+    elif arrays.dtypes is Dtypes.EACH:
         body.append(f"dtypes = {_tuple([f'{rename(p)}.dtype' for p, _ in arrays.gradients])}")
         fields.append("dtypes")
     outputs = [rename(name) for name, _, _ in arrays.outputs]
@@ -314,7 +334,7 @@ def _signature(name: str, arguments: Sequence[str]) -> list[str]:
 
 def _backward(arrays: ArrayProgram, text: FunctionText) -> FunctionView:
     rename = text.rename
-    fields = [rename(f.name) for f in arrays.cache] + ["dtypes"] * arrays.dtypes
+    fields = [_field_name(f, rename) for f in arrays.cache] + [f.name for f in _DTYPE_FIELDS[arrays.dtypes]]
     body: list[str] = []
     if len(fields) == 1:
         body.append(f"{fields[0]} = cache.{fields[0]}")
@@ -322,14 +342,18 @@ def _backward(arrays: ArrayProgram, text: FunctionText) -> FunctionView:
         line = f"{', '.join(fields)} = cache"
         body += [line] if len(line) <= 116 else [f"{f} = cache.{f}" for f in fields]
     body += _size_lines(arrays.backward_sizes, text)
-    dtype = "np.result_type(*dtypes)" if arrays.dtypes else f"{rename(arrays.precision or '')}.dtype"
+    dtype = {
+        Dtypes.ARRAY: f"{rename(arrays.precision or '')}.dtype",
+        Dtypes.ONE: "dtype",
+        Dtypes.EACH: "np.result_type(*dtypes)",
+    }[arrays.dtypes]
     for cotangent in arrays.cotangents:
         shape = text.shape(list(cotangent.axes), cotangent.like)
         name = rename(cotangent.name)
         body.append(f'{name} = _cotangent("{cotangent.name}", {name}, {shape}, {dtype})')
-    body += text.lines(arrays.backward)
+    body += text.body(arrays.backward)
     gradients = [rename(name) for _, name in arrays.gradients]
-    if arrays.dtypes:
+    if arrays.dtypes is Dtypes.EACH:
         body += call_lines("return Gradients", [f"*map(np.asarray, {_tuple(gradients)}, dtypes)"])
     else:
         body += call_lines("return Gradients", gradients)

@@ -50,7 +50,7 @@ _MATH: dict[type[Expr], str] = {
     Round: "round", Maximum: "max", Minimum: "min", AtMost: "min", AtLeast: "max",
 }  # fmt: skip
 _WORDS = {And: "and", Or: "or", FloorDiv: "//", Mod: "%"}
-_CONSTANTS = {S.Pi: "math.pi", S.Exp1: "math.e", S.Infinity: "math.inf", S.NaN: "math.nan"}
+_CONSTANTS = {S.Pi: "np.pi", S.Exp1: "np.e", S.Infinity: "np.inf", S.NaN: "np.nan"}
 
 
 def inside(text: Text, level: int) -> str:
@@ -69,7 +69,7 @@ class NumberText:
         if expr in _CONSTANTS:
             return _CONSTANTS[expr], ATOM
         if expr is S.NegativeInfinity:
-            return "-math.inf", NEG
+            return "-np.inf", NEG
         if expr.is_Symbol:
             return self.local(expr), ATOM
         if isinstance(expr, Integer):

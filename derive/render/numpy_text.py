@@ -41,6 +41,7 @@ from derive.lower.arrays import (
     Reshape,
     Take,
     TakeAlong,
+    Tensordot,
     Transpose,
     Unary,
     Update,
@@ -65,6 +66,9 @@ class FunctionText:
         modules: ``math`` and the names of ``scipy.special`` that the text uses.
         helpers: the module's small functions that it calls.
         dtype_used: whether the text says ``dtype``.
+        batch_counts: for every sum over the batch axes, how many there are.
+        batch_named: whether these have a name, because they occur more than once.
+        pairwise: whether an ``einsum`` of three or more arrays occurs.
     """
 
     def __init__(self, rename: Callable[[str], str], dtype: str, taken: set[str]) -> None:
@@ -75,9 +79,12 @@ class FunctionText:
         self.scipy: set[str] = set()
         self.helpers: set[Function] = set()
         self.dtype_used = False
+        self.pairwise = False
+        self.batch_counts: list[str] = []
+        self.batch_named = False
 
     def _local(self, symbol: Expr) -> str:
-        return self.rename("rows" if symbol == BATCH_SIZE else symbol.name)
+        return "rows" if symbol == BATCH_SIZE else self.rename(symbol.name)
 
     # Arrays
 
@@ -185,12 +192,20 @@ class FunctionText:
         return f"{inside(a, MUL if isinstance(array.args[0], Contract) else NEG)} @ {inside(b, NEG)}", MUL
 
     @_text.register
+    def _(self, array: Tensordot) -> Text:
+        a, b = (self._text(x)[0] for x in array.args)
+        return f"np.tensordot({a}, {b}, axes={array.count})", ATOM
+
+    @_text.register
     def _(self, array: Einsum) -> Text:
         letters = _letters([*(a.indices for a in array.args), array.indices])
         spec = ",".join("".join(letters[i] for i in a.indices) for a in array.args)
         spec += "->" + "".join(letters[i] for i in array.indices)
         arguments = [f'"{spec}"', *(self._text(a)[0] for a in array.args)]
-        if array.optimize:
+        if array.optimize and len(array.args) > 2:
+            self.pairwise = True
+            arguments.append("optimize=_PAIRWISE")
+        elif array.optimize:
             arguments.append("optimize=True")
         return f"np.einsum({', '.join(arguments)})", ATOM
 
@@ -243,9 +258,9 @@ class FunctionText:
         """Return the text of a shape."""
         if like is not None:
             return f"{self.rename(like)}.shape"
-        pieces = [f"*{self.rename('batch')}" if s == BATCH_SIZE else self.numbers.text(s)[0] for s in sizes]
+        pieces = ["*batch" if s == BATCH_SIZE else self.numbers.text(s)[0] for s in sizes]
         if sizes == [BATCH_SIZE]:
-            return self.rename("batch")
+            return "batch"
         return f"({', '.join(pieces)}{',' if len(pieces) == 1 else ''})"
 
     def _brackets(self, axes: Sequence[Axis], where: Sequence[int | Expr | None], places: Sequence[Array]) -> str:
@@ -275,14 +290,33 @@ class FunctionText:
         leaf = next(n for n in walk(source) if isinstance(n, Name) and BATCH in n.axes)
         after = len(leaf.axes) - 1
         count = f"{self.rename(leaf.name)}.ndim" + (f" - {after}" if after else "")
+        self.batch_counts.append(count)
+        if self.batch_named:
+            text = f"(*batch_axes, {', '.join(map(str, numbers))})" if numbers else "batch_axes"
+            return [f"axis={text}", *keeping]
         text = f"(*range({count}), {', '.join(map(str, numbers))})" if numbers else f"tuple(range({count}))"
         return [f"axis={text}", *keeping]
 
     # Statements
 
-    def lines(self, instructions: Sequence[Instruction]) -> list[str]:
-        """Return the lines of the instructions, not indented."""
-        return [line for instruction in instructions for line in self._lines(instruction, WIDTH - len(_INDENT))]
+    def body(self, instructions: Sequence[Instruction]) -> list[str]:
+        """Return the lines of the instructions, not indented; batch axes get a name if they are needed again."""
+        taken = set(self.taken)
+        lines = self._all(instructions)
+        if len(self.batch_counts) < 2:
+            return lines
+        self.taken, self.batch_counts, self.batch_named = taken, [], True
+        return self._all(instructions)
+
+    def _all(self, instructions: Sequence[Instruction]) -> list[str]:
+        result: list[str] = []
+        for instruction in instructions:
+            before = len(self.batch_counts)
+            lines = self._lines(instruction, WIDTH - len(_INDENT))
+            if self.batch_named and before == 0 and self.batch_counts:
+                result.append(f"batch_axes = tuple(range({self.batch_counts[0]}))")
+            result += lines
+        return result
 
     def _lines(self, instruction: Instruction, width: int) -> list[str]:
         match instruction:
