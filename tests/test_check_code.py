@@ -111,6 +111,29 @@ def test_the_complex_step_is_left_out_where_the_code_refuses_complex_numbers() -
     ]
 
 
+@pytest.mark.parametrize(
+    ("returned", "call"), [("tensors[0]", "z = _expect(z)"), ("[*tensors]", "z, = _expect(z)"), ("3", "_expect(z)")]
+)
+def test_the_complex_step_takes_validation_that_returns_the_arrays(returned: str, call: str) -> None:
+    text = softmax.edited("    _expect(z)\n", f"    {call}\n")
+    text = text.replace(
+        '            raise ValueError("complex")\n', f'            raise ValueError("complex")\n    return {returned}\n'
+    )
+    rows = [r for r in check(softmax.layer, softmax.program, text).rows if "complex" in r.method]
+    assert [(row.name, row.ran, row.passed) for row in rows] == [("dz", True, True)]
+
+
+def test_the_complex_step_does_not_take_validation_that_makes_other_arrays() -> None:
+    text = softmax.edited("    _expect(z)\n", "    z = _expect(z)\n")
+    text = text.replace(
+        '            raise ValueError("complex")\n', '            raise ValueError("complex")\n    return x + 0\n'
+    )
+    rows = [r for r in check(softmax.layer, softmax.program, text).rows if "complex" in r.method]
+    assert [row.note for row in rows] == [
+        "not run: the code does not take complex numbers (TypeError: its validation makes other arrays)"
+    ]
+
+
 def test_the_validation_of_the_module_is_in_place_after_the_complex_step() -> None:
     """Only the complex step gets past it: everything else calls the module as it is."""
     text = batchnorm.edited('x.dtype.kind == "c"', 'x.dtype.kind != "f" or x.shape[-1] > 99')

@@ -39,7 +39,7 @@ from derive.algebra.nodes import (
 )
 from derive.calculus.program import Program
 from derive.check.instance import Array, Instance
-from derive.check.module import Call, GeneratedModule, Inputs, Values, arrays_in, dense, inputs_of
+from derive.check.module import Call, GeneratedModule, Inputs, Values, dense, inputs_of
 from derive.check.probes import Probe, choose_probes
 from derive.check.properties import is_real, property_rows
 from derive.check.report import CODE_COMPLEX_STEP, CODE_DIFFERENCES, CODE_VALUES, Method, Row, failed, not_run, worst
@@ -288,16 +288,25 @@ def _complex(layer: Layer, program: Program, module: GeneratedModule, sample: Sa
 
 
 def _of_real_parts(expect: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the module's validation, shown the real parts: it refuses complex numbers, rightly."""
+    """Return the module's validation, shown the real parts: it refuses complex numbers, rightly.
 
-    def real(value: Any) -> Any:
-        return np.real(value) if isinstance(value, np.ndarray) else value
+    Where it returns the arrays it was given, the complex ones take their places.
+    """
 
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        result = expect(*map(real, args), **{name: real(value) for name, value in kwargs.items()})
-        if any(isinstance(value, np.ndarray) for value in arrays_in(result)):
-            raise TypeError("its validation returns arrays")
-        return result
+    def wrapped(*values: Any, **options: Any) -> Any:
+        parts = [np.ascontiguousarray(value.real) if np.iscomplexobj(value) else value for value in values]
+        owners = {id(part): value for part, value in zip(parts, values, strict=True)}
+
+        def restored(result: Any) -> Any:
+            if isinstance(result, np.ndarray):
+                if id(result) not in owners:
+                    raise TypeError("its validation makes other arrays")
+                return owners[id(result)]
+            if type(result) in (list, tuple):
+                return type(result)(map(restored, result))
+            return result
+
+        return restored(expect(*parts, **options))
 
     return wrapped
 
