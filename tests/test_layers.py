@@ -449,15 +449,16 @@ ABSOLUTE = {"sigmoid", "tanh", "silu", "mish", "elu", "celu", "selu", "gelu"}
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_extreme_inputs_lose_no_digits(name: str) -> None:
+@DTYPES
+def test_extreme_inputs_lose_no_digits(name: str, dtype: str) -> None:
     """A few units in the last place of the value or the input; in the derivative relative or absolute."""
     value, slope = EXACT[name]
-    x = np.array(EXTREMES)
+    x = np.array(EXTREMES, dtype)
     y, cache = module(name).forward(x)
     dx = module(name).backward(np.ones_like(x), cache)[0]
-    ulp, smallest = np.finfo("float64").eps, np.finfo("float64").tiny
+    ulp, smallest = float(np.finfo(dtype).eps), float(np.finfo(dtype).tiny)
     with mp.workdps(60):
-        for point, got, derivative in zip(EXTREMES, y.tolist(), dx.tolist(), strict=True):
+        for point, got, derivative in zip(x.tolist(), y.tolist(), dx.tolist(), strict=True):
             exact, rate = value(mp.mpf(point)), slope(mp.mpf(point))
             allowed = 16 * ulp * (abs(exact) + abs(point * rate)) + smallest
             assert abs(got - exact) <= allowed, f"{name}({point}) is {got!r}, not {mp.nstr(exact, 17)}"
@@ -510,6 +511,38 @@ def test_logits_far_apart_give_exact_losses(dtype: str) -> None:
     loss, cache = module("bce_with_logits").forward(z, np.array([[1, 0], [1, 0]], dtype))
     assert loss == 5e3
     assert module("bce_with_logits").backward(1.0, cache).dz.tolist() == [[0.0, 0.0], [-0.25, 0.25]]
+
+
+@DTYPES
+def test_a_logit_of_minus_infinity_is_a_class_ruled_out(dtype: str) -> None:
+    z = np.array([[0.5, -np.inf, 1.5], [-np.inf, 2.0, -np.inf]], dtype)
+    dy = np.array([[1.0, 2.0, -3.0], [0.5, 1.0, 4.0]], dtype)
+    y, cache = module("softmax").forward(z)
+    two = np.array([0.5, 1.5], dtype)
+    p, inner = module("softmax").forward(two)
+    assert y.tolist() == [[p[0], 0.0, p[1]], [0.0, 1.0, 0.0]]
+    expected = module("softmax").backward(dy[0, ::2], inner).dz
+    dz = module("softmax").backward(dy, cache).dz
+    np.testing.assert_allclose(dz, [[expected[0], 0.0, expected[1]], [0.0, 0.0, 0.0]], rtol=1e-6)
+    y, cache = module("logsumexp").forward(z)
+    np.testing.assert_allclose(y, [np.log(np.exp(0.5) + np.exp(1.5)), 2.0], rtol=1e-6)
+    dz = module("logsumexp").backward(np.ones(2, dtype), cache).dz
+    np.testing.assert_allclose(dz, [[p[0], 0.0, p[1]], [0.0, 1.0, 0.0]], rtol=1e-6)
+    loss, cache = module("cross_entropy").forward(z, np.array([2, 1]))
+    np.testing.assert_allclose(loss, -np.log(p[1]) / 2, rtol=1e-6)
+    dz = module("cross_entropy").backward(1.0, cache).dz
+    np.testing.assert_allclose(dz, [[p[0] / 2, 0.0, (p[1] - 1) / 2], [0.0, 0.0, 0.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "uint64"])
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_may_be_integers_of_any_width(name: str, kind: str) -> None:
+    case = FIRST[name]
+    done = run(str(case), "float64")
+    inputs = {n: a.astype(kind) if n in LABELS[name] else a for n, a in done.inputs.items()}
+    again = execute(case, inputs, "float64")
+    for a, b in zip((*again.outputs, *again.gradients), (*done.outputs, *done.gradients), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_a_probability_of_zero_adds_nothing_to_the_divergence() -> None:
