@@ -300,6 +300,21 @@ def test_names_in_a_reason_are_set_as_in_formulas_and_words_are_not() -> None:
     )
 
 
+def test_a_wide_formula_of_a_reason_is_set_apart_and_the_sentence_goes_on() -> None:
+    program = SAMPLES["linear"]()
+    wide = Where(Gt(x, 0), sum((element(f"name{j}", n, d) for j in range(10)), x), x)
+    step = Step(Stage.REWRITE, x, mu, "{0}: both branches are computed", (wide,))
+    text = latex(replace(program, steps=(step,)), steps=True)
+    assert re.search(r"textbf\{1\.\} \\\[ .* \\\]\nBoth branches are computed\.\n", text)
+    narrow = replace(step, formulas=(x / mu,))
+    text = latex(replace(program, steps=(narrow,)), steps=True)
+    assert r"$\displaystyle \frac{x_{n,d}}{\mu_{d}}$: both" in text
+
+
+def test_the_table_shows_a_tensor_with_the_indices_of_its_statement() -> None:
+    assert r"  $z_{\ldots,c}$ & \texttt{z}" in latex(derived("softmax"), standalone=True)
+
+
 def test_a_tensor_called_a_is_told_from_the_article() -> None:
     program = SAMPLES["linear"]()
     a = element("a", n)

@@ -49,7 +49,7 @@ _WORDS = frozenset({
 })  # fmt: skip
 # A formula of the layer language, or a word; "a" only where it is no article.
 _WORD = re.compile(r"(\S*\w[(\[]\S*[)\]]|(?<![\w.(\[])(?!a (?!is\b|are\b|and\b|over\b)[a-z])[^\W\d]\w*(?![\w(\[]))")
-_COLUMNS = 96  # characters of program text on a line
+_COLUMNS = 106  # characters of program text on a line
 
 
 def tex(expr: Expr, notation: Notation | None = None) -> str:
@@ -267,10 +267,16 @@ def _reason(step: Step, program: Program, printer: TexPrinter) -> str:
             else:
                 box = printer.box(readable(formula))
                 text, width = box.text, box.width
-            out.append(f"${text}$" if width <= _INLINE else rf"\[ {text} \]")
+            if width > _INLINE:
+                text = rf"\[ {text} \]"
+            elif re.search(r"\\frac|\\begin", text):
+                text = rf"$\displaystyle {text}$"
+            else:
+                text = f"${text}$"
+            out.append(text)
         else:
             out.append(escape(f"{{{part}}}"))
-    return _sentence("".join(out), ".")
+    return _sentence(re.sub(r"(\\\]\n?)[:;,]? +([a-z]?)", lambda m: f"{m[1]}\n{m[2].upper()}", "".join(out)), ".")
 
 
 def _known(program: Program, step: Step) -> frozenset[str]:

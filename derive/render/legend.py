@@ -44,8 +44,7 @@ class Symbol:
 def symbols(program: Program) -> list[Symbol]:
     """Return the rows: inputs, constants, intermediate results, outputs, cotangents, gradients."""
     layer = program.layer
-    read = {e.name: e for s in reversed((*layer.statements, *program.forward)) for e in reversed(elements(s.expr))
-            if all(isinstance(i, Index) for i in e.subscripts)}  # fmt: skip
+    read = _first_reads(program)
     rows = [Symbol(read.get(p.name, Element(p.tensor)), p.axes, _INPUT[p.kind]) for p in layer.parameters]
     rows += [Symbol(h.symbol, (), f"constant, default {default_text(h.default)}") for h in layer.hypers]
     for s in program.forward:
@@ -66,6 +65,18 @@ def symbols(program: Program) -> list[Symbol]:
         else:
             rows.append(Symbol(s.target, s.axes, "shared by gradients"))
     return rows
+
+
+def _first_reads(program: Program) -> dict[str, Element]:
+    """Return for each name where it is first read with plain indices, those of the statement preferred."""
+    found: dict[str, Element] = {}
+    for own in (True, False):
+        for s in (*program.layer.statements, *program.forward):
+            for e in elements(s.expr):
+                plain = all(isinstance(i, Index) and (i in s.indices or not own) for i in e.subscripts)
+                if plain and len(set(e.subscripts)) == len(e.subscripts):
+                    found.setdefault(e.name, e)
+    return found
 
 
 def default_text(value: int | float | bool) -> str:
