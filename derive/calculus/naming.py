@@ -18,7 +18,7 @@ nothing but its one user reads in the end is written back into that user.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from sympy import (
     Add,
@@ -83,6 +83,8 @@ class _Names:
         self.made: list[Statement] = []
         self.steps: list[Step] = []
         self.current = ""
+        self.spreads: set[str] = set()
+        self.differences: set[str] = set()
         self.repeated: Counter[Expr] = Counter()
         for statement in layer.statements:
             self.repeated.update(_sums(statement.expr))
@@ -112,7 +114,18 @@ def name_intermediates(layer: Layer) -> tuple[tuple[Statement, ...], frozenset[s
         names_.made.clear()
         result.append(statement if expr is statement.expr else _with(statement, expr))
         names_.by_value.setdefault(expr, statement.target)
+        if _is_spread(expr, names_.differences):
+            names_.spreads.add(statement.name)
     return tuple(result), frozenset(automatic), tuple(names_.steps)
+
+
+def _is_spread(expr: Expr, differences: Container[str]) -> bool:
+    """Whether a statement is a mean or a scaled sum of squared differences: a variance."""
+    reductions = [f for f in Mul.make_args(expr) if isinstance(f, (Sum, Mean))]
+    if len(reductions) != 1:
+        return False
+    body = reductions[0].body
+    return isinstance(body, Pow) and body.exp == 2 and isinstance(body.base, Element) and body.base.name in differences
 
 
 def _sums(expr: Expr) -> list[Expr]:
@@ -198,7 +211,7 @@ def _part(expr: Expr, order: tuple[Index, ...], state: _Names) -> Expr:
         return known
     if isinstance(expr, Add) and state.repeated.get(expr, 0) > 1 and _is_difference(expr):
         return _factor(expr, order, state, linear=False)
-    wish = _worth(expr)
+    wish = _worth(expr, state)
     new = _inside(expr, order, state, linear=False)
     known = state.by_value.get(new)
     if known is not None and not isinstance(new, (Element, Mul)):
@@ -218,6 +231,7 @@ def _factor(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool
     if isinstance(base, Add) and _is_difference(base):
         new = _inside(base, order, state, linear=False)
         difference = state.by_value.get(new) or _name(new, _difference_name(new), order, state)
+        state.differences.add(difference.name)
         return difference**power
     if power.is_negative and type(base) in BY_CLASS and names(base):
         # A denominator is read once more for each derivative.
@@ -233,7 +247,7 @@ def _factor(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool
         inverse = state.by_value.get(1 / root)
         if inverse is not None:
             return 1 / inverse
-        return _name(root, _root_name(root), order, state)
+        return _name(root, _root_name(root, state.spreads), order, state)
     return _part(expr, order, state)
 
 
@@ -279,10 +293,10 @@ def _difference_name(expr: Expr) -> str:
     return "diff"
 
 
-def _root_name(root: Expr) -> str:
+def _root_name(root: Expr, spreads: Container[str]) -> str:
     inverse = root.exp.is_negative
     means = [e.name for e in elements(root)]
-    if any(n.startswith(("var", "v_")) for n in means):
+    if any(n in spreads or n.startswith("var") for n in means):
         return "rstd" if inverse else "std"
     stem = means[0] if len(means) == 1 else "root"
     if root.base.has(Mean, Sum):
@@ -309,7 +323,7 @@ def _reduction_name(expr: Expr) -> str:
     return word or f"{expr.word}_{_stem(expr)}"
 
 
-def _worth(expr: Expr) -> Callable[[Expr], str] | None:
+def _worth(expr: Expr, state: _Names) -> Callable[[Expr], str] | None:
     if isinstance(expr, _OWN_REDUCTIONS):
         return _reduction_name
     if isinstance(expr, (Sum, Mean)):
@@ -317,7 +331,7 @@ def _worth(expr: Expr) -> Callable[[Expr], str] | None:
     if isinstance(expr, _EXPENSIVE):
         return _function_name
     if isinstance(expr, Pow) and expr.exp.is_Rational and expr.exp.q == 2 and isinstance(expr.base, Add):
-        return _root_name
+        return lambda e: _root_name(e, state.spreads)
     if isinstance(expr, (Relu,)) and not isinstance(expr.args[0], Element):
         return _function_name
     return None

@@ -24,7 +24,7 @@ from derive.calculus.adjoint import adjoint_name
 from derive.calculus.differentiate import Staged
 from derive.calculus.program import Equation, Program, Stage, Step
 from derive.language.layer import Layer, Statement
-from derive.simplify.closing import Closed, close
+from derive.simplify.closing import Closed, close, inline
 from derive.simplify.cost import cost
 from derive.simplify.facts import Fact, FactBook, apply_facts, definition_fact, find_facts
 from derive.simplify.structure import common_factors, expression
@@ -61,6 +61,8 @@ def simplify(staged: Staged) -> Program:
     lines = [_Line(c.adjoint.target, c.terms) for c in closed if c.kept]
     lines = _needed(lines, {c.adjoint.symbol for c in wanted})
     lines, more = _through_results(lines, [c.adjoint.symbol for c in wanted], facts, letters)
+    steps += more
+    lines, more = _without_vanishing_sums(lines, facts, letters)
     steps += more
     lines, more = _name_products(lines, closed, letters)
     steps += more
@@ -286,6 +288,65 @@ def _through_results(
             )
         result.append(_Line(line.target, terms))
     return result, steps
+
+
+def _without_vanishing_sums(
+    lines: Sequence[_Line], facts: FactBook, letters: Letters
+) -> tuple[list[_Line], list[Step]]:
+    """Find the results that are 0: a bias before a batch normalization has no gradient.
+
+    ``db = Σ_n dh`` reads only the adjoint ``dh``; written out, with the facts
+    and with the sums that are lines themselves, all its terms cancel.
+    """
+    current = list(lines)
+    steps: list[Step] = []
+    for k, line in enumerate(current):
+        if not line.terms or not all(_plain_sum(t, line, current) for t in line.terms):
+            continue
+        others = {entry.name: (entry.target, entry.terms) for entry in current if entry is not line}
+        known = [
+            fact
+            for entry in current
+            if entry is not line
+            and len(entry.terms) == 1
+            and (fact := definition_fact(entry.target, entry.terms, f"this sum is {entry.name}", entry.name))
+        ]
+        terms, opened = line.terms, set[str]()
+        for _ in range(_DEEPEST):
+            known_now = FactBook(f for f in known if f.source not in opened)
+            terms, _ = apply_facts(terms, known_now, letters)
+            terms, _ = apply_facts(terms, facts, letters)
+            reads = frozenset().union(*map(term_names, terms)) & others.keys()
+            bound = {
+                a.name for t in terms for a, _ in t.factors if isinstance(a, Element) and set(t.bound) & free_indices(a)
+            }
+            opening = {name: others[name] for name in reads & bound}
+            if not terms or not opening:
+                break
+            opened |= opening.keys()
+            terms, _ = inline(terms, opening, letters)
+            terms, _ = apply_facts(terms, facts, letters)
+        if not terms:
+            current[k] = _Line(line.target, ())
+            written = ", ".join(sorted(opened))
+            steps.append(Step(Stage.SIMPLIFY, line.target, S.Zero, f"write out {written}: every term cancels"))
+    return current, steps
+
+
+_DEEPEST = 3
+"""How many times a sum is written out in search of a cancellation."""
+
+
+def _plain_sum(term: Term, line: _Line, lines: Sequence[_Line]) -> bool:
+    """Whether a term is the sum of one adjoint that has a line of its own."""
+    if not term.bound:
+        return False
+    inner = [a for a, _ in term.factors if set(term.bound) & free_indices(a)]
+    return (
+        len(inner) == 1
+        and isinstance(inner[0], Element)
+        and any(e.name == inner[0].name for e in lines if e is not line)
+    )
 
 
 def _indices(target: Element) -> tuple[Index, ...]:

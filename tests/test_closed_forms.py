@@ -1,0 +1,219 @@
+"""The gradients come out as in the literature: closed, shared, nothing repeated."""
+
+import pytest
+
+from derive.algebra.text import show
+from derive.calculus.program import Stage
+from derive.language import load, parse
+from derive.pipeline import derive_program
+
+
+def backward(layer):
+    """The backward statements as text, by name."""
+    return {s.name: show(s.expr) for s in derive_program(layer).backward}
+
+
+CATALOGUE = {
+    # Ioffe & Szegedy (2015); the form in which frameworks implement it.
+    "batchnorm": {
+        "dx": "(dy[n, d]*N - dgamma[d]*xhat[n, d] - dbeta[d])*gamma[d]*rstd[d]/N",
+        "dgamma": "sum[n](dy[n, d]*xhat[n, d])",
+        "dbeta": "sum[n](dy[n, d])",
+    },
+    "batchnorm2d": {
+        "dx": "(dy[n, c, i, j]*H*N*W - dgamma[c]*xhat[n, c, i, j] - dbeta[c])*gamma[c]*rstd[c]/(H*N*W)",
+    },
+    # Ba, Kiros & Hinton (2016): rstd·(g - mean(g) - xhat·mean(g·xhat)), g = γ·dy.
+    "layernorm": {
+        "dxhat": "gamma[d]*dy[..., d]",
+        "dx": "(dxhat[..., d] - xhat[..., d]*mean[k](dxhat[..., k]*xhat[..., k]) - mean[k](dxhat[..., k]))*rstd[...]",
+        "dgamma": "sum[...](dy[..., d]*xhat[..., d])",
+    },
+    # Zhang & Sennrich (2019); mean(g·xhat) is mean(dy·y).
+    "rmsnorm": {
+        "dx": "(gamma[d]*dy[..., d] - rms[...]*x[..., d]*mean[k](dy[..., k]*y[..., k]))*rms[...]",
+    },
+    "instancenorm": {
+        "dx": "(dy[n, c, i, j] - xhat[n, c, i, j]*mean[k, l](dy[n, c, k, l]*xhat[n, c, k, l])"
+        " - mean[k, l](dy[n, c, k, l]))*gamma[c]*rstd[n, c]",
+    },
+    "softmax": {"dz": "(dy[..., c] - sum[k](dy[..., k]*y[..., k]))*y[..., c]"},
+    "log_softmax": {"dz": "dy[..., c] - sum[k](dy[..., k])*exp(y[..., c])"},
+    "logsumexp": {"dz": "dy[...]*softmax[c](z[..., c])"},
+    "cross_entropy": {"dz": "(exp(logp[n, c]) - delta(c, t[n]))*dloss/N"},
+    "cross_entropy_soft": {"dz": "(sum[k](t[n, k])*exp(logp[n, c]) - t[n, c])*dloss/N"},
+    "cross_entropy_smoothed": {
+        "dz": "(exp(logp[n, c]) - smoothing/C - (1 - smoothing)*delta(c, t[n]))*dloss/N",
+    },
+    "bce_with_logits": {"dz": "(sigmoid(z[...]) - t[...])*dloss/..."},
+    "tanh": {"dx": "(1 - y[...]**2)*dy[...]"},
+    "sigmoid": {"dx": "(1 - y[...])*dy[...]*y[...]"},
+    "softsign": {"dx": "dy[...]/(abs(x[...]) + 1)**2"},
+    # Salimans & Kingma (2016), eq. 3.
+    "weightnorm": {
+        "dg": "sum[i](dw[i, o]*v[i, o])/norm_v[o]",
+        "dv": "(dw[k, o] - dg[o]*v[k, o]/norm_v[o])*g[o]/norm_v[o]",
+    },
+    # Vaswani et al. (2017); rowsum(p·dp) is rowsum(dy·y) (Dao et al., 2022).
+    "attention": {
+        "dp": "sum[e](dy[..., t, e]*v[..., s, e])",
+        "dscore": "(dp[..., t, s] - sum[e](dy[..., t, e]*y[..., t, e]))*p[..., t, s]",
+        "dq": "sum[s](dscore[..., t, s]*k[..., s, d])/sqrt(D)",
+        "dv": "sum[t](dy[..., t, e]*p[..., t, s])",
+    },
+    "causal_attention": {
+        "dscore": "(dp[..., t, s] - sum[e](dy[..., t, e]*y[..., t, e]))*p[..., t, s]",
+    },
+    # Every gradient of the network of Bengio et al. (2003) with batch normalization.
+    "char_mlp": {
+        "dlogits": "(exp(logp[n, v]) - delta(v, y[n]))*dloss/N",
+        "da": "sum[v](W2[j, v]*dlogits[n, v])",
+        "dpre_a": "(1 - a[n, j]**2)*da[n, j]",
+        "dgamma": "sum[n](dpre_a[n, j]*hhat[n, j])",
+        "dbeta": "sum[n](dpre_a[n, j])",
+        "dh": "(dpre_a[n, j] - dbeta[j]/N - dgamma[j]*hhat[n, j]/(N - 1))*gamma[j]*rstd[j]",
+        "demb": "sum[j](dh[n, j]*W1[b, e, j])",
+        "dC": "sum[n, b](delta(v, x[n, b])*demb[n, b, e])",
+        "dW2": "sum[n](a[n, j]*dlogits[n, v])",
+        "db2": "sum[n](dlogits[n, v])",
+    },
+}
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_catalogue_layers_have_the_published_gradient(name):
+    found = backward(load(name))
+    for gradient, expected in CATALOGUE[name].items():
+        assert found[gradient] == expected
+
+
+WRITTEN = {
+    "bessel's correction": (
+        """
+def bessel(x: Real[N, D], *, eps: Real = 1e-5):
+    m[d] = sum[n](x[n, d]) / N
+    v[d] = sum[n]((x[n, d] - m[d])**2) / (N - 1)
+    y[n, d] = (x[n, d] - m[d]) / sqrt(v[d] + eps)
+    return y
+""",
+        "dx",
+        "(dy[n, d] - y[n, d]*sum[m](dy[m, d]*y[m, d])/(N - 1) - mean[m](dy[m, d]))*rstd[d]",
+    ),
+    "own output of an exponential": (
+        "def f(x: Real[N]):\n    y[n] = exp(x[n])\n    return y\n",
+        "dx",
+        "dy[n]*y[n]",
+    ),
+    "own output of a root": (
+        "def f(x: Positive[N]):\n    y[n] = sqrt(x[n])\n    return y\n",
+        "dx",
+        "0.5*dy[n]/y[n]",
+    ),
+    "a normalised vector": (
+        "def f(x: Real[N, D]):\n    y[n, d] = x[n, d] / norm[d](x[n, d])\n    return y\n",
+        "dx",
+        "(dy[n, d] - y[n, d]*sum[k](dy[n, k]*y[n, k]))/norm_x[n]",
+    ),
+    "softmax in three statements": (
+        """
+def f(z: Real[N, C]):
+    e[n, c] = exp(z[n, c])
+    s[n] = sum[c](e[n, c])
+    p[n, c] = e[n, c] / s[n]
+    return p
+""",
+        "dz",
+        "(dp[n, c] - sum[k](dp[n, k]*p[n, k]))*p[n, c]",
+    ),
+    "a sum that broadcasting hides": (
+        "def f(x: Real[N, D], b: Real[D]):\n    y[n, d] = x[n, d] + b[d]\n    return y\n",
+        "db",
+        "sum[n](dy[n, d])",
+    ),
+    "both reads of one tensor": (
+        "def f(x: Real[N, N]):\n    y[i, j] = x[i, j] + x[j, i]\n    return y\n",
+        "dx",
+        "dy[i, j] + dy[j, i]",
+    ),
+    "a diagonal": (
+        "def f(x: Real[N, N]):\n    y = sum[i](x[i, i])\n    return y\n",
+        "dx",
+        "delta(i, n)*dy",
+    ),
+    "the same letter bound and free": (
+        "def f(x: Real[N]):\n    y[i] = x[i] - sum[i](x[i])\n    return y\n",
+        "dx",
+        "dy[i] - sum[j](dy[j])",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+def test_written_layers_have_the_closed_gradient(case):
+    text, gradient, expected = WRITTEN[case]
+    assert backward(parse(text))[gradient] == expected
+
+
+def test_the_bias_before_a_batch_normalization_has_gradient_zero():
+    text = """
+def f(x: Real[N, I], w: Real[I, D], b: Real[D], *, eps: Real = 1e-5):
+    h[n, d] = sum[i](x[n, i] * w[i, d]) + b[d]
+    mu[d] = mean[n](h[n, d])
+    var[d] = mean[n]((h[n, d] - mu[d])**2)
+    y[n, d] = (h[n, d] - mu[d]) / sqrt(var[d] + eps)
+    return y
+"""
+    assert backward(parse(text))["db"] == "0"
+
+
+def test_an_output_that_is_read_on_adds_its_own_cotangent():
+    text = """
+def f(x: Real[N]):
+    h[n] = tanh(x[n])
+    y[n] = 2 * h[n]
+    return h, y
+"""
+    program = derive_program(parse(text))
+    assert program.cotangents == ("dh", "dy")
+    assert backward(parse(text)) == {"dx": "(1 - h[n]**2)*(dh[n] + 2*dy[n])"}
+
+
+def test_only_the_wanted_gradients_are_computed():
+    program = derive_program(load("batchnorm"), wrt=["beta"])
+    assert [s.name for s in program.backward] == ["dbeta"]
+    assert program.gradients == (("beta", "dbeta"),)
+
+
+def test_a_parameter_that_no_gradient_reaches_has_gradient_zero():
+    text = "def f(x: Real[N], y: Real[N]):\n    z[n] = x[n] + stop_gradient(y[n])\n    return z\n"
+    assert backward(parse(text)) == {"dx": "dz[n]", "dy": "0"}
+
+
+def test_the_steps_say_why_a_sum_vanishes():
+    steps = derive_program(load("batchnorm")).steps
+    facts = {show(s.lhs): (show(s.rhs), s.reason) for s in steps if s.stage is Stage.FACT}
+    assert facts["sum[n](xc[n, d])"][0] == "0"
+    assert "vanishes" in facts["sum[n](xc[n, d])"][1]
+    assert facts["sum[n](x[n, d])"][0] == "mu[d]*N"
+
+
+def test_each_adjoint_has_a_chain_rule_step_whose_paths_add_up():
+    program = derive_program(load("batchnorm"))
+    chain = {s.lhs.name: s for s in program.steps if s.stage is Stage.CHAIN}
+    assert list(chain) == ["dxhat", "drstd", "dvar", "dxc", "dmu", "dx", "dgamma", "dbeta"]
+    assert [path for path, _ in chain["dxc"].terms] == ["xhat", "var"]
+
+
+def test_the_result_is_the_last_step_of_every_gradient():
+    program = derive_program(load("cross_entropy"))
+    assert program.steps[-1].stage is Stage.RESULT
+    assert show(program.steps[-1].rhs) == show(program.backward[-1].expr)
+
+
+def test_an_intermediate_that_nothing_else_reads_is_written_back():
+    forward = [str(s) for s in derive_program(load("rnn_cell")).forward]
+    assert len(forward) == 1
+
+
+def test_the_same_layer_gives_the_same_program_twice():
+    assert str(derive_program(load("gru_cell"))) == str(derive_program(load("gru_cell")))
