@@ -10,7 +10,7 @@ elements, ``gelu(h[n, d])``; then its formula is put in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sympy import Add, Expr, Integer, Mul, Pow, Rational, S, Tuple
 
@@ -31,6 +31,7 @@ from derive.algebra.nodes import (
 from derive.algebra.text import show
 from derive.errors import LayerSyntaxError, ShapeError, Span, UnknownNameError
 from derive.language.arithmetic import apply, checked, operate, power
+from derive.language.kinds import kind_of
 from derive.language.layer import HyperParameter, Layer, Parameter, Statement
 from derive.language.reductions import reduced
 from derive.language.scope import FUNCTION_NAMES, RESERVED, Known, Scope, axes_text, count, nearest
@@ -147,18 +148,13 @@ def inline(
         if statement.name not in names:
             names[statement.name] = _free_name(statement.name, targets[0].id, taken, scope)
             taken.add(names[statement.name])
-    for statement in layer.statements:
-        instance.tensors[statement.name] = Tensor(names[statement.name], statement.kind)
     places = {t.id: t for t in targets}
     written_out = []
     for statement in layer.statements:
-        new = replace(
-            statement,
-            name=names[statement.name],
-            indices=instance.indices(statement.indices),
-            expr=checked(instance.expr(statement.expr), node.at),
-            span=node.at,
-        )
+        expr = checked(instance.expr(statement.expr), node.at)
+        name, indices = names[statement.name], instance.indices(statement.indices)
+        new = Statement(name, indices, expr, kind_of(expr), node.at)
+        instance.tensors[statement.name] = new.tensor
         if new.name in places:
             scope.check_new(places[new.name], new.axes)
         shape = axes_text(new.axes) if new.axes else "a scalar"

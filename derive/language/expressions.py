@@ -1,16 +1,8 @@
-"""Formulas as SymPy expressions, once every index has its range.
-
-Values carry a kind: what may stand in a condition (``Bool``), what is an
-integer tensor's (``Int``), and everything else (``Real``). Sizes, integer
-literals and ``Int`` hyper-parameters are plain numbers: they take the kind of
-what they meet.
-"""
+"""Formulas as SymPy expressions, once every index has its range."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import IntEnum
-from typing import NamedTuple
 
 from sympy import Expr, S
 
@@ -18,37 +10,18 @@ from derive.algebra.nodes import BATCH, Element, Index, Kind
 from derive.errors import LayerSyntaxError, ShapeError
 from derive.language.arithmetic import apply, checked, operate
 from derive.language.calls import Layers, inline_elements
+from derive.language.kinds import Class, class_of
 from derive.language.ranges import Letter
 from derive.language.reductions import reduced
 from derive.language.scope import KEEPING, Scope
 from derive.language.text import signature
 from derive.language.tree import Call, Dots, Expression, Name, Number, Operation, Read, Reduce, Truth, written
 
-__all__ = ["Builder", "Class", "Value"]
+__all__ = ["Builder", "index"]
 
 Indices = Mapping[str, Index]
 
-
-class Class(IntEnum):
-    """What a value is; of two, the result is the larger one."""
-
-    NUMBER = 0
-    BOOL = 1
-    INT = 2
-    REAL = 3
-
-
-class Value(NamedTuple):
-    """An expression and what its value is."""
-
-    expr: Expr
-    kind: Class
-
-
-_CLASS = {Kind.BOOL: Class.BOOL, Kind.INT: Class.INT}
-_TRUTHS = ("<", "<=", ">", ">=", "==", "!=", "and", "or", "not")
-_INTEGER_FUNCTIONS = ("maximum", "minimum", "clip", "abs", "sign", "square", "stop_gradient", "relu")
-_INTEGER_REDUCTIONS = ("sum", "prod", "max", "min")
+_ACCEPTS = {Kind.INT: (Class.NUMBER, Class.INT), Kind.BOOL: (Class.BOOL,)}
 
 
 class Builder:
@@ -65,7 +38,7 @@ class Builder:
         self.bound = bound
         self.layers = layers
 
-    def value(self, node: Expression, indices: Indices) -> Value:
+    def value(self, node: Expression, indices: Indices) -> Expr:
         """Return the value of an expression in which ``indices`` are bound.
 
         Raises:
@@ -73,13 +46,13 @@ class Builder:
         """
         match node:
             case Number():
-                return Value(node.value, Class.NUMBER if node.integer else Class.REAL)
+                return node.value
             case Name():
                 return self._name(node, indices)
             case Read():
                 tensor = self.scope.tensors[node.name.id].tensor
-                subscripts = [BATCH if isinstance(s, Dots) else self.value(s, indices).expr for s in node.subscripts]
-                return Value(Element(tensor, *subscripts), _CLASS.get(tensor.kind, Class.REAL))
+                subscripts = [BATCH if isinstance(s, Dots) else self.value(s, indices) for s in node.subscripts]
+                return Element(tensor, *subscripts)
             case Operation():
                 return self._operation(node, [self.value(operand, indices) for operand in node.operands])
             case Reduce():
@@ -92,73 +65,51 @@ class Builder:
         """Return a hyper-parameter's value; truth values are 1 and 0."""
         if isinstance(node, Truth):
             return S.One if node.value else S.Zero
-        return self.value(node, {}).expr
+        return self.value(node, {})
 
-    def _name(self, node: Name, indices: Indices) -> Value:
+    def _name(self, node: Name, indices: Indices) -> Expr:
         if node.id in indices:
-            return Value(indices[node.id], Class.INT)
+            return indices[node.id]
         known = self.scope.tensors.get(node.id)
         if known is not None:
-            return Value(Element(known.tensor), _CLASS.get(known.tensor.kind, Class.REAL))
+            return Element(known.tensor)
         found = self.scope.scalar(node)
         assert found is not None, node
-        expr, kind = found
-        return Value(expr, {Kind.INT: Class.NUMBER, Kind.BOOL: Class.BOOL}.get(kind, Class.REAL))
+        return found
 
-    def _operation(self, node: Operation, operands: Sequence[Value]) -> Value:
-        operator = node.operator
-        if operator in ("and", "or", "not"):
+    def _operation(self, node: Operation, operands: Sequence[Expr]) -> Expr:
+        if node.operator in ("and", "or", "not"):
+            what = "'not' negates" if node.operator == "not" else f"'{node.operator}' joins"
             for operand, value in zip(node.operands, operands, strict=True):
-                _check_condition(operand, value, f"'{operator}' joins" if operator != "not" else "'not' negates")
-        expr = operate(operator, [value.expr for value in operands], node.at)
-        if operator in _TRUTHS:
-            return Value(expr, Class.BOOL)
-        kind = max(value.kind for value in operands)
-        if kind is Class.BOOL and not (operator == "*" and all(value.kind is Class.BOOL for value in operands)):
-            kind = Class.INT
-        if operator == "/" or (operator == "**" and not (expr.is_integer and kind < Class.REAL)):
-            kind = Class.REAL
-        return Value(expr, kind)
+                _check_condition(operand, value, what)
+        return operate(node.operator, operands, node.at)
 
-    def _reduce(self, node: Reduce, indices: Indices) -> Value:
+    def _reduce(self, node: Reduce, indices: Indices) -> Expr:
         word = node.word.id
         if word in KEEPING:
             own = {_letter(letter): indices[_letter(letter)] for letter in node.letters}
-            body = self.value(node.body, indices)
         else:
             own = {name: index(letter) for name, letter in self.bound[id(node)].items()}
-            body = self.value(node.body, {**indices, **own})
-        expr = checked(reduced(word, body.expr, tuple(own.values())), node.at)
-        kind = Class.REAL
-        if word == "argmax" or (word in _INTEGER_REDUCTIONS and body.kind in (Class.BOOL, Class.INT)):
-            kind = Class.INT
-        return Value(expr, kind)
+        body = self.value(node.body, {**indices, **own})
+        return checked(reduced(word, body, tuple(own.values())), node.at)
 
-    def _call(self, node: Call, indices: Indices) -> Value:
-        word = node.name.id
-        values = [self.value(argument, indices) for argument in node.arguments]
-        arguments = [value.expr for value in values]
+    def _call(self, node: Call, indices: Indices) -> Expr:
+        arguments = [self.value(argument, indices) for argument in node.arguments]
         layer = self.layers.on_elements(node.name, self.scope.layer)
-        if layer is not None:
-            for parameter, argument, value in zip(layer.parameters, node.arguments, values, strict=True):
-                accepts = {Kind.INT: (Class.NUMBER, Class.INT), Kind.BOOL: (Class.BOOL,)}.get(parameter.kind)
-                if accepts is not None and value.kind not in accepts:
-                    raise ShapeError(
-                        f"'{parameter.name}' of {layer.name} is {parameter.kind.value}, "
-                        f"'{written(argument.at)}' is not",
-                        argument.at,
-                        signature(layer),
-                    )
-            hypers = {name.id: self.constant(value) for name, value in node.keywords}
-            return Value(inline_elements(layer, arguments, hypers, node), Class.REAL)
-        kind = Class.REAL
-        if word == "where":
-            _check_condition(node.arguments[0], values[0], "'where' takes")
-            kind = max(values[1].kind, values[2].kind)
-        elif word in _INTEGER_FUNCTIONS:
-            kind = max(value.kind for value in values)
-            kind = Class.INT if kind is Class.BOOL else kind
-        return Value(apply(word, arguments, node.at), kind)
+        if layer is None:
+            if node.name.id == "where":
+                _check_condition(node.arguments[0], arguments[0], "'where' takes")
+            return apply(node.name.id, arguments, node.at)
+        for parameter, syntax, value in zip(layer.parameters, node.arguments, arguments, strict=True):
+            accepts = _ACCEPTS.get(parameter.kind)
+            if accepts is not None and class_of(value) not in accepts:
+                raise ShapeError(
+                    f"'{parameter.name}' of {layer.name} is {parameter.kind.value}, '{written(syntax.at)}' is not",
+                    syntax.at,
+                    signature(layer),
+                )
+        hypers = {name.id: self.constant(value) for name, value in node.keywords}
+        return inline_elements(layer, arguments, hypers, node)
 
 
 def _letter(node: Name | Dots) -> str:
@@ -171,7 +122,7 @@ def index(letter: Letter) -> Index:
     return BATCH if letter.name == "..." else Index(letter.name, letter.size)
 
 
-def _check_condition(node: Expression, value: Value, what: str) -> None:
-    if value.kind is not Class.BOOL:
+def _check_condition(node: Expression, value: Expr, what: str) -> None:
+    if class_of(value) is not Class.BOOL:
         text = written(node.at)
         raise LayerSyntaxError(f"{what} a condition, '{text}' is a number", node.at, f"compare it: {text} != 0")

@@ -114,7 +114,7 @@ class Ranges:
             self.scope.used.add(node.id)
             if known.axes:
                 raise ShapeError(
-                    f"'{node.id}' has {count(len(known.axes), 'axis', 'axes')} and is read without subscripts",
+                    f"'{node.id}' has {_axes(known)} and is read without subscripts",
                     node.at,
                     f"write {_example(known)}",
                 )
@@ -160,8 +160,11 @@ class Ranges:
             case Name(id=name) if name in self.scope.tensors:
                 inner = self.scope.tensor(node)
                 if inner.axes:
-                    raise ShapeError(f"'{name}' has {count(len(inner.axes), 'axis', 'axes')} and is read without subscripts", node.at,
-                                     f"write {_example(inner)}; an index '{name}' would be on the left")  # fmt: skip
+                    raise ShapeError(
+                        f"'{name}' has {_axes(inner)} and is read without subscripts",
+                        node.at,
+                        f"write {_example(inner)}; an index '{name}' would be on the left",
+                    )
                 self._check_integer(inner, node.at)
             case Name(id=name) if name not in self.scope.sizes and name not in self.scope.hypers:
                 raise self._unknown_index(node)
@@ -262,7 +265,7 @@ class Ranges:
                 known = self.scope.tensors.get(argument.id)
                 if known is not None and known.axes:
                     raise ShapeError(
-                        f"'{word}' is a function of elements, and '{argument.id}' has {count(len(known.axes), 'axis', 'axes')}",
+                        f"'{word}' is a function of elements, and '{argument.id}' has {_axes(known)}",
                         argument.at,
                         f"write {word}({_example(known)})",
                     )
@@ -363,6 +366,10 @@ def axis_name(known: Known, position: int) -> str:
     if known.axes[0] == BATCH_SIZE:
         position -= len(known.axes)
     return f"{known.tensor.name}, axis {position}"
+
+
+def _axes(known: Known) -> str:
+    return count(len(known.axes), "axis", "axes")
 
 
 def _example(known: Known) -> str:

@@ -6,7 +6,8 @@ from derive.algebra.nodes import BATCH_SIZE, Kind
 from derive.algebra.text import show
 from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
 from derive.language.calls import Layers, inline
-from derive.language.expressions import Builder, Class, index
+from derive.language.expressions import Builder, index
+from derive.language.kinds import kind_of
 from derive.language.layer import HyperParameter, Layer, Parameter, Statement
 from derive.language.ranges import Letter, Ranges
 from derive.language.scope import FUNCTION_NAMES, Declared, Scope, axes_text, count
@@ -28,8 +29,6 @@ from derive.language.tree import (
 )
 
 __all__ = ["resolve"]
-
-_KINDS = {Class.INT: Kind.INT, Class.BOOL: Kind.BOOL}
 
 
 def resolve(definition: Definition, layers: Layers) -> Layer:
@@ -176,7 +175,7 @@ class _Resolver:
                 )
         indices = {key: index(letter) for key, letter in letters.items()}
         built = Builder(scope, ranges.bound, self.layers).value(value, indices)
-        kind = _KINDS.get(built.kind, Kind.REAL)
+        kind = kind_of(built)
         if declared is not None and declared.kind in (Kind.INT, Kind.BOOL) and kind is not declared.kind:
             raise ShapeError(
                 f"'{name.id}' is declared {declared.kind.value} and is {kind.value}", value.at,
@@ -185,7 +184,7 @@ class _Resolver:
         axes = tuple(i.size for i in indices.values())
         shape = f"{name.id}[{', '.join(letters)}]" if letters else name.id
         scope.add_tensor(name.id, kind, axes, f"{name.id} was defined as {shape} on line {name.at.line}")
-        self.statements.append(Statement(name.id, tuple(indices.values()), built.expr, kind, at))
+        self.statements.append(Statement(name.id, tuple(indices.values()), built, kind, at))
 
     def _left(self, target: Target, ranges: Ranges) -> dict[str, Letter]:
         """Return the letters of the left side."""

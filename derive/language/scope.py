@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from sympy import E, Expr, oo, pi
 
 from derive.algebra.functions import FUNCTIONS
-from derive.algebra.nodes import BATCH_SIZE, Hyper, Kind, Size, Tensor
+from derive.algebra.nodes import BATCH_SIZE, Kind, Size, Tensor
 from derive.algebra.text import show
 from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
 from derive.language.layer import DerivedSize, HyperParameter, Parameter
@@ -270,14 +270,11 @@ class Scope:
                 f"'{word}' is a {what}, not an index", letter.at, "choose another letter for the index"
             )
 
-    def scalar(self, name: Name) -> tuple[Expr, Kind] | None:
+    def scalar(self, name: Name) -> Expr | None:
         """Return what a bare name stands for, apart from indices: size, hyper-parameter or constant."""
         if name.id in self.hypers:
             self.used.add(name.id)
-            symbol: Hyper = self.hypers[name.id].symbol
-            return symbol, symbol.kind
+            return self.hypers[name.id].symbol
         if name.id in self.sizes:
-            return self.sizes[name.id], Kind.INT
-        if name.id in CONSTANTS:
-            return CONSTANTS[name.id], Kind.REAL
-        return None
+            return self.sizes[name.id]
+        return CONSTANTS.get(name.id)

@@ -39,7 +39,7 @@ def size_value(node: Expression, scope: Scope) -> Expr:
         case Name():
             found = scope.scalar(node)
             assert found is not None
-            return found[0]
+            return found
         case Operation():
             return operate(node.operator, [size_value(operand, scope) for operand in node.operands], node.at)
     raise AssertionError(node)
