@@ -260,24 +260,31 @@ def test_generate_writes_nothing_where_one_of_the_layers_is_wrong(derive: Invoke
 
 
 def test_generate_writes_nothing_where_a_check_fails(derive: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    import derive.check as checking
-    from derive.check import Report
-    from derive.check.report import failed
+    """The code that is checked has a sign turned round."""
+    import derive.render.numpy as rendering
 
-    def refuse(layer: object, *rest: object, **options: object) -> Report:
-        return Report("square", 0, (), (failed("dx", "code", "the evaluator", "float64", "2 against 3"),))
+    real = rendering.render
 
-    monkeypatch.setattr(checking, "check", refuse)
+    def wrong(*arguments: object, **options: object) -> str:
+        text = real(*arguments, **options)  # type: ignore[arg-type]
+        assert "2 * " in text
+        return text.replace("2 * ", "-2 * ")
+
+    monkeypatch.setattr(rendering, "render", wrong)
     write("square.layer", SQUARE)
     status, out, err = derive("generate", "square.layer")
     assert (status, out) == (1, "")
     assert err.startswith("error: square: ")
-    assert "2 against 3" in err
+    assert "dx" in err
+    assert "tolerance" in err
     assert not Path("generated").exists()
     status, out, err = derive("check", "square.layer")
     assert status == 1
     assert "FAILED" in out
-    assert err.startswith("error: square: 1 of 1 comparisons fail\nhint: ")
+    assert re.match(r"error: square: \d+ of \d+ comparisons fail\nhint: dx", err)
+    status, out, err = derive("check", "square.layer", "--json")
+    assert status == 1
+    assert json.loads(out)["passed"] is False
 
 
 def test_generate_never_overwrites_what_it_did_not_make(derive: Invoke) -> None:
