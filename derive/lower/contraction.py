@@ -35,7 +35,13 @@ Group = tuple[Expr, ...]
 
 def contraction(lowerer: Expressions, factors: Sequence[Expr], bound: Sequence[Index], order: Sequence[Axis]) -> Array:
     """Return the sum of a product over ``bound``; every factor has one of these indices."""
-    groups, left = _grouped([(f,) for f in sorted(factors, key=lowerer.key)], tuple(bound))
+    places = {axis: p for p, axis in enumerate(order)}
+
+    def first(factor: Expr) -> tuple[object, ...]:
+        """Order factors as their indices stand in the result."""
+        return (min((places.get(i, len(places)) for i in free_indices(factor)), default=0), *lowerer.key(factor))
+
+    groups, left = _grouped([(f,) for f in sorted(factors, key=first)], tuple(bound))
     if len(groups) == 1:
         whole = Mul(*groups[0])
         return lowerer.reduced(Sum(whole, *left), order) if left else lowerer.full(whole, order)
@@ -119,6 +125,8 @@ def _pair(
         return _merged_vectors(a, b, bound)
     if not private_s:
         first, second, private_s, private_t = second, first, private_t, private_s
+    if not private_t and BATCH in bound and not _is_read(first):
+        return None
     a, b = _operand(lowerer, first, order), _operand(lowerer, second, order)
     bound = tuple(bound)
     if not private_t:

@@ -25,10 +25,15 @@ from derive.algebra.functions import (
     Eq,
     Floor,
     FloorDiv,
+    Ge,
+    Gt,
     Guard,
+    Le,
+    Lt,
     Maximum,
     Minimum,
     Mod,
+    Ne,
     Not,
     Or,
     Sign,
@@ -138,11 +143,13 @@ class Expressions:
     # The order of factors and terms
 
     def key(self, expr: Expr) -> tuple[object, ...]:
-        """Order expressions of equal rank: reads, powers, functions, sums; then what is defined first; then text."""
+        """Order expressions of equal rank: reads, ``1 - t``, functions, sums; then what is defined first; then text."""
         last = len(self.positions)
         places = tuple(sorted(self.positions.get(n, last) for n in names(expr)))
         base = expr.base if isinstance(expr, Pow) else expr
-        looks = 0 if isinstance(base, Element) else 2 if isinstance(base, Add) else 1
+        looks = 0 if isinstance(base, Element) else 2
+        if isinstance(base, Add):
+            looks = 1 if all(is_number(t) or isinstance(t.as_coeff_Mul()[1], Element) for t in base.args) else 3
         return (looks, places or (last,), show(expr))
 
     # Arithmetic
@@ -243,6 +250,7 @@ class Expressions:
         chosen = self._chosen(numbers / divisor, above, below, order)
         if chosen is not None:
             return negative, chosen
+        above = [_as_truth(f) for f in above]
         truths = [f for f in above if isinstance(f, _Truth) or (isinstance(f, Element) and f.kind.value == "Bool")]
         rest = [f for f in above if f not in truths]
         for rank in sorted({len(free_indices(f)) for f in (*rest, *below)}):
@@ -272,11 +280,12 @@ class Expressions:
     def _chosen(self, numbers: Expr, above: list[Expr], below: list[Expr], order: Sequence[Axis]) -> Array | None:
         """Return ``where(c, dy, s*dy)`` for ``dy * where(c, 1, s)``, whose numbers would be float64."""
         picks = [f for f in above if isinstance(f, Where) and all(map(is_number, f.args[1:])) and not is_number(f)]
+        picks = [f for f in picks if f.args[1:] != (S.One, S.Zero)]
         rest = [f for f in above if f not in picks]
         if len(picks) != 1 or below or not rest:
             return None
         test, a, b = picks[0].args
-        if {a, b} <= {S.One, S.Zero} or not (S.Zero in (a, b) or (len(rest) == 1 and isinstance(rest[0], Element))):
+        if not (S.Zero in (a, b) or (len(rest) == 1 and isinstance(rest[0], Element))):
             return None
         if not any(element.kind.differentiable for f in rest for element in elements(f)):
             return None
@@ -366,7 +375,13 @@ class Expressions:
         return Binary(array.axes, Dtype.BOOL, (array, number(0)), op="!=")
 
     def _where(self, expr: Expr, order: Sequence[Axis]) -> Array:
+        simple = _as_truth(expr)
+        if simple is not expr:
+            return self._truth(simple, order)
         test, *branches = expr.args
+        if isinstance(test, (Gt, Ge, Lt, Le)) and test.args == tuple(branches):
+            larger = isinstance(test, (Gt, Ge))
+            return self._function((Maximum if larger else Minimum)(*branches), order)
         condition = self._condition(test, order)
         a, b = (self.lower(x, order) for x in branches)
         kinds = {a.dtype, b.dtype}
@@ -444,6 +459,33 @@ def _fraction(factor: Expr) -> tuple[Expr, Expr]:
     if isinstance(factor, Pow) and factor.exp.is_number and factor.exp.is_negative:
         return S.One, Pow(factor.base, -factor.exp)
     return factor, S.One
+
+
+def _as_truth(expr: Expr) -> Expr:
+    """Write a choice between truth values with and, or, not: where(c, a, 0) is ``c and a``."""
+    if not isinstance(expr, Where):
+        return expr
+    test, a, b = expr.args[0], _as_truth(expr.args[1]), _as_truth(expr.args[2])
+    if not isinstance(test, _Truth):
+        return expr
+    if (a, b) == (S.One, S.Zero):
+        return test
+    if (a, b) == (S.Zero, S.One):
+        return _negation(test)
+    if isinstance(a, _Truth) and b in (S.Zero, S.One):
+        return And(test, a) if b == 0 else Or(_negation(test), a)
+    if isinstance(b, _Truth) and a in (S.Zero, S.One):
+        return And(_negation(test), b) if a == 0 else Or(test, b)
+    return expr
+
+
+def _negation(test: Expr) -> Expr:
+    """Return ``not test``; of a comparison of order that is no comparison, because of nan."""
+    if isinstance(test, Eq):
+        return Ne(*test.args)
+    if isinstance(test, Ne):
+        return Eq(*test.args)
+    return test.args[0] if isinstance(test, Not) else Not(test)
 
 
 def _joined_choices(terms: Sequence[Expr]) -> tuple[Expr, ...]:

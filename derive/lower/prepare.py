@@ -8,18 +8,20 @@ whose spelling repeats an argument that is not a plain read.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import sympy
 from sympy import Expr, S
 
 from derive.algebra.functions import BY_CLASS
-from derive.algebra.indices import free_indices, rebuild, substitute
+from derive.algebra.indices import free_indices, rebuild, replace_elements, substitute
 from derive.algebra.nodes import Element, Index, KeepingReduction, LogSoftmax, Softmax, Tensor
+from derive.calculus.program import Program
 from derive.language.layer import Statement
 from derive.lower.layout import natural_order
 from derive.lower.scalars import is_number
 
-__all__ = ["is_staged", "prepared"]
+__all__ = ["is_staged", "narrowed", "prepared"]
 
 _NAMES: dict[type[Expr], str] = {Softmax: "p", LogSoftmax: "logp"}
 
@@ -51,6 +53,32 @@ def _read_at(expr: KeepingReduction) -> Expr:
     if at == expr.indices or free_indices(expr.body).intersection(at) - set(expr.indices):
         return expr
     return expr.func(substitute(expr.body, dict(zip(expr.indices, at, strict=True))), at, at)
+
+
+def narrowed(program: Program) -> Program:
+    """Drop the axes along which an intermediate result is constant; its reads lose these subscripts."""
+    fixed = {*program.outputs, *(name for _, name in program.gradients)}
+    keep: dict[str, tuple[int, ...]] = {}
+
+    def read(element: Element) -> Expr | None:
+        if element.name not in keep:
+            return None
+        return Element(element.tensor, *(element.subscripts[k] for k in keep[element.name]))
+
+    def rewritten(statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        result = []
+        for s in statements:
+            expr = replace_elements(s.expr, read)
+            free = free_indices(expr)
+            indices = s.indices
+            if s.name not in fixed and not free.issuperset(indices):
+                keep[s.name] = tuple(k for k, i in enumerate(indices) if i in free)
+                indices = tuple(i for i in indices if i in free)
+            result.append(replace(s, indices=indices, expr=expr))
+        return tuple(result)
+
+    forward = rewritten(program.forward)
+    return replace(program, forward=forward, backward=rewritten(program.backward))
 
 
 def is_staged(expr: Expr, indices: tuple[Index, ...]) -> bool:

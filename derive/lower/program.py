@@ -65,7 +65,7 @@ from derive.lower.arrays import (
     walk,
 )
 from derive.lower.expressions import Expressions
-from derive.lower.prepare import prepared
+from derive.lower.prepare import narrowed, prepared
 from derive.lower.scalars import is_number, sizes_in
 from derive.lower.sizes import find_sizes, same_shape, shaped
 from derive.lower.statements import lower_statement
@@ -76,6 +76,7 @@ __all__ = ["lower"]
 def lower(program: Program) -> ArrayProgram:
     """Turn forward and backward statements into whole-array operations."""
     layer = program.layer
+    program, original = narrowed(program), program
     taken = {p.name for p in layer.parameters} | {h.name for h in layer.hypers} | set(program.cotangents)
     taken |= {s.name for s in (*program.forward, *program.backward)} | {s.name for s in layer.sizes}
     forward = prepared(program.forward, taken)
@@ -131,8 +132,8 @@ def lower(program: Program) -> ArrayProgram:
         precision=precision,
         labels=labels,
         nonempty=_nonempty(layer, program),
-        forward_formulas=tuple(map(str, program.forward)),
-        backward_formulas=tuple(map(str, program.backward)),
+        forward_formulas=tuple(map(str, original.forward)),
+        backward_formulas=tuple(map(str, original.backward)),
     )
 
 

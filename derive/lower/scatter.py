@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sympy import Add, Expr, Mul, S
+from sympy import Add, Expr, Integer, Mul, S
 
 from derive.algebra.functions import Eq
 from derive.algebra.indices import free_indices, substitute
@@ -67,8 +67,9 @@ def scatter(lowerer: Expressions, statement: Statement) -> list[Instruction] | N
         result += owned(lowerer, Statement(name, indices, Add(*dense), statement.kind))
     else:
         result.append(Assign(name, Fill(indices, _Dtype.REAL, value=S.Zero)))
-    for k, item in enumerate(scattered):
-        result.append(_instruction(lowerer, name, indices, item, first=not dense and k == 0 and len(scattered) == 1))
+    apart = len(scattered) == 1 or _apart(scattered, indices)
+    for item in sorted(scattered, key=lambda s: [int(x) if isinstance(x, Integer) else -1 for x in s.subscripts]):
+        result.append(_instruction(lowerer, name, indices, item, first=not dense and apart))
     if outer != 1:
         from derive.lower.arrays import Number
 
@@ -78,6 +79,15 @@ def scatter(lowerer: Expressions, statement: Statement) -> list[Instruction] | N
         else:
             result.append(InPlace(name, "*", as_real(factor)))
     return result
+
+
+def _apart(items: Sequence[_Scatter], target: Sequence[Index]) -> bool:
+    """Return whether the items go to places that are surely different: numbers along one axis."""
+    for k, _ in enumerate(target):
+        numbers = [item.subscripts[k] for item in items]
+        if all(isinstance(n, Integer) for n in numbers) and len(set(numbers)) == len(numbers):
+            return True
+    return False
 
 
 def _merged(items: list[_Scatter]) -> list[_Scatter]:

@@ -141,6 +141,10 @@ def _risks(array: Array) -> tuple[str, ...]:
         return _RISKS.get(array.op, ())
     if isinstance(array, Apply):
         inner = array.args[0] if array.args else None
+        if isinstance(inner, Binary) and inner.op in ("*", "/") and isinstance(inner.args[1], Number):
+            inner = inner.args[0]
+        if isinstance(inner, Binary) and inner.op == "*" and isinstance(inner.args[0], Number):
+            inner = inner.args[1]
         if isinstance(inner, Apply) and inner.spelling.startswith(("np.minimum", "np.maximum", "np.where", "np.clip")):
             return ()  # kept inside its domain already
         return _RISKS.get(array.word(), ())

@@ -167,8 +167,10 @@ def _view(arrays: ArrayProgram) -> ModuleView:
     taken = {rename(n) for n in everything}
     reals = [rename(i.name) for i in arrays.inputs if i.kind.differentiable]
     forward_dtype = f"{reals[0]}.dtype" if len(reals) == 1 else "dtype"
-    first = FunctionText(rename, forward_dtype, set(taken))
-    second = FunctionText(rename, f"{rename(arrays.cotangents[0].name)}.dtype", set(taken))
+    sizes = list(dict.fromkeys(str(axis) for i in arrays.inputs for axis in i.axes))
+    backward_dtype = f"{rename(arrays.cotangents[0].name)}.dtype"
+    first = FunctionText(rename, forward_dtype, set(taken), sizes, in_place=len(reals) == 1)
+    second = FunctionText(rename, backward_dtype, set(taken), sizes, in_place=True)
     forward = _forward(arrays, first, reals)
     backward = _backward(arrays, second)
     used = first.helpers | second.helpers
@@ -264,13 +266,17 @@ def _size_lines(sizes: Sequence[SizeOf], text: FunctionText) -> list[str]:
             targets = ["*batch" if a == BATCH_SIZE else text.rename(str(a)) for a in axes]
             lines.append(f"{', '.join(targets)} = {name}.shape")
             continue
+        if not batch and len(members) > 1 and len({m.size for m in members}) == len(members):
+            targets = [text.rename(str(a)) if k == axes.index(a) and a in wanted else "_" for k, a in enumerate(axes)]
+            lines.append(f"{', '.join(targets)} = {name}.shape")
+            continue
         for member in sorted(members, key=lambda m: axes.index(m.size)):
             place = axes.index(member.size)
             if member.size == BATCH_SIZE:
                 shape = f"{name}.shape[:{place - len(axes) + 1}]" if len(axes) > 1 else f"{name}.shape"
                 if member.part is Part.COUNT:
                     counted = f"{name}.size" if len(axes) == 1 else f"math.prod({shape})"
-                    lines.append(f"rows = {counted}")
+                    lines.append(f"count = {counted}")
                 else:
                     lines.append(f"batch = {shape}")
             else:
@@ -280,7 +286,7 @@ def _size_lines(sizes: Sequence[SizeOf], text: FunctionText) -> list[str]:
         if size.value is not None:
             lines.append(f"{text.rename(size.size.name)} = {text.numbers.text(size.value)[0]}")
         elif size.source is None and size.part is Part.COUNT:
-            lines.append("rows = math.prod(batch)")
+            lines.append("count = math.prod(batch)")
     return lines
 
 

@@ -6,7 +6,7 @@ scalar would turn a float32 array into float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import sympy
 from sympy import Add, Expr, Integer, Mul, Pow, Rational, S
@@ -59,10 +59,21 @@ def inside(text: Text, level: int) -> str:
 
 
 class NumberText:
-    """Prints numbers; ``local`` gives the name of a size or hyper-parameter in the function."""
+    """Prints numbers.
 
-    def __init__(self, local: Callable[[Expr], str]) -> None:
+    Attributes:
+        local: the name of a size or hyper-parameter in the function.
+        order: names of sizes; products and sums have them in this order.
+    """
+
+    def __init__(self, local: Callable[[Expr], str], order: Sequence[str] = ()) -> None:
         self.local = local
+        self.order = {name: k for k, name in enumerate(order)}
+
+    def _key(self, expr: Expr) -> tuple[object, ...]:
+        """Order factors and terms: numbers, then sizes as they appear in the layer, then the rest."""
+        places = [self.order.get(s.name, len(self.order)) for s in expr.free_symbols]
+        return (not expr.is_number, min(places, default=-1), str(expr))
 
     def text(self, expr: Expr) -> Text:
         """Return Python text and its precedence."""
@@ -88,7 +99,7 @@ class NumberText:
         return self._function(expr)
 
     def _sum(self, expr: Expr) -> Text:
-        terms = sorted(expr.args, key=lambda t: (t.could_extract_minus_sign(), t.is_number, str(t)))
+        terms = sorted(expr.args, key=lambda t: (t.could_extract_minus_sign(), t.is_number, self._key(t)))
         text = ""
         for term in terms:
             negative = term.could_extract_minus_sign() and not isinstance(term, Add)
@@ -115,18 +126,22 @@ class NumberText:
                 below.append(Pow(factor.base, -factor.exp))
             else:
                 above.append(factor)
-        texts = [self.text(f) for f in sorted(above, key=lambda f: (not f.is_number, str(f)))]
+        texts = [self.text(f) for f in sorted(above, key=self._key)]
         if under_root != 1:
             top, bottom = under_root.as_numer_denom()
             if top == 1:
                 below.append(sympy.sqrt(bottom))
             else:
                 texts.append((f"math.sqrt({self.text(under_root)[0]})", ATOM))
+        if not texts and not below:
+            texts = [("1", ATOM)]
         line = " * ".join(inside(t, NEG if k else MUL) for k, t in enumerate(texts)) or "1"
         if len(below) == 1:
             line += f" / {inside(self.text(below[0]), NEG)}"
         elif below:
-            line += " / (" + " * ".join(inside(self.text(f), NEG) for f in below) + ")"
+            line += " / (" + " * ".join(inside(self.text(f), NEG) for f in sorted(below, key=self._key)) + ")"
+        if len(texts) == 1 and not below:
+            return sign + texts[0][0], texts[0][1] if not sign else NEG if texts[0][1] == ATOM else MUL
         return sign + line, NEG if sign and "*" not in line and "/" not in line else MUL
 
     def _power(self, expr: Expr) -> Text:

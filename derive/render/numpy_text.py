@@ -63,7 +63,8 @@ class FunctionText:
     """Prints the instructions of one function, and notes what they need.
 
     Attributes:
-        modules: ``math`` and the names of ``scipy.special`` that the text uses.
+        scipy: the names of ``scipy.special`` that the text uses.
+        in_place: whether a long statement may go on in the array that it has made.
         helpers: the module's small functions that it calls.
         dtype_used: whether the text says ``dtype``.
         batch_counts: for every sum over the batch axes, how many there are.
@@ -71,11 +72,14 @@ class FunctionText:
         pairwise: whether an ``einsum`` of three or more arrays occurs.
     """
 
-    def __init__(self, rename: Callable[[str], str], dtype: str, taken: set[str]) -> None:
+    def __init__(
+        self, rename: Callable[[str], str], dtype: str, taken: set[str], sizes: Sequence[str], *, in_place: bool
+    ) -> None:
         self.rename = rename
         self.dtype = dtype
         self.taken = taken
-        self.numbers = NumberText(self._local)
+        self.in_place = in_place
+        self.numbers = NumberText(self._local, sizes)
         self.scipy: set[str] = set()
         self.helpers: set[Function] = set()
         self.dtype_used = False
@@ -84,7 +88,7 @@ class FunctionText:
         self.batch_named = False
 
     def _local(self, symbol: Expr) -> str:
-        return "rows" if symbol == BATCH_SIZE else self.rename(symbol.name)
+        return "count" if symbol == BATCH_SIZE else self.rename(symbol.name)
 
     # Arrays
 
@@ -284,6 +288,8 @@ class FunctionText:
         if len(places) == len(source.axes) and not keep:
             return []
         numbers = [_axis_number(k, source.axes) for k in places if source.axes[k] != BATCH]
+        if len(numbers) > 1 and BATCH not in source.axes:
+            numbers = places
         if BATCH not in over:
             text = str(numbers[0]) if len(numbers) == 1 else f"({', '.join(map(str, numbers))})"
             return [f"axis={text}", *keeping]
@@ -373,7 +379,23 @@ class FunctionText:
         lines, shorter = self._hoisted(value, width, reads, own)
         if not lines:
             return [line]
+        if op == "=" and own is not None and own not in reads and self.in_place:
+            line_in_place = self._in_place(own, shorter)
+            if line_in_place is not None:
+                return [*lines, *self._broken(target, *line_in_place, width, {own})]
         return [*lines, *self._broken(target, op, shorter, width, reads, None if own in reads else own)]
+
+    @staticmethod
+    def _in_place(own: str, value: Array) -> tuple[str, Array] | None:
+        """Return operator and operand where ``value`` is ``own op operand`` and changes no shape."""
+        if not isinstance(value, Binary) or value.op not in ("+", "-", "*", "/"):
+            return None
+        left, right = value.args
+        for mine, other in ((left, right), (right, left)):
+            commutes = value.op in ("+", "*")
+            if isinstance(mine, Name) and mine.name == own and mine.axes == value.axes and (commutes or mine is left):
+                return f"{value.op}=", other
+        return None
 
     def _chain(self, value: Binary) -> Iterator[str]:
         """Give the operands of a chain of operators of equal precedence, each with the operator before it."""
