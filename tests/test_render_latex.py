@@ -126,6 +126,7 @@ FORMULAS: list[tuple[Expr, str]] = [
     (Rational(25, 10**7), r"2.5 \times 10^{-6}"),
     (Rational(3, 7) * x, r"\frac{3}{7} x_{n,d}"),
     (x / 2 - mu / 2, r"\frac{x_{n,d} - \mu_{d}}{2}"),
+    (dy * (x / 2 + Rational(1, 2)), r"\frac{1}{2}\,\mathrm{d}y_{n,d}\,(x_{n,d} + 1)"),
     (x / 3 + 2, r"\frac{x_{n,d}}{3} + 2"),
     (-x - mu, r"-x_{n,d} - \mu_{d}"),
     (mu - x, r"\mu_{d} - x_{n,d}"),

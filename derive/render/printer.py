@@ -311,6 +311,10 @@ class Printer(ABC):
         for factor in Mul.make_args(rest):
             if factor is S.One:
                 continue
+            if isinstance(factor, Add):  # a (x/2 + 1/2) = 1/2 a (x + 1)
+                common, parts = terms(factor, self.notation)
+                coefficient *= common
+                factor = Add(*(-t if minus else t for minus, t in parts)) if common != 1 else factor
             if isinstance(factor, Mean) and self.means_as_sums:
                 above.append(Sum(*factor.args))
                 below.extend(Mul.make_args(factor.count))
