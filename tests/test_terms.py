@@ -75,7 +75,7 @@ def test_a_delta_of_two_free_indices_stays():
 
 
 def test_summing_what_does_not_depend_on_the_index_counts():
-    assert text(normal(Sum(T("g", d), n), Letters()), d) == "g[d]*N"
+    assert text(normal(Sum(T("g", d), n), Letters()), d) == "N*g[d]"
 
 
 def test_like_terms_are_recognised_under_other_letters():

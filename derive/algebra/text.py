@@ -5,7 +5,8 @@ from __future__ import annotations
 from sympy import Add, Expr, Integer, Mul, Pow, Rational, S, default_sort_key
 
 from derive.algebra.functions import BY_CLASS
-from derive.algebra.nodes import Delta, Element, KeepingReduction, Reduction
+from derive.algebra.indices import free_indices, is_binder, names
+from derive.algebra.nodes import BATCH_SIZE, Delta, Element, KeepingReduction, Reduction, Size
 
 __all__ = ["decimal", "show"]
 
@@ -89,6 +90,8 @@ def _show(expr: Expr) -> tuple[str, int]:
         return "exp(1)", _ATOM  # an index or a tensor may be called e
     if expr is S.Pi:
         return "pi", _ATOM
+    if expr == BATCH_SIZE:
+        return "sum[...](1)", _ATOM  # how many elements the leading axes have
     if expr.is_Symbol:
         return expr.name, _ATOM
     if not expr.args:
@@ -96,8 +99,20 @@ def _show(expr: Expr) -> tuple[str, int]:
     return f"{type(expr).__name__}({', '.join(show(a) for a in expr.args)})", _ATOM
 
 
+def _factor_order(expr: Expr) -> tuple[object, ...]:
+    """Sizes and scalars first, then the small, then the large, then reductions; sums in brackets last."""
+    bracket = isinstance(expr, Add) and bool(names(expr))
+    return (bracket, is_binder(expr), len(free_indices(expr)), not isinstance(expr, Size), default_sort_key(expr))
+
+
+def _term_order(expr: Expr) -> tuple[object, ...]:
+    """Positive terms first; among them those with most indices."""
+    negative = expr.could_extract_minus_sign()
+    return (negative, expr.is_number, -len(free_indices(expr)) if not negative else 0, default_sort_key(expr))
+
+
 def _show_add(expr: Expr) -> tuple[str, int]:
-    terms = sorted(expr.args, key=lambda t: (t.could_extract_minus_sign(), t.is_number, default_sort_key(t)))
+    terms = sorted(expr.args, key=_term_order)
     text = ""
     for term in terms:
         if not text:
@@ -127,6 +142,8 @@ def _show_mul(expr: Expr) -> tuple[str, int]:
             below.append(Pow(factor.base, -factor.exp))
         elif factor is not S.One:
             above.append(factor)
+    above.sort(key=_factor_order)
+    below.sort(key=_factor_order)
     bottom = "*".join(_inside(f, _POW) for f in below)
     if len(below) > 1:
         bottom = f"({bottom})"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sympy import Expr
 
-from derive.algebra.nodes import Element, Index, KeepingReduction, Kind, Reduction
+from derive.algebra.nodes import BATCH_SIZE, Element, Index, KeepingReduction, Kind, Reduction
 from derive.algebra.text import show
 from derive.language.layer import Layer, Statement
 
@@ -14,7 +14,7 @@ __all__ = ["show_layer", "signature"]
 
 
 def _annotation(kind: Kind, axes: Iterable[Expr]) -> str:
-    sizes = ", ".join(show(axis) for axis in axes)
+    sizes = ", ".join("..." if axis == BATCH_SIZE else show(axis) for axis in axes)
     return f"{kind.value}[{sizes}]" if sizes else kind.value
 
 
