@@ -34,7 +34,8 @@ CATALOGUE = {
         "dx": "rms[...]*(gamma[d]*dy[..., d] - rms[...]*x[..., d]*mean[k](dy[..., k]*y[..., k]))",
     },
     "instancenorm": {
-        "dx": "gamma[c]*rstd[n, c]*(dy[n, c, i, j] - xhat[n, c, i, j]*mean[k, l](dy[n, c, k, l]*xhat[n, c, k, l]) - mean[k, l](dy[n, c, k, l]))",
+        "dx": "gamma[c]*rstd[n, c]*(dy[n, c, i, j] - xhat[n, c, i, j]*mean[k, l](dy[n, c, k, l]*xhat[n, c, k, l])"
+        " - mean[k, l](dy[n, c, k, l]))",
     },
     "softmax": {"dz": "y[..., c]*(dy[..., c] - sum[k](dy[..., k]*y[..., k]))"},
     "log_softmax": {"dz": "dy[..., c] - exp(y[..., c])*sum[k](dy[..., k])"},
