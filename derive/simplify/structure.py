@@ -201,7 +201,7 @@ def _conditions_merged(parts: list[_Part]) -> list[_Part]:
                 if value != 0:
                     branches[side].append(_Part(part.coefficient * value, rest, part.sums).expr())
         shared = {a: e for a, e in shared.items() if not isinstance(a, Where)}
-        whole = Where(condition, _polished(Add(*branches[0])), _polished(Add(*branches[1])))
+        whole: Expr = Where(condition, _polished(Add(*branches[0])), _polished(Add(*branches[1])))
         merged = [p for p in merged if not any(p is g for g in group)]
         if isinstance(whole, Where):
             shared[whole] = S.One
