@@ -70,7 +70,7 @@ class Declared:
 
 def axes_text(axes: Iterable[Expr]) -> str:
     """Return ``[N, D]``."""
-    return f"[{', '.join(show(axis) for axis in axes)}]"
+    return f"[{', '.join('...' if axis == BATCH_SIZE else show(axis) for axis in axes)}]"
 
 
 def count(number: int, one: str, many: str = "") -> str:
