@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from sympy import Integer, Rational, exp, sqrt
@@ -24,6 +25,7 @@ from derive.algebra.nodes import (
     Tensor,
 )
 from derive.calculus.program import Equation, Program, Stage, Step
+from derive.errors import Source, Span
 from derive.language import load
 from derive.language.layer import HyperParameter, Layer, Parameter, Statement
 from derive.pipeline import derive_program
@@ -43,6 +45,12 @@ def element(name: str, *subscripts: Index, kind: Kind = Kind.REAL) -> Element:
     return Element(Tensor(name, kind), *subscripts)
 
 
+def written(layer: Layer, text: str) -> Layer:
+    """Return the layer as if it had been read from a file."""
+    source = Source(f"{layer.name}.layer", f"# Layers.\n\n{text}\n\ndef another(x: Real[N]):\n    return x\n")
+    return replace(layer, source=source, span=Span(source, 3, 1))
+
+
 def statement(name: str, indices: tuple[Index, ...], expr: object) -> Statement:
     return Statement(name, indices, expr)  # type: ignore[arg-type]
 
@@ -55,6 +63,13 @@ def linear() -> Program:
         (Parameter("x", Kind.REAL, (N, SI)), Parameter("w", Kind.REAL, (SI, SO)), Parameter("b", Kind.REAL, (SO,))),
         (), (N, SI, SO), (), (statement("y", (n, o), Sum(x * w, i) + b),), ("y",),
     )  # fmt: skip
+    layer = written(
+        layer,
+        '''def linear(x: Real[N, I], w: Real[I, O], b: Real[O]):
+    """A linear map: y = x @ w + b."""
+    y[n, o] = sum[i](x[n, i] * w[i, o]) + b[o]
+    return y''',
+    )
     backward = (
         statement("dx", (n, i), Sum(dy * w, o)),
         statement("dw", (i, o), Sum(x * dy, n)),
@@ -95,6 +110,16 @@ def batchnorm() -> Program:
         statement("xhat", (n, d), xc * rstd),
         statement("y", (n, d), gamma * xhat + beta),
     )
+    layer = written(
+        layer,
+        '''def batchnorm(x: Real[N, D], gamma: Real[D], beta: Real[D], *, eps: Real = 1e-5):
+    """Batch normalization with batch statistics (Ioffe & Szegedy, 2015)."""
+    mu[d]      = mean[n](x[n, d])
+    var[d]     = mean[n]((x[n, d] - mu[d])**2)
+    xhat[n, d] = (x[n, d] - mu[d]) / sqrt(var[d] + eps)
+    y[n, d]    = gamma[d] * xhat[n, d] + beta[d]
+    return y''',
+    )
     dx = gamma * rstd / N * (N * dy - dbeta - xhat * dgamma)
     backward = (
         statement("dgamma", (d,), Sum(dy * xhat, n)),
@@ -126,6 +151,12 @@ def log_softmax() -> Program:
         "log_softmax", "The logarithm of softmax.", (Parameter("z", Kind.REAL, (BATCH_SIZE, C)),), (), (C,), (),
         (statement("y", (BATCH, c), z - LogSumExp(element("z", BATCH, k), k)),), ("y",),
     )  # fmt: skip
+    layer = written(
+        layer,
+        """def log_softmax(z: Real[..., C]):
+    y[..., c] = z[..., c] - log(sum[k](exp(z[..., k])))
+    return y""",
+    )
     forward = (statement("y", (BATCH, c), LogSoftmax(z, (c,), (c,))),)
     backward = (statement("dz", (BATCH, c), dy - exp(y) * Sum(inner, k)),)
     softmax = Softmax(element("z", BATCH, k), (k,), (c,))
