@@ -61,7 +61,7 @@ ADD, MUL, POWER, ATOM = range(4)
 PREFIX = (Sum, Prod, Max, Min)
 TRUTH = (Lt, Le, Gt, Ge, Eq, Ne, And, Or, Not)
 _PLAIN_HEADS = (sympy.log, sympy.loggamma, LogSigmoid, LogSoftmax)
-OR, AND, NOT, COMPARE, WHOLE = range(5)
+OR, AND, NOT, COMPARE = range(4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -291,7 +291,7 @@ class Printer(ABC):
         if any(a.size != i.size for a, i in zip(expr.at, expr.indices, strict=True)):
             return expr
         body = substitute(expr.body, dict(zip(expr.indices, expr.at, strict=True)))
-        return expr.func(body, expr.at, expr.at)  # type: ignore[no-any-return]
+        return expr.func(body, expr.at, expr.at)
 
     def _call(self, head: Box, args: Sequence[Box]) -> Box:
         tall = max(a.tall for a in args)
