@@ -30,6 +30,11 @@ def off_diagonal(n: int) -> Tensor:
     return ~torch.eye(n, dtype=torch.bool)
 
 
+def softplus(x: Tensor) -> Tensor:
+    # F.softplus is the identity above its threshold, or overflows below it.
+    return torch.logaddexp(x, torch.zeros_like(x))
+
+
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return ((x[:, None] - y[None]) ** 2).sum(-1)
 
@@ -227,7 +232,7 @@ def xatglu(x: Tensor, v: Tensor, alpha: Tensor) -> Tensor:
 
 def xielu(x: Tensor, ap: Tensor, an: Tensor, *, beta: float) -> Tensor:
     below = x.clamp(max=0)
-    pos, neg = torch.logaddexp(ap, 0 * ap), beta + torch.logaddexp(an, 0 * an)
+    pos, neg = softplus(ap), beta + softplus(an)
     return where(x > 0, pos * x**2, neg * (torch.expm1(below) - below)) + beta * x
 
 
@@ -481,7 +486,7 @@ def grpo(
 
 def sac_actor(mu: Tensor, logstd: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     u = mu + logstd.exp() * noise
-    squash = 2 * (math.log(2) - u - F.softplus(-2 * u, threshold=1000))
+    squash = 2 * (math.log(2) - u - softplus(-2 * u))
     return torch.tanh(u), (-(noise**2) / 2 - logstd - math.log(2 * math.pi) / 2 - squash).sum(1)
 
 
@@ -516,7 +521,7 @@ def arcface(x: Tensor, w: Tensor, t: Tensor, *, s: float, m: float) -> Tensor:
 
 def cosface(x: Tensor, w: Tensor, t: Tensor, *, s: float, m: float) -> Tensor:
     cosine = F.normalize(x, dim=1, eps=0) @ F.normalize(w, dim=0, eps=0)
-    return F.cross_entropy(s * (cosine - m * F.one_hot(t, w.shape[1])), t)
+    return F.cross_entropy(s * cosine.sub(m * F.one_hot(t, w.shape[1]).to(x.dtype)), t)
 
 
 def circle_loss(s: Tensor, t: Tensor, *, m: float, scale: float) -> Tensor:
@@ -525,7 +530,7 @@ def circle_loss(s: Tensor, t: Tensor, *, m: float, scale: float) -> Tensor:
     an, ap = F.relu(fixed + m), F.relu(1 + m - fixed)
     neg = logsumexp((scale * an * (s - m)).masked_fill(same, -INF), 1)
     pos = logsumexp((-scale * ap * (s - (1 - m))).masked_fill(~(same & off_diagonal(len(t))), -INF), 1)
-    return F.softplus(neg + pos, threshold=1000).mean()
+    return softplus(neg + pos).mean()
 
 
 def asymmetric_loss(z: Tensor, t: Tensor, *, gp: float, gn: float, m: float) -> Tensor:
@@ -535,7 +540,7 @@ def asymmetric_loss(z: Tensor, t: Tensor, *, gp: float, gn: float, m: float) -> 
 
 
 def evidential_loss(z: Tensor, t: Tensor, *, lam: float) -> Tensor:
-    alpha = F.softplus(z, threshold=1000) + 1
+    alpha = softplus(z) + 1
     chosen = F.one_hot(t, z.shape[1]).bool()
     risk = torch.digamma(alpha.sum(1)) - torch.digamma(alpha[chosen])
     rest = where(chosen, torch.ones_like(alpha), alpha)
@@ -657,7 +662,7 @@ def vae_loss(
 ) -> tuple[Tensor, Tensor]:
     z = mu + torch.exp(logvar / 2) * noise
     logits = z @ w + b
-    rec = (F.softplus(logits, threshold=1000) - x * logits).sum(1)
+    rec = (softplus(logits) - x * logits).sum(1)
     kl = (mu**2 + torch.expm1(logvar) - logvar).sum(1) / 2
     return (rec + beta * kl).mean(), z
 
@@ -687,7 +692,7 @@ def finite_scalar_quantize(z: Tensor, *, levels: int) -> Tensor:
 
 def planar_flow(x: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     wu = w @ u
-    uhat = u + (F.softplus(wu) - 1 - wu) * w / (w @ w)
+    uhat = u + (softplus(wu) - 1 - wu) * w / (w @ w)
     h = torch.tanh(x @ w + b)
     return x + uhat * h[:, None], torch.log((1 + (uhat @ w) * (1 - h**2)).abs())
 
