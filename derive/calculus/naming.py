@@ -41,7 +41,7 @@ from sympy import (
     tanh,
 )
 
-from derive.algebra.functions import BY_CLASS, Expm1, LogSigmoid, Relu, Sigmoid, Softplus, StopGradient, Where
+from derive.algebra.functions import BY_CLASS, Expm1, LogSigmoid, Sigmoid, Softplus, StopGradient, Where
 from derive.algebra.indices import elements, free_indices, is_binder, names, rebuild
 from derive.algebra.nodes import (
     ArgMax,
@@ -171,6 +171,9 @@ def _inside(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool
         if isinstance(expr.base, Add) and _is_difference(expr.base):
             return rebuild(expr, (_factor(expr.base, order, state, linear=False), expr.exp))
         return rebuild(expr, (_part(expr.base, order, state), _part(expr.exp, order, state)))
+    if isinstance(expr, Where):
+        condition, *branches = expr.args
+        return Where(condition, *(_branch(b, order, state) for b in branches))
     return rebuild(expr, (_argument(a, order, state) for a in expr.args))
 
 
@@ -187,10 +190,12 @@ def _argument(expr: Expr, order: tuple[Index, ...], state: _Names) -> Expr:
         new = _inside(expr, order, state, linear=True)
         known = state.by_value.get(new)
         return known if known is not None else _name(new, f"pre_{state.current}", order, state)
-    if isinstance(expr, Where):
-        condition, *branches = expr.args
-        return Where(condition, *(_argument(b, order, state) for b in branches))
     return _part(expr, order, state)
+
+
+def _branch(expr: Expr, order: tuple[Index, ...], state: _Names) -> Expr:
+    """A branch of ``where``: its derivative is written into the same ``where``, so only contractions get a name."""
+    return _argument(expr, order, state) if expr.has(Sum, Mean) else _part(expr, order, state)
 
 
 def _term(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool) -> Expr:
@@ -312,6 +317,8 @@ def _stem(expr: Expr) -> str:
 def _function_name(expr: Expr) -> str:
     word = BY_CLASS[type(expr)].name
     stem = _stem(expr)
+    if expr.args[0].could_extract_minus_sign():
+        word += "_neg"
     return f"{word}_{stem}" if stem else f"{word}_value"
 
 
@@ -332,6 +339,4 @@ def _worth(expr: Expr, state: _Names) -> Callable[[Expr], str] | None:
         return _function_name
     if isinstance(expr, Pow) and expr.exp.is_Rational and expr.exp.q == 2 and isinstance(expr.base, Add):
         return lambda e: _root_name(e, state.spreads)
-    if isinstance(expr, (Relu,)) and not isinstance(expr.args[0], Element):
-        return _function_name
     return None

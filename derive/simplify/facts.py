@@ -114,12 +114,17 @@ def definition_fact(target: Element, terms: Terms, reason: str, source: str = ""
         return None
     term = terms[0]
     if not term.bound:
-        if len([a for a, _ in term.factors if names(a)]) < 2 or abs(term.coefficient) != 1:
+        tensors = [(a, e) for a, e in term.factors if names(a)]
+        if len(tensors) < 2 or abs(term.coefficient) != 1 or not all(isinstance(a, Element) for a, _ in tensors):
             return None
-        if not all(isinstance(a, Element) for a, _ in term.factors):
+        if frozenset().union(*(free_indices(a) for a, _ in tensors)) != frozenset(target.subscripts):
             return None
-        result = Term.of(1 / term.coefficient, [(target, S.One)])
-        return Fact(term.factors, (), result, reason, target.name, source)
+        scale = [(a, -e) for a, e in term.factors if not names(a)]
+        if not all(e > 0 or _invertible(a) for a, e in scale):
+            return None
+        return Fact(
+            tuple(tensors), (), Term.of(1 / term.coefficient, [(target, S.One), *scale]), reason, target.name, source
+        )
     outer, sums = components(term)
     if len(sums) != 1 or not all(e < 0 or _invertible(a) for a, e in outer):
         return None

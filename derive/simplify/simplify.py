@@ -72,7 +72,7 @@ def simplify(staged: Staged) -> Program:
     plain = _in_order(_without_copies(_staged_lines(staged, set(results)), results))
     # Factors in front of a bracket read better and cost a pass at most: they do not count against a closed form.
     closed_cost = min(cost(map(_statement, lines)), cost(map(_expanded, lines)))
-    if cost(map(_statement, plain)) < closed_cost:
+    if cost(map(_statement, plain)) < _WORTH_STAGES * closed_cost:
         lines = plain
         steps.append(_kept_staged(_statement(lines[-1])))
     backward = tuple(map(_statement, lines))
@@ -258,14 +258,16 @@ def _other_readings(fact: Fact, products: Sequence[Fact]) -> Iterator[Fact]:
 def _through_results(
     lines: Sequence[_Line], results: Sequence[str], facts: FactBook, letters: Letters
 ) -> tuple[list[_Line], list[Step]]:
-    """Read sums that are results anyway by their names: ``Σ dy·xhat`` inside ``dx`` is ``dgamma``."""
+    """Read what has a line of its own by its name: ``Σ dy·xhat`` inside ``dx`` is ``dgamma``."""
     sources: list[tuple[int, Fact]] = []
     for k, line in enumerate(lines):
-        if line.name in results and len(line.terms) == 1 and line.terms[0].bound:
-            fact = definition_fact(line.target, line.terms, f"this sum is {line.name}", line.name)
+        if len(line.terms) == 1 and (line.name in results or not line.terms[0].bound):
+            what = "sum" if line.terms[0].bound else "product"
+            fact = definition_fact(line.target, line.terms, f"this {what} is {line.name}", line.name)
             if fact is not None:
                 sources.append((k, fact))
-                sources += [(k, other) for other in _other_readings(fact, facts.products)]
+                if fact.summed:
+                    sources += [(k, other) for other in _other_readings(fact, facts.products)]
     result: list[_Line] = []
     steps: list[Step] = []
     defining = {k for k, _ in sources}
@@ -332,6 +334,9 @@ def _without_vanishing_sums(
             steps.append(Step(Stage.SIMPLIFY, line.target, S.Zero, f"write out {written}: every term cancels"))
     return current, steps
 
+
+_WORTH_STAGES = 0.97
+"""What the staged form must cost of the closed one to be taken: less is within the error of the model."""
 
 _DEEPEST = 3
 """How many times a sum is written out in search of a cancellation."""
