@@ -106,11 +106,11 @@ def layers(draw: Any, depth: int = 4) -> str:
 
 
 _PIECES = (
-    "(", ")", "[", "]", ",", ":", "=", "*", "**", "-", "/", "//", "%", "...", ".", "\n", "    ", "\t", "#", '"', '"""', "\\", "0",
-    "1e999", "n", "d", "N", "x", "y", "sum[n](", "softmax[d](", "where(", "return", "def g(x: Real[N]):\n    return x\n", "lambda: ",
-    " if ", " else ", " for n in ", ":=", "@", "~", "not ", " and ", "Real", "Int", "é", "\u2028", "\x0c", "\x00", "{{", "}}", "\\frac{",
-    "True", "None", "'", "f'", "b'", "10**10**10", "import os\n", "__import__('os')", "*x", "**x", "batchnorm(x, x, x)", "relu(x)", "inf",
-    *(row.name for row in FUNCTIONS),
+    *"()[],:=*-/%.#\"\\'@~^$", "**", "//", "...", "\n", "    ", "\t", '"""', "0", "1e999", "n", "d", "N", "x", "y",
+    "sum[n](", "softmax[d](", "where(", "return", "def g(x: Real[N]):\n    return x\n", "lambda: ", " if ", " else ",
+    " for n in ", ":=", "not ", " and ", "Real", "Int", "é", "\u2028", "\x0c", "\x00", "{{", "}}", "\\frac{", "True",
+    "None", "f'", "b'", "10**10**10", "import os\n", "__import__('os')", "*x", "**x", "batchnorm(x, x, x)", "relu(x)",
+    "inf", *(row.name for row in FUNCTIONS),
 )  # fmt: skip
 
 

@@ -287,14 +287,14 @@ class _Unifier:
             if isinstance(size, Size):
                 bound = self.sizes.setdefault(size, other)
                 first = self._places.setdefault(size, place)
-                if not self.scope.same(bound, other):
+                if bound != other:
                     raise ShapeError(
                         f"size '{show(size)}' of {self.layer.name} is {show(bound)} ({first}) "
                         f"and {show(other)} ({place})",
                         at,
                         signature(self.layer),
                     )
-            elif not self.scope.same(size, other):
+            elif size != other:
                 raise ShapeError(
                     f"'{parameter.name}' of {self.layer.name} has {show(size)} elements on its axis, "
                     f"'{name}' has {show(other)} ({place})",
@@ -305,7 +305,7 @@ class _Unifier:
     def _bind_batch(self, lead: tuple[Expr, ...], name: str, at: Span) -> None:
         if self.batch is None:
             self.batch, self._batch_place = lead, name
-        elif len(lead) != len(self.batch) or not all(map(self.scope.same, lead, self.batch)):
+        elif lead != self.batch:
             raise ShapeError(
                 f"the batch axes '...' of {self.layer.name} are {axes_text(self.batch)} ({self._batch_place}) "
                 f"and {axes_text(lead)} ({name})",
@@ -318,14 +318,9 @@ def _derived_sizes(layer: Layer, instance: _Instance, scope: Scope) -> None:
     """Give each computed size of the callee its value in the caller."""
     for derived in layer.derived:
         value = checked(instance.expr(derived.expr), instance.at)
-        if value.is_Integer or isinstance(value, Size):
-            if value.is_Integer and value < 1:
-                raise ShapeError(
-                    f"size '{derived.size.name}' of {layer.name} is {value}", instance.at, signature(layer)
-                )
-            instance.sizes[derived.size] = value
-            continue
-        known = next((d.size for d in scope.derived if d.expr == value), None)
+        known = scope.known_size(value)
+        if known is not None and known.is_Integer and known < 1:
+            raise ShapeError(f"size '{derived.size.name}' of {layer.name} is {known}", instance.at, signature(layer))
         if known is None:
             name = derived.size.name
             number = 2

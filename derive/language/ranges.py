@@ -97,7 +97,7 @@ class Ranges:
         """Let a letter stand alone on an axis of that size."""
         if letter.size is None:
             letter.size, letter.place = size, place
-        elif not self.scope.same(letter.size, size):
+        elif letter.size != size:
             raise ShapeError(
                 f"index '{letter.name}' runs over {show(letter.size)} ({letter.place}) and over {show(size)} ({place})",
                 at,

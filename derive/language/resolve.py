@@ -273,7 +273,7 @@ class _Resolver:
 
     def _check_declared(self, target: Name, declared: Declared) -> None:
         axes = self.scope.tensors[target.id].axes
-        if len(axes) != len(declared.axes) or not all(map(self.scope.same, axes, declared.axes)):
+        if axes != declared.axes:
             raise ShapeError(
                 f"'{target.id}' is declared as {axes_text(declared.axes)} and is {axes_text(axes)}",
                 target.at,

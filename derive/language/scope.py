@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from sympy import E, Expr, oo, pi
 
 from derive.algebra.functions import FUNCTIONS
+from derive.algebra.indices import substitute
 from derive.algebra.nodes import BATCH_SIZE, Kind, Size, Tensor
 from derive.algebra.text import show
 from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
@@ -103,7 +104,7 @@ class Scope:
         self.layer = layer
         self.tensors: dict[str, Known] = {}
         self.hypers: dict[str, HyperParameter] = {}
-        self.sizes: dict[str, Size] = {}
+        self.sizes: dict[str, Expr] = {}
         self.derived: list[DerivedSize] = []
         self.declared: dict[str, Declared] = {}
         self.used: set[str] = set()
@@ -131,12 +132,21 @@ class Scope:
         self.hypers[hyper.name] = hyper
 
     def add_derived(self, name: Name, expr: Expr) -> None:
-        """Define a computed size."""
+        """Define a computed size; one that is there already gets a second name only while the layer is read."""
         self.check_new(name, None)
-        size = Size(name.id)
-        self.sizes[name.id] = size
-        self.derived.append(DerivedSize(size, expr, name.at))
-        self._values[size] = self.unfolded(expr)
+        known = self.known_size(expr)
+        if known is None:
+            known = Size(name.id)
+            self.derived.append(DerivedSize(known, expr, name.at))
+            self._values[known] = self.unfolded(expr)
+        self.sizes[name.id] = known
+
+    def known_size(self, expr: Expr) -> Expr | None:
+        """Return the size that has this value: a number, or one defined before; None where there is none."""
+        value = self.unfolded(expr).expand()
+        if value.is_Integer:
+            return value
+        return next((s for s in self.sizes.values() if (self.unfolded(s) - value).expand() == 0), None)
 
     def add_tensor(self, name: str, kind: Kind, axes: tuple[Expr, ...], story: str) -> None:
         """Define an intermediate or a result."""
@@ -144,13 +154,7 @@ class Scope:
 
     def unfolded(self, size: Expr) -> Expr:
         """Return a size in terms of plain sizes and hyper-parameters."""
-        from derive.algebra.indices import substitute
-
         return substitute(size, self._values) if self._values else size
-
-    def same(self, a: Expr, b: Expr) -> bool:
-        """Return whether two sizes are equal by their definitions."""
-        return bool(a == b) or bool((self.unfolded(a) - self.unfolded(b)).expand() == 0)
 
     def axes(self, axes: tuple[Axis, ...], define: bool) -> tuple[Expr, ...]:
         """Return written axes as sizes; a size not seen before is defined, or an error."""
