@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 
 import pytest
 from checked_programs import (
     ALL,
     BATCH,
+    C,
     Checked,
+    N,
     at,
     attention,
     batchnorm,
+    c,
     cross_entropy,
     embedding,
     equation,
     layer_of,
     module,
+    n,
     program_of,
     softmax,
     square,
 )
 from rich.console import Console
 
-from derive.algebra.nodes import BATCH_SIZE, Kind
+from derive.algebra.functions import Round, StopGradient
+from derive.algebra.nodes import BATCH_SIZE, ArgMax, Delta, Kind, Max
 from derive.check import Report, check, table
 
 # (module, what is replaced, by what, text that the failure must contain)
@@ -51,6 +57,15 @@ WRONG: dict[str, tuple[Checked, str, str, str]] = {
         "non-contiguous",
     ),
     "gradients in another order": (square, "dx: Any\n    dw: Any", "dw: Any\n    dx: Any", "d"),
+    "two batch axes only": (attention, "scale = cache", "scale = cache; q[0, 0, 0, 0]", "Error"),
+    "one batch axis by number": (
+        softmax, "return Gradients(y * (dy - ", "y = y + 0.1 * (y.ndim > 3)\n    return Gradients(y * (dy - ",
+        "the number of batch axes does not matter",
+    ),
+    "an empty batch of no number": (
+        softmax, "return Gradients(", "return Gradients(np.zeros((1, 3))) if not dy.size else Gradients(",
+        "an empty batch is handled or refused",
+    ),
     "an exception": (square, "return y, (x, w, y)", "raise RuntimeError('no')", "the code raised RuntimeError: no"),
     "no module": (square, "import numpy as np", "import no_such_module", "ModuleNotFoundError"),
     "no syntax": (square, "def forward(x, w):", "def forward(x, w)", "SyntaxError"),
@@ -200,3 +215,46 @@ def test_the_table_has_a_row_a_gradient_and_names_what_fails() -> None:
 def test_the_report_is_the_same_every_time() -> None:
     first, second = (check(embedding.layer, embedding.program, embedding.text) for _ in range(2))
     assert first == second
+
+
+def test_an_output_that_is_no_real_has_its_own_dtype() -> None:
+    """The argmax of float32 rows is an integer; what comes with it is float32."""
+    layer = layer_of(
+        "best",
+        {"x": (Kind.REAL, (BATCH_SIZE, C))},
+        (
+            replace(equation("i", BATCH, ArgMax(at("x", BATCH, c), c)), kind=Kind.INT),
+            equation("y", BATCH, Max(at("x", BATCH, c), c)),
+        ),
+        ("i", "y"),
+    )
+    body = """
+def forward(x):
+    i = x.argmax(axis=-1)
+    return (i, np.take_along_axis(x, i[..., None], axis=-1)[..., 0]), (i, x)
+
+def backward(di, dy, cache):
+    i, x = cache
+    dx = np.zeros_like(x)
+    np.put_along_axis(dx, i[..., None], dy[..., None], axis=-1)
+    return Gradients(dx)
+"""
+    dx = Delta(c, at("i", BATCH, kind=Kind.INT)) * at("dy", BATCH)
+    report = check(layer, program_of(layer, (equation("dx", BATCH, c, dx),)), module("dx", body))
+    assert report.passed, report.failure()
+
+
+def test_differences_of_code_with_stop_gradient_are_not_taken() -> None:
+    x = at("x", n)
+    layer = layer_of("ste", {"x": (Kind.REAL, (N,))}, (equation("y", n, x + StopGradient(Round(x) - x)),))
+    body = """
+def forward(x):
+    return x + (np.round(x) - x), ()
+
+def backward(dy, cache):
+    return Gradients(dy.copy())
+"""
+    report = check(layer, program_of(layer, (equation("dx", n, at("dy", n)),)), module("dx", body))
+    assert report.passed, report.failure()
+    (row,) = [row for row in report.rows if "central differences of the code" in row.method]
+    assert row.note == "not run: differences pass through stop_gradient"

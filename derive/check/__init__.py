@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from derive.algebra.nodes import BATCH_SIZE
 from derive.calculus.program import Program
+from derive.check.compile import floats
 from derive.check.formulas import BUDGET, check_formulas, program_values
+from derive.check.instance import Array
 from derive.check.report import FORMULA_VALUES, Report, Row, failed, merged, table
 from derive.check.samples import Sample, choose_instance, other_sample, piecewise_sample, sample
 from derive.language.layer import Layer
@@ -42,22 +44,26 @@ def check(layer: Layer, program: Program, module_text: str | None, *, seed: int 
     rows = _wrong_axes(layer, program, first)
     other = other_sample(layer, first, seed + 1)
     wide = piecewise_sample(layer, first, seed)
-    further = [other] if wide is None else [other, wide]
+    samples = [first, other] if wide is None else [first, other, wide]
+    exact: list[dict[str, Array]] = []
     if not rows:
         try:
-            rows += check_formulas(layer, program, first, seed)
-            for at in further:
-                if at is other and at.instance.hypers == instance.hypers:
-                    continue  # nothing that the first sample does not show
-                rows += check_formulas(layer, program, at, seed, str(at.instance), BUDGET // 8)
+            exact += [program_values(program, at) for at in samples]
+            for at, values in zip(samples, exact, strict=True):
+                if not all(row.passed for row in rows):
+                    break
+                if at is first:
+                    rows += check_formulas(layer, program, at, values, seed)
+                elif at is wide or at.instance.hypers != instance.hypers:  # shows something that the first does not
+                    rows += check_formulas(layer, program, at, values, seed, str(at.instance), BUDGET // 8)
         except IndexError as error:
             rows.append(failed(layer.name, FORMULA_VALUES, str(error)))
     if module_text is not None and all(row.passed for row in rows):
         from derive.check.code import Expected, check_code
 
         expected = [
-            Expected(at, program_values(program, at), program_values(program, at.rounded(seed)))
-            for at in (first, *further)
+            Expected(at, values, program_values(program, at.rounded(seed), floats()))
+            for at, values in zip(samples, exact, strict=True)
         ]
         rows += check_code(layer, program, module_text, expected, seed)
     return Report(layer.name, seed, tuple(sizes.items()), merged(rows))

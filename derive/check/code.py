@@ -12,6 +12,7 @@ Real Functions", SIAM Review 40 (1998), for the complex step.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class Expected:
     Attributes:
         sample: the inputs.
         values: of every name of the program, in multiprecision.
-        moved: the same after every real input was rounded to float32, up or down at random.
+        moved: the same, in floats, after every real input was rounded to float32, up or down at random.
     """
 
     sample: Sample
@@ -72,7 +73,8 @@ class Expected:
     def movement(self, name: str) -> float:
         """Return how far the values of that name move when the inputs are rounded."""
         moved = self.moved[name]
-        return max((float(abs(moved[key] - value)) for key, value in self.values[name].items()), default=0.0)
+        distances = (float(abs(moved[key] - value)) for key, value in self.values[name].items())
+        return max((distance for distance in distances if distance < math.inf), default=0.0)
 
 
 def check_code(layer: Layer, program: Program, text: str, samples: Sequence[Expected], seed: int) -> list[Row]:

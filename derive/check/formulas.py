@@ -7,7 +7,7 @@ that agrees at a random point to 24 digits is right, short of a conspiracy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from derive.calculus.program import Program
 from derive.check.compile import multiprecision
 from derive.check.evaluate import Evaluator, evaluate_program, numbers
 from derive.check.instance import Array
-from derive.check.probes import Probe, along, choose_probes, element_probes, pairing, place
+from derive.check.probes import Probe, along, choose_probes, pairing, place
 from derive.check.report import FORMULA_DIFFERENCES, FORMULA_VALUES, Row, worst
 from derive.check.samples import Sample, work
 from derive.language.layer import Layer
@@ -33,13 +33,19 @@ _FORWARD_TOLERANCE = "1e-35"
 BUDGET = 100_000
 
 
-def program_values(program: Program, sample: Sample) -> dict[str, Array]:
-    """Return the values of every name of the program at the sample, in multiprecision."""
-    return evaluate_program(program, sample.instance, sample.inputs, sample.cotangents)
+def program_values(program: Program, sample: Sample, context: Any = None) -> dict[str, Array]:
+    """Return the values of every name of the program at the sample, in multiprecision unless a context is given."""
+    return evaluate_program(program, sample.instance, sample.inputs, sample.cotangents, context)
 
 
 def check_formulas(
-    layer: Layer, program: Program, sample: Sample, seed: int, note: str = "", budget: int = BUDGET
+    layer: Layer,
+    program: Program,
+    sample: Sample,
+    values: Mapping[str, Array],
+    seed: int,
+    note: str = "",
+    budget: int = BUDGET,
 ) -> list[Row]:
     """Compare a program's values with the layer as it was written, element by element.
 
@@ -47,6 +53,7 @@ def check_formulas(
         layer: as the user wrote it.
         program: forward and backward statements.
         sample: inputs and cotangents.
+        values: of every name of the program there, in multiprecision.
         seed: of the random directions.
         note: for the rows.
         budget: scalar operations that differences may take before elements are left out.
@@ -55,7 +62,6 @@ def check_formulas(
         A row for each output and each gradient.
     """
     mp = multiprecision()
-    values = program_values(program, sample)
     reference = Evaluator(layer.statements, sample.instance, mp)
     written = reference.run(sample.inputs)
     rows = [_forward_row(name, values[name], written[name], mp) for name in layer.returns]
@@ -80,15 +86,32 @@ def check_formulas(
     for parameter, name in program.gradients:
         gradient = values[name]
         tolerance = mp.mpf(_TOLERANCE) * (size + _largest(gradient, mp))
-        own = [probe for probe in probes if probe.parameter == parameter]
-        row = _gradient_row(name, gradient, differences(own), tolerance, mp)
+        own = differences(probe for probe in probes if probe.parameter == parameter)
+        row = _gradient_row(name, gradient, own, tolerance, mp)
         if not row.passed and "direction" in row.where:
-            # The direction tells that an element is wrong: find it.
-            every = element_probes(parameter, gradient)[:256]
-            found = _gradient_row(name, gradient, differences(every), tolerance, mp)
+            culprit = _wrong_element(gradient, own[-1][0], differences, mp)
+            found = _gradient_row(name, gradient, differences([culprit]), tolerance, mp)
             row = row if found.passed else found
         rows.append(row)
     return [replace(row, note=note) for row in rows]
+
+
+def _wrong_element(
+    gradient: Array, probe: Probe, differences: Callable[[Iterable[Probe]], list[tuple[Probe, Any]]], mp: Any
+) -> Probe:
+    """Return an element that is wrong, given a direction that tells there is one.
+
+    The error along the direction is the sum of those along its two halves, so
+    the half with the larger one holds a wrong element.
+    """
+    keys = list(probe.direction)
+    while len(keys) > 1:
+        middle = len(keys) // 2
+        halves = [replace(probe, direction={k: probe.direction[k] for k in h}) for h in (keys[:middle], keys[middle:])]
+        errors = [abs(along(gradient, half, mp) - slope) for half, slope in differences(halves)]
+        first = errors[0] != errors[0] or errors[0] >= errors[1]
+        keys = list(halves[0 if first else 1].direction)
+    return Probe(probe.parameter, {keys[0]: 1.0}, keys[0])
 
 
 def _largest(array: Array, mp: Any) -> Any:

@@ -8,7 +8,7 @@ of a gradient at once, so no wrong element hides; single elements say where.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from derive.check.instance import Array, Instance, Key
 from derive.check.samples import Sample
 
-__all__ = ["Probe", "along", "choose_probes", "element_probes", "pairing", "place"]
+__all__ = ["Probe", "along", "choose_probes", "pairing", "place"]
 
 _ALL = 64  # every element is tried where a layer has no more than this
 
@@ -53,11 +53,6 @@ def place(name: str, key: Key) -> str:
     return f"{name}[{', '.join(map(str, position))}]" if position else name
 
 
-def element_probes(name: str, keys: Iterable[Key]) -> list[Probe]:
-    """Return one probe an element."""
-    return [Probe(name, {key: 1.0}, key) for key in keys]
-
-
 def choose_probes(sample: Sample, parameters: Sequence[str], seed: int, most: int = _ALL) -> list[Probe]:
     """Return a random direction of each parameter, and elements: all where there are at most ``most``.
 
@@ -70,7 +65,7 @@ def choose_probes(sample: Sample, parameters: Sequence[str], seed: int, most: in
     for name in parameters:
         keys = list(sample.inputs[name])
         chosen = keys if total <= most else sorted(rng.sample(keys, min(share, len(keys))))
-        probes += element_probes(name, chosen)
+        probes += [Probe(name, {key: 1.0}, key) for key in chosen]
         if len(keys) > 1:
             probes.append(Probe(name, {key: rng.gauss(0.0, 1.0) for key in keys}))
     return probes

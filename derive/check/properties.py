@@ -1,19 +1,22 @@
 """What a user relies on in a generated module beyond its numbers.
 
 The dtype is kept, nothing that is handed over is written to, ``backward`` can
-be called again, the strides of an input don't matter, a gradient has its
-parameter's shape.
+be called again, the strides of an input and the number of batch axes don't
+matter, a gradient has its parameter's shape.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from derive.calculus.program import Program
-from derive.check.module import GeneratedModule, Values, arrays_in, inputs_of
+from derive.check.instance import Instance
+from derive.check.module import GeneratedModule, Inputs, Values, arrays_in, inputs_of
 from derive.check.report import Method, Row, failed, holds
 from derive.check.samples import Sample
 from derive.language.layer import Layer
@@ -54,6 +57,57 @@ def _properties(
     outputs_aside, cache = module.forward(strided, sample.instance)
     aside = {**outputs_aside, **module.backward({name: _spread(a) for name, a in cotangents.items()}, cache)}
     yield "non-contiguous inputs give the same", _far(aside, {**outputs, **gradients}, dtype)
+    if sample.instance.batch:
+        flat = _with_batch(layer, sample.instance, inputs, cotangents, (math.prod(sample.instance.batch),))
+        deep = _with_batch(layer, sample.instance, inputs, cotangents, (*sample.instance.batch, 1))
+        wrong = [
+            _far(_rebatched(layer, module, sample, *given), {**outputs, **gradients}, dtype) for given in (flat, deep)
+        ]
+        yield "the number of batch axes does not matter", wrong[0] or wrong[1]
+        yield "an empty batch is handled or refused", _empty_batch(layer, module, sample, inputs, cotangents)
+
+
+def _with_batch(
+    layer: Layer, instance: Instance, inputs: Inputs, cotangents: Inputs, batch: tuple[int, ...]
+) -> tuple[Inputs, Inputs]:
+    """Return the arrays with the elements of the batch along other axes."""
+    other = replace(instance, batch=batch)
+    return (
+        {name: array.reshape(other.shape(layer.axes(name))) for name, array in inputs.items()},
+        {name: array.reshape(other.shape(layer.axes(name[1:]))) for name, array in cotangents.items()},
+    )
+
+
+def _empty_batch(layer: Layer, module: GeneratedModule, sample: Sample, inputs: Inputs, cotangents: Inputs) -> str:
+    """Return what is wrong with the results for a batch of no elements; a ValueError is a good answer."""
+    empty = replace(sample.instance, batch=(0,))
+
+    def cut(arrays: Inputs, strip: int) -> Inputs:
+        return {name: np.resize(a, empty.shape(layer.axes(name[strip:]))).astype(a.dtype) for name, a in arrays.items()}
+
+    try:
+        call = module.run(cut(inputs, 0), cut(cotangents, 1), empty)
+    except ValueError:
+        return ""
+    for name, value in {**call.outputs, **call.gradients}.items():
+        shape = empty.shape(layer.axes(name if name in call.outputs else name[1:]))
+        if np.shape(value) != shape:
+            return f"{name} has shape {np.shape(value)}, expected {shape}"
+        if not np.isfinite(value).all():
+            return f"{name} is not finite"
+    return ""
+
+
+def _rebatched(
+    layer: Layer, module: GeneratedModule, sample: Sample, inputs: Inputs, cotangents: Inputs
+) -> dict[str, Values]:
+    """Return outputs and gradients for these arrays, in the sample's shapes where they have the right number."""
+    call = module.run(inputs, cotangents, sample.instance)
+    result = {}
+    for name, value in {**call.outputs, **call.gradients}.items():
+        shape = sample.instance.shape(layer.axes(name if name in call.outputs else name[1:]))
+        result[name] = np.reshape(value, shape) if np.size(value) == math.prod(shape) else value
+    return result
 
 
 def is_real(layer: Layer, name: str) -> bool:

@@ -114,12 +114,12 @@ def choose_instance(layer: Layer) -> Instance:
 
 def choose_other_instance(layer: Layer, first: Instance) -> Instance:
     """Return the sizes of a second sample: larger where that is little work, in the other order, another batch."""
-    batch = () if len(first.batch) == 2 else (2, 3)
-    for start in (5, 4, 3, 2):
-        instance = choose_sizes(layer, batch=batch, start=start, descending=True)
-        if work(layer, instance) <= _WORK // 3:
-            break
-    return instance
+    batches: tuple[tuple[int, ...], ...] = ((),) if len(first.batch) == 2 else ((2, 3), ())
+    choices = [
+        choose_sizes(layer, batch=batch, start=start, descending=True) for batch in batches for start in (5, 4, 3, 2)
+    ]
+    little = (instance for instance in choices if work(layer, instance) <= _WORK // 3)
+    return next(little, choices[-1])
 
 
 def other_hypers(layer: Layer, instance: Instance) -> Instance:
@@ -259,7 +259,7 @@ _REAL: tuple[_Draw, ...] = (
     lambda r: r.uniform(-0.5, 0.5),
     lambda r: r.uniform(-2.0, -0.2),
 )
-_WIDE: _Draw = lambda r: r.gauss(0.0, r.choice((0.5, 2.0, 6.0)))  # noqa: E731
+_WIDE: _Draw = lambda r: r.gauss(0.0, r.choice((0.5, 3.0, 9.0)))  # noqa: E731
 _WIDELY = -1
 
 
@@ -406,10 +406,9 @@ def piecewise_sample(layer: Layer, first: Sample, seed: int) -> Sample | None:
     """
     if math.isinf(first.kink):
         return None
-    instance = choose_sizes(layer, batch=(4, 5), start=3)
-    if work(layer, instance) > _WORK // 3:
-        instance = first.instance
-    instance = other_hypers(layer, instance)
+    choices = [choose_sizes(layer, batch=(4, 5), start=start) for start in (8, 5, 3)]
+    little = (instance for instance in choices if work(layer, instance) <= _WORK // 8)
+    instance = other_hypers(layer, next(little, first.instance))
     rng = Random(f"pieces {seed}")
     evaluator = Evaluator(layer.statements, instance, floats(), watch=True)
     styles = dict.fromkeys((p.name for p in layer.parameters if p.kind is Kind.REAL), _WIDELY)
