@@ -68,7 +68,8 @@ def _formula(draw: Any, bound: str, depth: int) -> str:
     if kind in ("+", "-", "*", "/", "//", "%"):
         return f"({_formula(draw, bound, depth - 1)} {kind} {_formula(draw, bound, depth - 1)})"
     if kind == "**":
-        return f"({_formula(draw, bound, depth - 1)})**{draw(st.sampled_from(['2', '3', '(-1)', '(-2)', '0.5', 'p', 'eps']))}"
+        exponent = draw(st.sampled_from(["2", "3", "(-1)", "(-2)", "0.5", "p", "eps"]))
+        return f"({_formula(draw, bound, depth - 1)})**{exponent}"
     if kind == "neg":
         return f"(-{_formula(draw, bound, depth - 1)})"
     if kind == "call":
