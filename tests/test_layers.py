@@ -53,13 +53,23 @@ def checked_axes(made: Layer) -> list[tuple[str, int]]:
 
 
 @functools.cache
+def built(name: str) -> str | Exception:
+    """The generated module's text, or what went wrong: built once in either case."""
+    try:
+        return build_module(layer(name))
+    except Exception as error:
+        return error
+
+
 def text(name: str) -> str:
-    return build_module(layer(name))
+    result = built(name)
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 @functools.cache
 def module(name: str) -> ModuleType:
-    """The layer's generated module, built and run once."""
     made = ModuleType(f"generated_{name}")
     sys.modules[made.__name__] = made
     exec(compile(text(name), f"generated/{name}.py", "exec"), made.__dict__)
@@ -191,6 +201,16 @@ def test_inputs_and_cotangents_are_left_alone_and_backward_repeats(row: str) -> 
         np.testing.assert_array_equal(done.inputs[name], fresh, err_msg=name)
     for used, fresh in zip(done.cotangents, random_like(done.outputs, "float64"), strict=True):
         np.testing.assert_array_equal(used, fresh)
+
+
+@LAYERS
+def test_a_gradient_shares_no_memory_with_anything(name: str) -> None:
+    """So that it may be scaled or accumulated in place."""
+    done = run(str(FIRST[name]), "float64")
+    kept = [*done.inputs.values(), *done.cotangents, *(a for a in done.cache if isinstance(a, np.ndarray))]
+    for place, gradient in enumerate(done.gradients):
+        for other in (*done.gradients[place + 1 :], *kept):
+            assert not np.shares_memory(gradient, other)
 
 
 def spread(array: Array, style: str) -> Array:
