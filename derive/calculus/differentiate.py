@@ -85,7 +85,7 @@ def _wanted(layer: Layer, wrt: Sequence[str] | None) -> tuple[str, ...]:
 def _chain_reason(adjoint: Adjoint) -> str:
     if not adjoint.paths:
         return f"no gradient reaches {adjoint.name}"
-    return f"chain rule: {adjoint.name} is read by {_listed([p for p, _ in adjoint.paths])}"
+    return f"{adjoint.name} is read by {_listed([p for p, _ in adjoint.paths])}"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -1,0 +1,151 @@
+"""Sharing between the lines of a backward pass: what is computed once is read by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from sympy import Expr, S
+
+from derive.algebra.indices import names, replace_elements, substitute
+from derive.algebra.nodes import Element, Tensor
+from derive.algebra.terms import Letters, Term, Terms, collect, matches, unify
+from derive.calculus.program import Step
+from derive.simplify.closing import Closed
+from derive.simplify.explain import by_facts, rewritten
+from derive.simplify.facts import Fact, FactBook, apply_facts, definition_fact
+from derive.simplify.lines import Line, indices_of
+from derive.simplify.structure import common_factors
+
+__all__ = ["name_products", "read_results", "without_copies"]
+
+
+def read_results(
+    lines: Sequence[Line], results: Sequence[str], facts: FactBook, letters: Letters
+) -> tuple[list[Line], list[Step]]:
+    """Read what has a line of its own by its name: ``Σ dy·xhat`` inside ``dx`` is ``dgamma``."""
+    sources: list[tuple[int, Fact]] = []
+    for k, line in enumerate(lines):
+        if len(line.terms) == 1 and (line.name in results or not line.terms[0].bound):
+            what = "sum" if line.terms[0].bound else "product"
+            fact = definition_fact(line.target, line.terms, f"this {what} is {line.name}", line.name)
+            if fact is not None:
+                sources.append((k, fact))
+                if fact.summed:
+                    sources += [(k, other) for other in _other_readings(fact, facts.products)]
+    result: list[Line] = []
+    steps: list[Step] = []
+    defining = {k for k, _ in sources}
+    everything = FactBook(f for _, f in sources)
+    for k, line in enumerate(lines):
+        # A result that is such a sum itself may read an earlier one, never itself or a later one.
+        usable = FactBook(f for j, f in sources if j < k) if k in defining else everything
+        terms, used = apply_facts(line.terms, usable, letters)
+        if used:
+            steps.append(by_facts(line.target, terms, used))
+        result.append(Line(line.target, terms))
+    return result, steps
+
+
+def _other_readings(fact: Fact, products: Sequence[Fact]) -> Iterator[Fact]:
+    """``Σ dw·v = n·dg`` and ``w = g·v/n`` give ``Σ dw·w = g·dg``: the same sum under another name."""
+    assert fact.result is not None
+    for product in products:
+        if product.summed or product.result is None or len(product.result.factors) != 1:
+            continue
+        ((name, exponent),) = product.result.factors
+        for k, (atom, power) in enumerate(fact.pattern):
+            for here, (inner, inner_power) in enumerate(product.pattern):
+                mapping: dict[Expr, Expr] = {}
+                if power != inner_power or exponent != 1 or not unify(inner, atom, mapping, product.variables):
+                    continue
+                rest = [(substitute(a, mapping), e) for j, (a, e) in enumerate(product.pattern) if j != here]
+                if any(free_indices(a) & set(fact.summed) for a, _ in rest):
+                    continue
+                if not free_indices(substitute(name, mapping)) <= fact.variables:
+                    continue
+                pattern = (*fact.pattern[:k], (substitute(name, mapping), S.One), *fact.pattern[k + 1 :])
+                scale = 1 / product.result.coefficient
+                result = Term.of(fact.result.coefficient * scale, (*fact.result.factors, *rest))
+                yield replace(fact, pattern=pattern, result=result, reason=f"{fact.reason}, by {product.reason}")
+
+
+def name_products(lines: Sequence[Line], closed: Sequence[Closed], letters: Letters) -> tuple[list[Line], list[Step]]:
+    """Give a product that several sums read its staged name again: ``g = γ·dy`` in layernorm.
+
+    Only what remains after the common factors counts: in batchnorm ``γ`` comes
+    out of every sum and nothing is repeated.
+    """
+    current = list(lines)
+    steps: list[Step] = []
+    for entry in closed:
+        if entry.kept or len(entry.terms) != 1:
+            continue
+        term = entry.terms[0]
+        sized = [a for a, _ in term.factors if names(a)]
+        if term.bound or len(sized) < 2 or not all(isinstance(a, Element) for a in sized):
+            continue
+        pattern = tuple((a, e) for a, e in term.factors if names(a))
+        scale = Term.of(term.coefficient, [(a, e) for a, e in term.factors if not names(a)])
+        variables = frozenset(indices_of(entry.adjoint.target))
+        rest = tuple((a, -e) for a, e in scale.factors)
+        result = Term.of(1 / scale.coefficient, [(entry.adjoint.target, term.factors[0][1] ** 0), *rest])
+        fact = Fact(pattern, (), result, f"the definition of {entry.adjoint.symbol}", entry.adjoint.symbol)
+        count = 0
+        renewed: list[Line] = []
+        for line in current:
+            front = common_factors(line.terms)
+            inside = [_divided(t, front) for t in line.terms]
+            folded, used = apply_facts(tuple(inside), FactBook([fact]), letters)
+            if used:
+                count += sum(1 for t in inside if any(True for _ in matches(pattern, variables, (), t)))
+                back = [Term.of(t.coefficient, (*t.factors, *front.items()), t.bound) for t in folded]
+                renewed.append(Line(line.target, collect(back)))
+            else:
+                renewed.append(line)
+        if count >= 2:
+            definition = Line(entry.adjoint.target, entry.terms)
+            current = [definition, *renewed]
+            why = f"this product is read {count} times and keeps its name"
+            steps.append(rewritten(entry.adjoint.target, entry.terms, why))
+    return current, steps
+
+
+def _divided(term: Term, front: dict[Expr, Expr]) -> Term:
+    return Term.of(term.coefficient, (*term.factors, *((a, -e) for a, e in front.items())), term.bound)
+
+
+def without_copies(lines: Sequence[Line], results: Sequence[str]) -> list[Line]:
+    """Read ``ddiff`` under the name ``dx`` where the result ``dx[n] = ddiff[n]`` is a copy of it."""
+    current = list(lines)
+    renamed: set[str] = set()
+    for name in results:
+        line = next((entry for entry in current if entry.name == name), None)
+        if line is None or len(line.terms) != 1 or line.terms[0].coefficient != 1 or line.terms[0].bound:
+            continue
+        factors = line.terms[0].factors
+        if len(factors) != 1 or factors[0][1] != 1 or not isinstance(factors[0][0], Element):
+            continue
+        source = factors[0][0]
+        origin = next((entry for entry in current if entry.name == source.name), None)
+        if origin is None or origin.name in results or origin.name in renamed:
+            continue
+        if source.subscripts != line.target.subscripts or len(set(source.subscripts)) < len(source.subscripts):
+            continue
+        renamed.add(name)
+        tensor = line.target.tensor
+        current = [
+            Line(Element(tensor, *entry.target.subscripts), entry.terms)
+            if entry is origin
+            else Line(entry.target, _renamed(entry.terms, origin.name, tensor))
+            for entry in current
+            if entry is not line
+        ]
+    return current
+
+
+def _renamed(terms: Terms, name: str, tensor: Tensor) -> Terms:
+    def moved(atom: Expr) -> Expr:
+        return replace_elements(atom, lambda e: Element(tensor, *e.subscripts) if e.name == name else None)
+
+    return tuple(Term.of(t.coefficient, [(moved(a), e) for a, e in t.factors], t.bound) for t in terms)
