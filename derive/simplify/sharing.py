@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sympy import Expr, S
 
-from derive.algebra.indices import names, replace_elements, substitute
+from derive.algebra.indices import free_indices, names, replace_elements, substitute
 from derive.algebra.nodes import Element, Tensor
 from derive.algebra.terms import Letters, Term, Terms, collect, matches, unify
 from derive.calculus.program import Step
