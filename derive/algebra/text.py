@@ -62,7 +62,7 @@ def _show(expr: Expr) -> tuple[str, int]:
                 return f"{row.name} {_inside(expr.args[0], level)}", level
             a, b = expr.args
             left = _inside(a, level + 1 if level == _COMPARE else level)
-            return f"{left} {row.name} {_inside(b, level + 1)}", level
+            return f"{left} {row.name} {_inside(b, _POW if level == _MUL else level + 1)}", level
         return f"{row.name}({', '.join(show(a) for a in expr.args)})", _ATOM
     if isinstance(expr, Add):
         return _show_add(expr)
