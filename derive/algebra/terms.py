@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations
 
 import sympy
@@ -223,6 +224,9 @@ def canonical(term: Term) -> frozenset[tuple[Expr, Expr]]:
     """
     if not term.bound:
         return frozenset(term.factors)
+    if len(term.bound) == 1:
+        only: dict[Expr, Expr] = {term.bound[0]: Index("'0", term.bound[0].size)}
+        return frozenset((substitute(a, only), e) for a, e in term.factors)
     groups: dict[tuple[object, ...], list[Index]] = {}
     for index in term.bound:
         groups.setdefault(_signature(index, term), []).append(index)
@@ -240,6 +244,11 @@ def canonical(term: Term) -> frozenset[tuple[Expr, Expr]]:
     return best[1]
 
 
+@lru_cache(maxsize=4096)
+def _text(expr: Expr) -> str:
+    return str(expr)
+
+
 def _signature(index: Index, term: Term) -> tuple[object, ...]:
     """What can be said of a bound index without naming any other."""
     places: list[tuple[str, str, str]] = []
@@ -247,10 +256,10 @@ def _signature(index: Index, term: Term) -> tuple[object, ...]:
         if index in free_indices(atom):
             if isinstance(atom, Element):
                 at = "".join(str(k) for k, s in enumerate(atom.subscripts) if index in free_indices(s))
-                places.append((atom.name, at, str(exponent)))
+                places.append((atom.name, at, _text(exponent)))
             else:
-                places.append((type(atom).__name__, " ".join(sorted(names(atom))), str(exponent)))
-    return (str(index.size), tuple(sorted(places)))
+                places.append((type(atom).__name__, " ".join(sorted(names(atom))), _text(exponent)))
+    return (_text(index.size), tuple(sorted(places)))
 
 
 def _orders(groups: list[list[Index]]) -> Iterator[tuple[Index, ...]]:

@@ -40,14 +40,14 @@ def simplify(staged: Staged) -> Program:
     plain = needed([Line(a.target, a.terms) for a in staged.adjoints], results)
     plain = in_order(without_copies(plain, results))
     # Factors in front of a bracket read better and cost a pass at most: they do not count against a closed form.
-    closed_cost = min(cost(map(statement_of, lines)), cost(map(expanded, lines)))
-    if cost(map(statement_of, plain)) < _WORTH_STAGES * closed_cost:
-        lines = plain
-        last = statement_of(lines[-1])
-        why = "the staged form is cheaper than the closed one and stays"
-        steps = [Step(Stage.SIMPLIFY, last.target, last.expr, why)]
-
     backward = tuple(map(statement_of, lines))
+    if plain != lines:
+        stages = tuple(map(statement_of, plain))
+        if cost(stages) < _WORTH_STAGES * min(cost(backward), cost(map(expanded, lines))):
+            backward = stages
+            last = stages[-1]
+            why = "the staged form is cheaper than the closed one and stays"
+            steps = [Step(Stage.SIMPLIFY, last.target, last.expr, why)]
     return Program(
         staged.layer,
         forward_statements(staged, backward),

@@ -54,6 +54,8 @@ def _opened_to_nothing(
     """Return the adjoints whose writing out makes all terms of the line cancel; none where they do not."""
     if not line.terms or not all(_plain_sum(t, by_name) for t in line.terms):
         return []
+    if not _has_terms_to_cancel(line, by_name, _DEEPEST):
+        return []
     terms = line.terms
     opened: dict[str, None] = {}
     for _ in range(_DEEPEST):
@@ -71,6 +73,12 @@ def _opened_to_nothing(
         if not terms:
             return list(opened)
     return []
+
+
+def _has_terms_to_cancel(line: Line, by_name: dict[str, Line], depth: int) -> bool:
+    """Whether something that would be written out has more than one term: nothing else can cancel."""
+    below = [by_name[n] for n in _summed(line.terms) if n in by_name and n != line.name]
+    return any(len(b.terms) > 1 or (depth > 1 and _has_terms_to_cancel(b, by_name, depth - 1)) for b in below)
 
 
 def _summed(terms: Terms) -> list[str]:
