@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Container
 
 from sympy import (
+    Abs,
     Add,
     Expr,
     Mul,
@@ -83,6 +84,7 @@ class _Names:
         self.made: list[Statement] = []
         self.steps: list[Step] = []
         self.current = ""
+        self.places = {p.name: k for k, p in enumerate(layer.parameters)}
         self.spreads: set[str] = set()
         self.differences: set[str] = set()
         self.repeated: Counter[Expr] = Counter()
@@ -171,6 +173,8 @@ def _inside(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool
         if isinstance(expr.base, Add) and _is_difference(expr.base):
             return rebuild(expr, (_factor(expr.base, order, state, linear=False), expr.exp))
         return rebuild(expr, (_part(expr.base, order, state), _part(expr.exp, order, state)))
+    if isinstance(expr, Abs) and isinstance(expr.args[0], Add) and _is_difference(expr.args[0]):
+        return Abs(_factor(_forwards(expr.args[0], state), order, state, linear=False))
     if isinstance(expr, Where):
         condition, *branches = expr.args
         return Where(condition, *(_branch(b, order, state) for b in branches))
@@ -285,6 +289,13 @@ def _is_difference(expr: Add) -> bool:
             return False
         sized += sum(isinstance(a, Element) for a in atoms)
     return sized >= 2 and any(e.kind.differentiable for e in elements(expr))
+
+
+def _forwards(expr: Expr, state: _Names) -> Expr:
+    """``x - t`` for SymPy's ``t - x`` inside an even function: what is listed first comes first."""
+    terms = {e.name: t for t in expr.args for e in elements(t)}
+    first = min(terms, key=lambda name: state.places.get(name, len(state.places)))
+    return -expr if terms[first].could_extract_minus_sign() else expr
 
 
 def _difference_name(expr: Expr) -> str:
