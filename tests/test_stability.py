@@ -81,6 +81,15 @@ ROWS: dict[str, Row] = {
         ("z: Real[K], q: Unit[K]", "log(sum[k](q[k]*exp(z[k])))", "logsumexp[k](z[k] + log(q[k]))"),
         ("z: Real[K], q: Real[K]", "log(sum[k](q[k]*exp(z[k])))"),
     ),
+    "log_of_masked_sum_of_exponentials": Row(
+        "a: Real[K], m: Bool[K]",
+        (
+            "z: Real[N, K], t: Real[K]",
+            "log(sum[k](where(t[k] > 0.5, exp(z[n, k]), 0)))",
+            "logsumexp[k](where(t[k] > 0.5, z[n, k], -inf))",
+        ),
+        ("z: Real[N, K], m: Bool[K]", "log(sum[k](where(m[k], exp(z[n, k]), 1)))"),
+    ),
     "log_of_softmax": Row(
         "a: Real[C]",
         ("z: Real[N, C]", "log(softmax[c](z[n, c]))", "log_softmax[c](z[n, c])"),
@@ -124,6 +133,15 @@ ROWS: dict[str, Row] = {
             "sum[s](softmax[s](a[t, s])*v[s])",
         ),
         ("a: Real[T, S], v: Real[S]", "sum[s](a[t, s]*v[s])/sum[s](exp(a[t, s]))"),
+    ),
+    "softmax_with_further_terms": Row(
+        "a: Real[C], b: Positive",
+        (
+            "a: Real[T, S], v: Real[S], p: Real",
+            "sum[s](exp(a[t, s])*v[s])/(exp(p) + sum[s](exp(a[t, s])))",
+            "sum[s](softmax[s](a[t, s])*v[s])*sigmoid(logsumexp[s](a[t, s]) - p)",
+        ),
+        ("a: Real[T, S], b: Real", "exp(a[t, s])/(b + sum[k](exp(a[t, k])))"),
     ),
     "sigmoid_quotient": Row(
         "a: Real, b: Real",
@@ -226,6 +244,20 @@ ROWS: dict[str, Row] = {
         "x: Real, f: Real",
         ("x: Real, y: Real", "1 + y - exp(x)", "y - expm1(x)"),
         ("x: Real", "exp(x) + 1"),
+    ),
+    "expm1_plus_one": Row(
+        "x: Real, f: Real",
+        ("x: Real, f: Real, g: Real", "g + 2*f*expm1(x) + 2*f", "g + 2*f*exp(x)"),
+        ("x: Real, f: Real", "2*f*expm1(x) + f"),
+    ),
+    "constant_cancelled_in_a_branch": Row(
+        "x: Real, y: Real, m: Bool",
+        (
+            "x: Real, f: Real",
+            "f + 3*where(x > 0.5, 2*expm1(x), x) + 6",
+            "f + where(x > 0.5, 6*exp(x), 3*x + 6)",
+        ),
+        ("x: Real", "2 + where(x > 0.5, x, expm1(x))"),
     ),
     "one_plus_erf": Row(
         "x: Real",
@@ -414,5 +446,9 @@ def _random_inputs(
     random = Random(seed)
     ranges = {Kind.REAL: reals, Kind.POSITIVE: (0.2, 3.0), Kind.UNIT: (0.1, 0.9)}
     return {
-        p.name: {k: random.uniform(*ranges[p.kind]) for k in instance.keys(p.axes)} for p in layer.parameters
+        p.name: {
+            k: n % 2 == 0 if p.kind is Kind.BOOL else random.uniform(*ranges[p.kind])
+            for n, k in enumerate(instance.keys(p.axes))
+        }
+        for p in layer.parameters
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sympy import Add, Expr, Mul, Pow, S, cosh, erf, exp, log, sinh, tanh
 
-from derive.algebra.functions import Erfc, Expm1, Log1p, LogCosh, LogSigmoid, Sigmoid, Softplus, XLogY
+from derive.algebra.functions import Erfc, Expm1, Log1p, LogCosh, LogSigmoid, Sigmoid, Softplus, Where, XLogY
 from derive.algebra.indices import names
 from derive.stability.matching import exponential_part, factors, is_positive, log_of, plain_log, terms
 from derive.stability.rule import Rule, rule
@@ -149,6 +149,44 @@ def exponential_less_one(e: Expr) -> Expr | None:
         if -factor in e.args and len(terms(exponent)) >= 1:
             rest = Add(*(t for t in e.args if t is not term and t != -factor))
             return rest + factor * Expm1(exponent)
+    return None
+
+
+@rule(Add)
+def expm1_plus_one(e: Expr) -> Expr | None:
+    """f*expm1(x) + f = f*exp(x)
+
+    Why: where exp(x) is small the sum of f and a number close to -f loses its digits.
+    Holds: every real x.
+    """
+    for term in e.args:
+        for factor in factors(term):
+            if isinstance(factor, Expm1):
+                other = Mul(*(f for f in factors(term) if f is not factor))
+                if other in e.args:
+                    rest = Add(*(t for t in e.args if t is not term and t != other))
+                    return rest + other * exp(factor.args[0])
+    return None
+
+
+@rule(Add)
+def constant_cancelled_in_a_branch(e: Expr) -> Expr | None:
+    """1 + where(m, x, expm1(y)) = where(m, 1 + x, exp(y))
+
+    Why: where exp(y) is small the sum of 1 and a number close to -1 loses its digits.
+    Holds: every real x and y; either branch, and with a factor.
+    """
+    constant, rest = e.as_coeff_Add()
+    for term in terms(rest) if constant != 0 else ():
+        weight, inner = term.as_coeff_Mul()
+        if not isinstance(inner, Where):
+            continue
+        condition, *branches = inner.args
+        sums = [constant + weight * branch for branch in branches]
+        shorter = [expm1_plus_one.apply(s) if isinstance(s, Add) else None for s in sums]
+        if any(shorter):
+            new = Where(condition, *(b if a is None else a for a, b in zip(shorter, sums, strict=True)))
+            return Add(*(t for t in terms(rest) if t is not term)) + new
     return None
 
 
@@ -377,6 +415,8 @@ LOGS: tuple[Rule, ...] = (
 
 DIFFERENCES: tuple[Rule, ...] = (
     exponential_less_one,
+    expm1_plus_one,
+    constant_cancelled_in_a_branch,
     one_plus_erf,
     one_minus_sigmoid,
     twice_sigmoid_less_one,

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from sympy import Abs, Add, Expr, Mul, Pow, S, exp, log
 
-from derive.algebra.functions import BY_CLASS, LogSigmoid, Maximum, Relu, Sigmoid, Softplus, StopGradient, Where
+from derive.algebra.functions import LogSigmoid, Maximum, Relu, Sigmoid, Softplus, StopGradient
 from derive.algebra.indices import free_indices, fresh, substitute
 from derive.algebra.nodes import (
-    Element,
     Index,
     KeepingReduction,
-    Kind,
     LogSoftmax,
     LogSumExp,
     Max,
@@ -39,6 +37,7 @@ from derive.stability.matching import (
     kept,
     log_of,
     log_sum,
+    masked_exponential,
     plain_log,
     positive_log,
     same,
@@ -81,13 +80,25 @@ def log_of_weighted_sum_of_exponentials(e: Expr) -> Expr | None:
     Why: exp overflows above 709, with the maximum subtracted first no term exceeds 1.
     Holds: w > 0.
     """
-    return log_sum(e.args[0]) if isinstance(e.args[0], Sum) and _weight(e.args[0]) != 1 else None
+    return log_sum(e.args[0]) if isinstance(e.args[0], Sum) and _weight(e.args[0]) not in (None, 1) else None
 
 
 def _weight(expr: Sum) -> Expr | None:
     found = sum_over(expr)
     split = exponential_part(found[1]) if found else None
     return split[1] if split else None
+
+
+@rule(log)
+def log_of_masked_sum_of_exponentials(e: Expr) -> Expr | None:
+    """log(sum[k](where(m[k], exp(a[k]), 0))) = logsumexp[k](where(m[k], a[k], -inf))
+
+    Why: exp overflows above 709, with the maximum subtracted first no term exceeds 1.
+    Holds: every real a and every mask m; a comparison that multiplies the exponential is a mask too.
+    """
+    body = e.args[0]
+    found = sum_over(body)
+    return log_sum(body) if found and masked_exponential(found[1]) is not None else None
 
 
 @rule(log)
@@ -200,6 +211,30 @@ def softmax_weighted_sum(e: Expr) -> Expr | None:
     return None
 
 
+@rule(Mul)
+def softmax_with_further_terms(e: Expr) -> Expr | None:
+    """exp(a[c])/(b + sum[k](exp(a[k]))) = softmax[c](a[c])*sigmoid(logsumexp[k](a[k]) - log(b))
+
+    Why: inf/inf where an exponential overflows.
+    Holds: every real a, and b > 0; also for a weighted sum of the exponentials above.
+    """
+    for divisor in e.args:
+        if not (isinstance(divisor, Pow) and divisor.exp == -1 and isinstance(divisor.base, Add)):
+            continue
+        for term in divisor.base.args:
+            if not (isinstance(term, (Sum, Mean)) and term.has(exp)):
+                continue
+            own = log_of(term)
+            other = positive_log(Add(*(t for t in divisor.base.args if t is not term)))
+            if own is None or other is None:
+                continue
+            quotient = Mul(*(f for f in e.args if f is not divisor), 1 / term)
+            new = softmax_quotient.apply(quotient) or softmax_weighted_sum.apply(quotient)
+            if new is not None:
+                return new * Sigmoid(own - other)
+    return None
+
+
 def _divisors(e: Expr) -> list[Pow]:
     """The factors ``1/sum(…exp…)``."""
     inverse = [f for f in e.args if isinstance(f, Pow) and f.exp == -1]
@@ -211,7 +246,7 @@ def _over_exponentials(numerator: Expr, divisor: Expr) -> Expr | None:
     found = sum_over(divisor)
     assert found is not None
     scale, body, bound = found
-    for split in (exponential_part, _masked_exponential):
+    for split in (exponential_part, masked_exponential):
         below, above = split(body), split(numerator)
         if below is None or above is None:
             continue
@@ -234,35 +269,6 @@ def _over_exponentials(numerator: Expr, divisor: Expr) -> Expr | None:
                     left.remove(inside)
         return Mul(*left) * exp(shift) * kept(Softmax, exponent, bound, choice) / scale
     return None
-
-
-def _masked_exponential(expr: Expr) -> tuple[Expr, Expr] | None:
-    """``mask·w·exp(a)`` or ``where(mask, w·exp(a), 0)`` as the exponent ``where(mask, a, -inf)`` and ``w``."""
-    masks: list[Expr] = []
-    plain: list[Expr] = []
-    for factor in factors(expr):
-        if isinstance(factor, Where) and factor.args[2] == 0:
-            masks.append(factor.args[0])
-            plain.extend(factors(factor.args[1]))
-        elif _is_truth(factor):
-            masks.append(factor)
-        else:
-            plain.append(factor)
-    split = exponential_part(Mul(*plain))
-    if split is None or not masks:
-        return None
-    exponent = split[0]
-    for mask in masks:
-        exponent = Where(mask, exponent, S.NegativeInfinity)
-    return exponent, split[1]
-
-
-def _is_truth(expr: Expr) -> bool:
-    """Whether the value is 0 or 1: a mask's element, a comparison."""
-    if isinstance(expr, Element):
-        return expr.kind is Kind.BOOL
-    row = BY_CLASS.get(type(expr))
-    return row is not None and row.infix and row.name not in ("//", "%")
 
 
 @rule(Mul)
@@ -469,6 +475,7 @@ def difference_of_log_sigmoids(e: Expr) -> Expr | None:
 LOGARITHMS: tuple[Rule, ...] = (
     log_of_sum_of_exponentials,
     log_of_mean_of_exponentials,
+    log_of_masked_sum_of_exponentials,
     log_of_weighted_sum_of_exponentials,
     log_of_softmax,
     log_of_sum_with_exponential,
@@ -481,6 +488,7 @@ LOGARITHMS: tuple[Rule, ...] = (
 QUOTIENTS: tuple[Rule, ...] = (
     softmax_quotient,
     softmax_weighted_sum,
+    softmax_with_further_terms,
     sigmoid_quotient,
     reciprocal_of_sum_with_exponential,
     exponential_times_sigmoid,

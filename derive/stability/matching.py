@@ -14,12 +14,13 @@ from itertools import product
 
 from sympy import Abs, Add, Expr, Mul, Pow, Rational, S, cosh, exp, log, sqrt
 
-from derive.algebra.functions import Erfc, LogCosh, LogSigmoid, Relu, Sigmoid, Softplus
+from derive.algebra.functions import BY_CLASS, Erfc, LogCosh, LogSigmoid, Relu, Sigmoid, Softplus, Where
 from derive.algebra.indices import free_indices, is_binder, substitute
 from derive.algebra.nodes import (
     Element,
     Index,
     KeepingReduction,
+    Kind,
     LogSoftmax,
     LogSumExp,
     Mean,
@@ -41,6 +42,7 @@ __all__ = [
     "kept",
     "log_of",
     "log_sum",
+    "masked_exponential",
     "place",
     "plain_log",
     "positive_log",
@@ -224,6 +226,35 @@ def exponential_part(expr: Expr) -> tuple[Expr, Expr] | None:
     return Add(*exponents), Mul(*(f for f in factors(expr) if not isinstance(f, exp)))
 
 
+def masked_exponential(expr: Expr) -> tuple[Expr, Expr] | None:
+    """``mask·w·exp(a)`` or ``where(mask, w·exp(a), 0)`` as the exponent ``where(mask, a, -inf)`` and ``w``."""
+    masks: list[Expr] = []
+    plain: list[Expr] = []
+    for factor in factors(expr):
+        if isinstance(factor, Where) and factor.args[2] == 0:
+            masks.append(factor.args[0])
+            plain.extend(factors(factor.args[1]))
+        elif _is_truth(factor):
+            masks.append(factor)
+        else:
+            plain.append(factor)
+    split = exponential_part(Mul(*plain))
+    if split is None or not masks:
+        return None
+    exponent = split[0]
+    for mask in masks:
+        exponent = Where(mask, exponent, S.NegativeInfinity)
+    return exponent, split[1]
+
+
+def _is_truth(expr: Expr) -> bool:
+    """Whether the value is 0 or 1: a mask's element, a comparison."""
+    if isinstance(expr, Element):
+        return expr.kind is Kind.BOOL
+    row = BY_CLASS.get(type(expr))
+    return row is not None and row.infix and row.name not in ("//", "%")
+
+
 def is_positive(expr: Expr) -> bool:
     """Return whether ``expr`` is known to be above 0 (as a real number).
 
@@ -278,11 +309,17 @@ def log_of(expr: Expr) -> Expr | None:
 
 
 def _log_of_terms(expr: Add) -> Expr | None:
-    """``log(a + b + …)`` of positive terms of which one is an exponential: ``la + softplus(lb - la)``."""
+    """``log(a + b + …)`` of positive terms of which one is an exponential: ``la + softplus(lb - la)``.
+
+    Where no term grows, but each could underflow (two softmaxes), it is taken in the same way. The first
+    logarithm, ``la``, is one that is not -inf, as that of a sum is whose every term is masked.
+    """
     logs = [value for value in map(positive_log, expr.args) if value is not None]
-    if len(logs) < len(expr.args) or not any(map(_grows, expr.args)):
+    if len(logs) < len(expr.args):
         return None
-    total, *others = sorted(logs, key=lambda value: (not value.is_number, str(value)))
+    if not any(map(_grows, expr.args)) and any(log_of(a) is None for a in expr.args):
+        return None
+    total, *others = sorted(logs, key=lambda value: (value.has(S.NegativeInfinity), not value.is_number, str(value)))
     for other in others:
         total = total + Softplus(other - total)
     return total
@@ -294,6 +331,8 @@ def _grows(expr: Expr) -> bool:
         return True
     if isinstance(expr, (Sum, Mean)):
         return _grows(expr.body)
+    if isinstance(expr, Where):
+        return expr.args[2] == 0 and _grows(expr.args[1])
     return isinstance(expr, Mul) and any(map(_grows, expr.args))
 
 
@@ -320,7 +359,7 @@ def log_sum(expr: Expr) -> Expr | None:
     factor, body, bound = found
     if not _grows(body) or isinstance(body, cosh):
         return None
-    split = exponential_part(body)
+    split = exponential_part(body) or masked_exponential(body)
     if split is None:
         return None
     exponent, weight = split

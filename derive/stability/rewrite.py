@@ -8,13 +8,14 @@ A textbook spreads ``exp(z)/sum(exp(z))`` over three statements:
 
 Where no rule fires on a node, names in it whose definitions are made of
 exponentials (and the like) are replaced by their definitions, as few of them
-as possible; if a rule fires then, the result is kept, otherwise the node stays
+as possible, first as their statements have them, then with the names in these
+written out too; if a rule fires then, the result is kept, otherwise the node stays
 as it was written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Flag, auto
 from functools import cached_property
@@ -87,6 +88,19 @@ class Firing:
     after: Expr
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A way of writing out a name.
+
+    Attributes:
+        expr: its value.
+        firings: how many rules fire in it by itself.
+    """
+
+    expr: Expr
+    firings: int
+
+
 class Definition:
     """A statement and what is known of its value.
 
@@ -101,28 +115,31 @@ class Definition:
         self._definitions = definitions
 
     @cached_property
-    def full(self) -> Expr:
-        """The statement's expression with the names that are worth it written out."""
+    def forms(self) -> tuple[Form, ...]:
+        """The value as the statement has it, and with the names that are worth it written out too."""
+        plain, full = self.statement.expr, self._full
+        return tuple(Form(e, self._firings(e)) for e in ((plain,) if full == plain else (plain, full)))
+
+    @cached_property
+    def _full(self) -> Expr:
         expr = self.statement.expr
         inner: dict[Expr, Expr] = {}
         for element in elements(expr):
             known = self._definitions.get(element)
             if known is not None and known.made:
-                inner[element] = known.at(element)
+                inner[element] = known.at(element, known.forms[-1])
         unfolded = substitute_elements(expr, inner)
         return unfolded if _count(unfolded) <= _LARGEST else expr
 
-    @cached_property
-    def firings(self) -> int:
-        """How many rules fire in ``full`` by itself."""
+    def _firings(self, expr: Expr) -> int:
         trial = Rewriter(self._definitions.phase, None)
-        trial.rewrite(self.full)
+        trial.rewrite(expr)
         return len(trial.firings)
 
-    def at(self, element: Expr) -> Expr:
-        """Return ``full`` with the element's subscripts in place of the statement's indices."""
+    def at(self, element: Expr, form: Form) -> Expr:
+        """Return a form with the element's subscripts in place of the statement's indices."""
         assert isinstance(element, Element)
-        return substitute(self.full, dict(zip(self.statement.indices, element.subscripts, strict=True)))
+        return substitute(form.expr, dict(zip(self.statement.indices, element.subscripts, strict=True)))
 
 
 class Definitions:
@@ -218,14 +235,17 @@ class Rewriter:
         if not self._phase.at(type(expr)):
             return None
         found = _candidates(expr, definitions)
-        for chosen in _subsets(list(found)):
-            mapping: Mapping[Expr, Expr] = {e: found[e].at(e) for e in chosen}
-            trial = Rewriter(self._phase, None)
-            candidate = substitute_elements(expr, mapping)
-            after = trial.rewrite(candidate)
-            if len(trial.firings) > sum(found[e].firings for e in chosen):
-                self.firings.extend(trial.firings)
-                return after
+        for depth in range(max((len(d.forms) for d in found.values()), default=0)):
+            for chosen in _subsets(list(found)):
+                forms = {e: found[e].forms[min(depth, len(found[e].forms) - 1)] for e in chosen}
+                if depth and all(form is found[e].forms[0] for e, form in forms.items()):
+                    continue  # tried already
+                trial = Rewriter(self._phase, None)
+                candidate = substitute_elements(expr, {e: found[e].at(e, form) for e, form in forms.items()})
+                after = trial.rewrite(candidate)
+                if len(trial.firings) > sum(form.firings for form in forms.values()):
+                    self.firings.extend(trial.firings)
+                    return after
         return None
 
 

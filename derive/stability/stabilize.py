@@ -95,7 +95,7 @@ class _Work:
         while todo:
             statement = todo.pop(0)
             if statement.kind.differentiable:
-                statement = self._reading_new_means(statement)
+                statement = self._reading_new_means(statement, done)
                 rewriter = Rewriter(phase, definitions)
                 expr = rewriter.rewrite(statement.expr)
                 if rewriter.firings and expr != statement.expr:
@@ -103,7 +103,7 @@ class _Work:
                     expr = _reusing(expr, old, definitions)
                     expr = self._naming_means(expr, old, done, todo, definitions)
                     expr = self._naming_gathered(expr, old, done, definitions)
-                    statement = self._reading_new_means(replace(statement, expr=expr))
+                    statement = self._reading_new_means(replace(statement, expr=expr), done)
                     self._note(statement, rewriter.firings)
             done.append(statement)
             definitions.add(statement)
@@ -168,12 +168,13 @@ class _Work:
             found[node] = substitute(known, dict(zip(node.indices, node.at, strict=True)))
         return substitute_elements(expr, found)
 
-    def _reading_new_means(self, statement: Statement) -> Statement:
-        """The statement with every mean that has been given a name read by it."""
+    def _reading_new_means(self, statement: Statement, done: list[Statement]) -> Statement:
+        """The statement with every mean that has been given a name, in one of ``done``, read by it."""
         found: dict[Expr, Expr] = {}
-        for node in _nodes(statement.expr) if self._named else ():
+        named = [s for s in done if s.name in self._named]
+        for node in _nodes(statement.expr) if named else ():
             if isinstance(node, Mean):
-                known = _reading(node, list(self._named.values()))
+                known = _reading(node, named)
                 if known is not None:
                     found[node] = known
         return replace(statement, expr=substitute_elements(statement.expr, found)) if found else statement
