@@ -593,6 +593,24 @@ def test_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert (process.wait(timeout=60), errors) == (PIPE_CLOSED, b"")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", [["list"], ["--help"], ["show", "relu"]])
+def test_full_disk_under_the_output_is_one_error(words: list[str], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*CLI, *words], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: no space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [("show relu >&-", 0), ("show nothing 2>&-", 2), ("show nothing >&- 2>&-", 2)]
+)
+def test_closed_streams_are_no_error(words: str, status: int, tmp_path: Path) -> None:
+    line = f'"{sys.executable}" "{ROOT / "cli.py"}" {words}'
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert done.stderr == ""
+
+
 def test_interrupt_is_quiet(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*CLI, "generate", "char_mlp", *(f"{ROOT}/derive/layers/{name}.layer" for name in ("losses", "activations"))],

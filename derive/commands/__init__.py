@@ -6,9 +6,11 @@ first moment on.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 __all__ = ["INTERRUPTED", "PIPE_CLOSED", "main", "run"]
 
@@ -33,29 +35,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from derive.commands.app import execute
 
-        status = execute(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+        return execute(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _drop_output()
         return PIPE_CLOSED
-    return status
 
 
-def _drop_output() -> None:
-    """Let what is still buffered go nowhere, so that the interpreter's last flush is quiet."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            os.dup2(nowhere, stream.fileno())
-        except (OSError, ValueError):  # a stream without a file behind it has nothing to flush to
-            continue
+def _flush() -> bool:
+    """Write out what is buffered; where that fails let it go nowhere, so that the interpreter's own try is quiet."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, sys.stderr.fileno())
+        return False
+    return True
 
 
 def run() -> None:
     """Run the process's command line and leave with its exit status."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (for the process)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without the letters still gets an answer
-    sys.exit(main())
+    status = main()
+    sys.exit(status if _flush() or status else 2)

@@ -53,6 +53,7 @@ def execute(argv: Sequence[str]) -> int:
         # Not app.main(), which prints an empty line on Ctrl-C.
         with app.make_context("derive", list(argv)) as context:
             status = app.invoke(context)
+        sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
