@@ -111,9 +111,13 @@ class Array:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read(Array):
-    """A tensor, wanted with units at some places; how it is stored is decided later."""
+    """A tensor, wanted with units at some places; how it is stored is decided later.
+
+    ``room`` is the number of axes of the context: that many it may have, the first ones units.
+    """
 
     name: str
+    room: int = 0
 
     def word(self) -> str:
         """Return the tensor's name."""
@@ -318,11 +322,13 @@ class InPlace:
 class Update:
     """``name[…] op= value`` at places that are all different; ``op`` "" assigns.
 
-    ``axes`` are those of ``name``; ``where`` as in :class:`Take`, its integer
+    ``stored`` are the axes of ``name``, ``axes`` the same in the order in which they
+    are addressed; ``where`` as in :class:`Take`, its integer
     arrays in ``places`` (counted from 1).
     """
 
     name: str
+    stored: tuple[Index, ...]
     axes: tuple[Index, ...]
     where: tuple[int | Expr | None, ...]
     places: tuple[Array, ...]
@@ -338,6 +344,7 @@ class AddAt:
     """``name[…] += value`` where places may repeat; each counts."""
 
     name: str
+    stored: tuple[Index, ...]
     axes: tuple[Index, ...]
     where: tuple[int | Expr | None, ...]
     places: tuple[Array, ...]

@@ -45,8 +45,10 @@ def contraction(lowerer: Expressions, factors: Sequence[Expr], bound: Sequence[I
     if len(groups) == 1:
         whole = Mul(*groups[0])
         return lowerer.reduced(Sum(whole, *left), order) if left else lowerer.full(whole, order)
-    if not left:
-        return lowerer.full(Mul(*(f for g in groups for f in g)), order)
+    outer = [g for g in groups if not _indices(g).intersection(left)]
+    if outer:
+        inner = Mul(*(f for g in groups if g not in outer for f in g))
+        return lowerer.full(Mul(*(f for g in outer for f in g), Sum(inner, *left) if left else inner), order)
     if len(groups) == 2:
         found = _pair(lowerer, groups[0], groups[1], left, order)
         if found is not None:
@@ -76,6 +78,8 @@ def _grouped(groups: list[Group], bound: tuple[Index, ...]) -> tuple[list[Group]
             if merged is None:
                 break
             groups = merged
+        present = frozenset().union(*map(_indices, groups))
+        bound = tuple(i for i in bound if i in present)
     return groups, bound
 
 

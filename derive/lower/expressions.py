@@ -408,12 +408,7 @@ class Expressions:
 
     def reduction(self, expr: Reduction, order: Sequence[Axis]) -> Array:
         """Return a reduction, not placed yet: its axes are distinct indices in some order."""
-        inside = free_indices(expr.body)
-        bound = tuple(i for i in expr.indices if i in inside)
-        if len(bound) < len(expr.indices):
-            count = Mul(*(i.size for i in expr.indices if i not in inside))
-            rest = expr.func(expr.body, *bound) if bound else expr.body
-            return self.full(_over_constant(type(expr), rest, expr.body, count, bool(bound)), order)
+        bound = expr.indices
         from derive.lower.contraction import contraction
 
         if isinstance(expr, Sum):
@@ -537,20 +532,3 @@ def _summed(term: Expr, bound: Sequence[Index]) -> Expr:
     over = [i for i in bound if i in inside]
     times = Mul(*(i.size for i in bound if i not in inside))
     return times * (Sum(term, *over) if over else term)
-
-
-def _over_constant(kind: type[Expr], rest: Expr, body: Expr, count: Expr, partly: bool) -> Expr:
-    """Return a reduction over indices that the body lacks, ``count`` elements of them."""
-    if kind is Sum:
-        return count * rest
-    if kind is Prod:
-        return Pow(rest, count)
-    if kind is LogSumExp:
-        return rest + sympy.log(count)
-    if kind is Norm:
-        return sympy.sqrt(count) * (rest if partly else sympy.Abs(body))
-    if kind in (Var, Std) and not partly:
-        return S.Zero
-    if kind is ArgMax:
-        return rest if partly else S.Zero
-    return rest

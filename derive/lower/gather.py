@@ -22,7 +22,7 @@ from derive.algebra.functions import And, Eq, Where
 from derive.algebra.indices import free_indices, fresh
 from derive.algebra.nodes import BATCH, Element, Index, Sum
 from derive.lower.arrays import Array, Axis, Dtype, Einsum, Read, Take, TakeAlong
-from derive.lower.layout import natural_order, place
+from derive.lower.layout import natural_order, place, transposed
 from derive.lower.scalars import is_number
 
 if TYPE_CHECKING:
@@ -43,21 +43,23 @@ def element(lowerer: Expressions, expr: Element, order: Sequence[Axis]) -> Array
         if distinct == letters:
             return place(Read(letters, dtype, name=expr.name), order)
         if BATCH not in letters[1:]:
-            source = Read(letters, dtype, name=expr.name)
-            return place(Einsum(distinct, dtype, (source,)), order)
+            diagonal = Read(letters, dtype, name=expr.name)
+            return place(Einsum(distinct, dtype, (diagonal,)), order)
     # The stand-ins name the axes of the whole tensor.
     stand_ins: list[Index] = []
     for subscript, size in zip(subscripts, lowerer.shapes[expr.name], strict=True):
         own = subscript if isinstance(subscript, Index) and subscript not in stand_ins else Index("i", size)
         stand_ins.append(fresh(own, stand_ins))
-    source = Read(tuple(stand_ins), dtype, name=expr.name)
+    source: Array = Read(tuple(stand_ins), dtype, name=expr.name)
     along = _along(lowerer, source, subscripts, dtype)
     if along is not None:
         return place(along, order)
-    found = places(lowerer, subscripts, order)
+    first = addressed_first(subscripts)
+    found = places(lowerer, [subscripts[k] for k in first], order)
     if found is None:
         return lowerer.lower(_masked(lowerer, expr, order), order)
     where, arrays, axes = found
+    source = transposed(source, [stand_ins[k] for k in first])
     return place(Take(axes, dtype, (source, *arrays), where=where), order)
 
 
@@ -71,6 +73,15 @@ def computed_axes(subscripts: Sequence[Expr]) -> tuple[set[int], set[Index]]:
     inside |= {s for s in letters if letters.count(s) > 1}
     axes = {k for k, s in enumerate(subscripts) if not isinstance(s, Index) or s in inside}
     return axes, inside
+
+
+def addressed_first(subscripts: Sequence[Expr]) -> list[int]:
+    """Return the axes in an order in which NumPy puts batch axes of the places first; usually as they are."""
+    axes, inside = computed_axes(subscripts)
+    everything = list(range(len(subscripts)))
+    if BATCH not in inside or 0 in axes or not axes:
+        return everything
+    return [*sorted(axes), *(k for k in everything if k not in axes)]
 
 
 def places(lowerer: Expressions, subscripts: Sequence[Expr], order: Sequence[Axis]) -> Places | None:
@@ -101,7 +112,7 @@ def places(lowerer: Expressions, subscripts: Sequence[Expr], order: Sequence[Axi
     return tuple(where), tuple(arrays), result
 
 
-def _along(lowerer: Expressions, source: Read, subscripts: Sequence[Expr], dtype: Dtype) -> Array | None:
+def _along(lowerer: Expressions, source: Array, subscripts: Sequence[Expr], dtype: Dtype) -> Array | None:
     """Return ``take_along_axis`` where batch axes are read row by row along one other axis."""
     _, inside = computed_axes(subscripts)
     computed = [k for k, s in enumerate(subscripts) if not isinstance(s, Index)]

@@ -33,20 +33,21 @@ def place(array: Array, order: Sequence[Axis]) -> Array:
     wanted: list[Axis] = [axis if axis in present else None for axis in order]
     while wanted and wanted[0] is None:
         del wanted[0]
-    return _with_units(array, tuple(wanted))
+    return _with_units(array, tuple(wanted), len(order))
 
 
-def _with_units(array: Array, wanted: tuple[Axis, ...]) -> Array:
+def _with_units(array: Array, wanted: tuple[Axis, ...], room: int) -> Array:
+    """Put units in; ``room`` is the number of axes around, so many units may come first as well."""
+    if isinstance(array, Read):
+        return replace(array, axes=wanted, room=room)
     if array.axes == wanted:
         return array
-    if isinstance(array, Read):
-        return replace(array, axes=wanted)
     if isinstance(array, (Reduce, Helper)) and not array.keep:
-        kept = tuple(None if axis in array.over else axis for axis in array.args[0].axes)
+        full = tuple(None if axis in array.over else axis for axis in array.args[0].axes)
+        kept = full
         while kept and kept[0] is None:
             kept = kept[1:]
-        if kept == wanted:
-            full = tuple(None if axis in array.over else axis for axis in array.args[0].axes)
+        if kept == wanted and len(full) <= room:
             return replace(array, axes=full, keep=True)
     if isinstance(array, TakeAlong) and not array.keep:
         kept = array.args[1].axes

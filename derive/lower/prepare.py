@@ -15,13 +15,28 @@ from sympy import Expr, S
 
 from derive.algebra.functions import BY_CLASS
 from derive.algebra.indices import free_indices, rebuild, replace_elements, substitute
-from derive.algebra.nodes import Element, Index, KeepingReduction, LogSoftmax, Softmax, Tensor
+from derive.algebra.nodes import (
+    ArgMax,
+    Element,
+    Index,
+    KeepingReduction,
+    LogSoftmax,
+    LogSumExp,
+    Norm,
+    Prod,
+    Reduction,
+    Softmax,
+    Std,
+    Sum,
+    Tensor,
+    Var,
+)
 from derive.calculus.program import Program
 from derive.language.layer import Statement
 from derive.lower.layout import natural_order
 from derive.lower.scalars import is_number
 
-__all__ = ["is_staged", "narrowed", "prepared"]
+__all__ = ["is_staged", "narrowed", "prepared", "settled"]
 
 _NAMES: dict[type[Expr], str] = {Softmax: "p", LogSoftmax: "logp"}
 
@@ -104,6 +119,8 @@ class _Splitter:
         expr = rebuild(expr, (self.split(a) for a in expr.args)) if not isinstance(expr, Element) else expr
         if isinstance(expr, KeepingReduction):
             return self._keeping(expr)
+        if isinstance(expr, Reduction):
+            return _reduced(expr)
         row = BY_CLASS.get(type(expr))
         if row is not None and any(row.numpy.count(f"{{{k}}}") > 1 for k in range(row.arity)):
             args = [a if isinstance(a, Element) or is_number(a) else self._named(a, "z") for a in expr.args]
@@ -133,3 +150,39 @@ class _Splitter:
             self.statements.append(Statement(name, indices, expr))
             self.known[expr] = Element(Tensor(name), *indices)
         return self.known[expr]
+
+
+def settled(expr: Expr) -> Expr:
+    """Return the expression without reductions over indices that their bodies lack."""
+    if not expr.args or isinstance(expr, Element) or is_number(expr):
+        return expr
+    expr = rebuild(expr, (settled(a) for a in expr.args))
+    return _reduced(expr) if isinstance(expr, Reduction) else expr
+
+
+def _reduced(expr: Reduction) -> Expr:
+    """Take a reduction over indices that its body lacks: ``sum[n](a)`` is ``N*a``."""
+    inside = free_indices(expr.body)
+    bound = tuple(i for i in expr.indices if i in inside)
+    if len(bound) == len(expr.indices):
+        return expr
+    count = sympy.Mul(*(i.size for i in expr.indices if i not in inside))
+    rest = expr.func(expr.body, *bound) if bound else expr.body
+    return _over_constant(type(expr), rest, expr.body, count, bool(bound))
+
+
+def _over_constant(kind: type[Expr], rest: Expr, body: Expr, count: Expr, partly: bool) -> Expr:
+    """Return a reduction over indices that the body lacks, ``count`` elements of them."""
+    if kind is Sum:
+        return count * rest
+    if kind is Prod:
+        return sympy.Pow(rest, count)
+    if kind is LogSumExp:
+        return rest + sympy.log(count)
+    if kind is Norm:
+        return sympy.sqrt(count) * (rest if partly else sympy.Abs(body))
+    if kind in (Var, Std) and not partly:
+        return S.Zero
+    if kind is ArgMax:
+        return rest if partly else S.Zero
+    return rest

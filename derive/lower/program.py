@@ -72,6 +72,8 @@ from derive.lower.statements import lower_statement
 
 __all__ = ["lower"]
 
+Units = tuple[bool, ...]
+
 
 def lower(program: Program) -> ArrayProgram:
     """Turn forward and backward statements into whole-array operations."""
@@ -92,7 +94,7 @@ def lower(program: Program) -> ArrayProgram:
     later = [work.instructions(s, fixed) for s in reversed(backward)]
     earlier = [work.instructions(s, fixed) for s in reversed(forward)]
     inputs = {p.name: _letters(p.axes) for p in layer.parameters}
-    fields = _cache(program, forward, backward, work.stored)
+    fields = _cache(program, forward, backward, work.axes)
     arrays = {f.name: f.axes for f in fields if f.axes is not None}
     expected = tuple(Cotangent(name, shapes[name], same_shape(shapes[name], arrays)) for name, _ in cotangents)
     backward_code = tuple(shaped(work.resolved(i), arrays) for group in reversed(later) for i in group)
@@ -101,7 +103,7 @@ def lower(program: Program) -> ArrayProgram:
     fields += tuple(
         Field(f.size.name if f.part is not Part.BATCH else "batch", None, Dtype.NUMBER, f.size) for f in missing
     )
-    labels = _labels(layer, program)
+    labels = _labels(layer, original)
     forward_sizes, lost = find_sizes(
         forward_code,
         inputs,
@@ -131,7 +133,7 @@ def lower(program: Program) -> ArrayProgram:
         dtypes=dtypes,
         precision=precision,
         labels=labels,
-        nonempty=_nonempty(layer, program),
+        nonempty=_nonempty(layer, original),
         forward_formulas=tuple(map(str, original.forward)),
         backward_formulas=tuple(map(str, original.backward)),
     )
@@ -139,32 +141,41 @@ def lower(program: Program) -> ArrayProgram:
 
 @dataclass(slots=True)
 class _Layouts:
-    """Lowers statements from last to first and decides how each array is stored."""
+    """Lowers statements from last to first and decides how each array is stored.
+
+    Attributes:
+        uses: for every name, the units that its uses want, and the fewest axes of their contexts.
+        stored: the units that each array is stored with, those that come first left out.
+        axes: the axes that it really has.
+    """
 
     lowerer: Expressions
-    uses: dict[str, set[tuple[bool, ...]]] = field(default_factory=dict)
-    stored: dict[str, tuple[Axis, ...]] = field(default_factory=dict)
+    uses: dict[str, tuple[set[Units], int]] = field(default_factory=dict)
+    stored: dict[str, Units] = field(default_factory=dict)
+    axes: dict[str, tuple[Axis, ...]] = field(default_factory=dict)
 
     def instructions(self, statement: Statement, fixed: set[str]) -> list[Instruction]:
         """Return the statement's instructions; later statements have been lowered before."""
         order: tuple[Axis, ...] = statement.indices
-        wanted = self.uses.get(statement.name, set())
-        if statement.name not in fixed and len(wanted) == 1:
-            (pattern,) = wanted
+        wanted, room = self.uses.get(statement.name, (set(), 0))
+        if statement.name not in fixed and len(wanted) == 1 and any(next(iter(wanted))):
+            (units,) = wanted
             letters = iter(statement.indices)
-            order = tuple(None if unit else next(letters) for unit in pattern)
+            order = (None,) * (room - len(units)) + tuple(None if unit else next(letters) for unit in units)
         own = statement.name in fixed
         result = lower_statement(self.lowerer, statement, order, own=own)
         if result is None:
             order = statement.indices
             result = lower_statement(self.lowerer, statement, order, own=own)
         assert result is not None
-        self.stored[statement.name] = order
+        self.stored[statement.name] = _units(order)
+        self.axes[statement.name] = _assigned_axes(result, statement) or order
         for instruction in result:
             for value in values(instruction):
                 for node in walk(value):
                     if isinstance(node, Read):
-                        self.uses.setdefault(node.name, set()).add(tuple(axis is None for axis in node.axes))
+                        found, least = self.uses.get(node.name, (set(), node.room))
+                        self.uses[node.name] = (found | {_units(node.axes)}, min(least, node.room))
         return result
 
     def resolved(self, instruction: Instruction) -> Instruction:
@@ -177,12 +188,31 @@ class _Layouts:
 
     def _read(self, read: Read) -> Array:
         plain = read.indices
-        pattern = tuple(axis is None for axis in read.axes)
-        stored = tuple(axis is None for axis in self.stored.get(read.name, plain))
-        if stored == pattern:
+        stored = self.stored.get(read.name, (False,) * len(plain))
+        if stored == _units(read.axes):
             return Name(read.axes, read.dtype, name=read.name)
         assert not any(stored), f"lower: {read.name} is stored with units and read without"
         return Expand(read.axes, read.dtype, (Name(plain, read.dtype, name=read.name),))
+
+
+def _units(axes: Sequence[Axis]) -> Units:
+    """Return where the units are, those that come first left out."""
+    units = [axis is None for axis in axes]
+    while units and units[0]:
+        del units[0]
+    return tuple(units)
+
+
+def _assigned_axes(code: Sequence[Instruction], statement: Statement) -> tuple[Axis, ...] | None:
+    """Return the axes of what is assigned to the statement's name."""
+    for instruction in code:
+        if isinstance(instruction, Guarded):
+            found = _assigned_axes(instruction.body, statement)
+            if found is not None:
+                return found
+        if isinstance(instruction, Assign) and instruction.name == statement.name:
+            return instruction.value.axes
+    return None
 
 
 def _mapped(instruction: Instruction, change: Callable[[Array], Array]) -> Instruction:
@@ -241,13 +271,13 @@ def _cache(
     program: Program,
     forward: Iterable[Statement],
     backward: Iterable[Statement],
-    stored: Mapping[str, tuple[Axis, ...]],
+    axes: Mapping[str, tuple[Axis, ...]],
 ) -> tuple[Field, ...]:
     """Return what backward reads of forward, in order of definition: arrays, then numbers."""
     read = frozenset().union(*(names(s.expr) for s in backward))
     numbers = {symbol for s in backward for symbol in _hypers(s.expr)}
     fields = [Field(p.name, _letters(p.axes), Dtype.of(p.kind)) for p in program.layer.parameters if p.name in read]
-    fields += [Field(s.name, stored[s.name], Dtype.of(s.kind)) for s in forward if s.name in read]
+    fields += [Field(s.name, axes[s.name], Dtype.of(s.kind)) for s in forward if s.name in read]
     fields += [Field(h.name, None, Dtype.NUMBER, h.symbol) for h in program.layer.hypers if h.symbol in numbers]
     return tuple(fields)
 

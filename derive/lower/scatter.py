@@ -23,7 +23,8 @@ from derive.language.layer import Statement
 from derive.lower.arrays import AddAt, Assign, Fill, InPlace, Instruction, PutAlong, Update
 from derive.lower.arrays import Dtype as _Dtype
 from derive.lower.expressions import Expressions, as_real
-from derive.lower.gather import computed_axes, places
+from derive.lower.gather import addressed_first, computed_axes, places
+from derive.lower.prepare import settled
 
 __all__ = ["has_delta", "scatter"]
 
@@ -52,7 +53,7 @@ def scatter(lowerer: Expressions, statement: Statement) -> list[Instruction] | N
         if found is not None and _lowerable(found, statement.indices):
             scattered.append(found)
         else:
-            dense.append(_compared(term))
+            dense.append(settled(_compared(term)))
     if not scattered:
         return None
     if not dense and outer != 1:
@@ -185,16 +186,16 @@ def _fixed(term: Expr, target: Sequence[Index]) -> _Scatter | None:
                 fixed[index] = place
                 break
         else:
-            rest.append(Eq(*factor.args))
+            rest.append(factor)
     if not fixed:
         return None
-    value = substitute(Mul(*rest), fixed)
+    value = _compared(substitute(Mul(*rest), fixed))
     subscripts = tuple(fixed.get(i, i) for i in target)
     needed = frozenset().union(*map(free_indices, subscripts))
     inner = tuple(i for i in bound if i not in needed)
     over = tuple(i for i in bound if i in needed)
     if inner:
-        value = Sum(value, *inner)
+        value = settled(Sum(value, *inner))
     return _Scatter(subscripts, value, over)
 
 
@@ -245,10 +246,13 @@ def _instruction(
         order = [None if i == over else i for i in indices]
         at = lowerer.lower(item.subscripts[indices.index(over)], order)
         return PutAlong(name, indices, over, at, "" if first else op, as_real(lowerer.lower(value, order)))
-    found = places(lowerer, item.subscripts, (*indices, *item.over))
+    turned = addressed_first(item.subscripts)
+    subscripts = [item.subscripts[k] for k in turned]
+    found = places(lowerer, subscripts, (*indices, *item.over))
     assert found is not None, f"lower: places of {name}"
     where, arrays, axes = found
     array = as_real(lowerer.lower(value, axes))
+    view = tuple(indices[k] for k in turned)
     if item.over:
-        return AddAt(name, indices, where, arrays, op, array)
-    return Update(name, indices, where, arrays, "" if first else op, array)
+        return AddAt(name, indices, view, where, arrays, op, array)
+    return Update(name, indices, view, where, arrays, "" if first else op, array)

@@ -15,6 +15,8 @@ from derive.lower.arrays import (
     Broadcast,
     Copy,
     Dtype,
+    Einsum,
+    Expand,
     Fill,
     Guarded,
     InPlace,
@@ -23,6 +25,9 @@ from derive.lower.arrays import (
     Number,
     Read,
     Reduce,
+    Reshape,
+    Take,
+    Transpose,
     values,
     walk,
 )
@@ -74,9 +79,18 @@ def owned(lowerer: Expressions, statement: Statement, *, copy: bool = True) -> l
             value = Fill(indices, Dtype.REAL, value=value.value)
     elif value.axes != indices:
         value = Broadcast(indices, value.dtype, (value,))
-    elif copy and isinstance(value, Read):
+    elif copy and _is_view(value):
         value = Copy(value.axes, value.dtype, (value,))
     return [Assign(statement.name, value)]
+
+
+def _is_view(array: Array) -> bool:
+    """Return whether NumPy gives a view of (or the very) array that was there before."""
+    if isinstance(array, Read):
+        return True
+    if isinstance(array, (Take, Einsum)):
+        return len(array.args) == 1
+    return isinstance(array, (Expand, Transpose, Reshape)) and _is_view(array.args[0])
 
 
 def _typed(array: Array, kind: Kind) -> Array:

@@ -63,11 +63,13 @@ class NumberText:
 
     Attributes:
         local: the name of a size or hyper-parameter in the function.
+        scipy: the names of ``scipy.special`` that the text uses.
         order: names of sizes; products and sums have them in this order.
     """
 
     def __init__(self, local: Callable[[Expr], str], order: Sequence[str] = ()) -> None:
         self.local = local
+        self.scipy: set[str] = set()
         self.order = {name: k for k, name in enumerate(order)}
 
     def _key(self, expr: Expr) -> tuple[object, ...]:
@@ -179,4 +181,6 @@ class NumberText:
         row = BY_CLASS[kind]
         if row.infix:
             return row.numpy.format(*(inside(a, ADD) for a in args)), COMPARE
+        if row.scipy:
+            self.scipy.add(row.numpy.partition("(")[0])
         return f"float({row.numpy.format(*(a for a, _ in args))})", ATOM

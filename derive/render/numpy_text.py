@@ -25,6 +25,7 @@ from derive.lower.arrays import (
     Cast,
     Contract,
     Copy,
+    Dtype,
     Einsum,
     Expand,
     Fill,
@@ -80,7 +81,7 @@ class FunctionText:
         self.taken = taken
         self.in_place = in_place
         self.numbers = NumberText(self._local, sizes)
-        self.scipy: set[str] = set()
+        self.scipy = self.numbers.scipy
         self.helpers: set[Function] = set()
         self.dtype_used = False
         self.pairwise = False
@@ -264,7 +265,7 @@ class FunctionText:
             return f"{self.rename(like)}.shape"
         pieces = ["*batch" if s == BATCH_SIZE else self.numbers.text(s)[0] for s in sizes]
         if sizes == [BATCH_SIZE]:
-            return "batch"
+            return "(*batch,)"
         return f"({', '.join(pieces)}{',' if len(pieces) == 1 else ''})"
 
     def _brackets(self, axes: Sequence[Axis], where: Sequence[int | Expr | None], places: Sequence[Array]) -> str:
@@ -335,17 +336,16 @@ class FunctionText:
             case InPlace(name=name, op=op, value=value):
                 return self._assignment(name, f"{op}=", value, width)
             case Update(name=name, axes=axes, where=where, places=places, op=op, value=value):
-                target = f"{self.rename(name)}[{self._brackets(axes, where, places)}]"
+                target = f"{self._view(instruction)}[{self._brackets(axes, where, places)}]"
                 return self._broken(target, f"{op}=", value, width, {name})
             case AddAt(name=name, axes=axes, where=where, places=places, op=op, value=value):
                 function = "np.add.at" if op == "+" else "np.subtract.at"
+                own = self._view(instruction)
                 at = self._brackets(axes, where, places)
                 if len(places) > 1 or ", " in at:
                     at = f"({at.replace('...', 'Ellipsis').replace(':', 'slice(None)')})"
-                lines, value = self._shortened(
-                    value, width - len(function) - len(self.rename(name)) - len(at) - 6, {name}
-                )
-                return [*lines, f"{function}({self.rename(name)}, {at}, {self.expression(value)})"]
+                lines, value = self._shortened(value, width - len(function) - len(own) - len(at) - 6, {name})
+                return [*lines, f"{function}({own}, {at}, {self.expression(value)})"]
             case PutAlong(name=name, axes=axes, over=over, at=at, op=op, value=value):
                 axis = _axis_number(axes.index(over), axes)
                 own, text = self.rename(name), self.expression(at)
@@ -356,6 +356,11 @@ class FunctionText:
                     new = self.expression(value)
                 return [f"np.put_along_axis({own}, {text}, {new}, axis={axis})"]
         raise AssertionError(f"render: {instruction}")
+
+    def _view(self, update: Update | AddAt) -> str:
+        """Return the array that is written to, its axes in the order of ``update.axes``."""
+        name = Name(update.stored, Dtype.REAL, name=update.name)
+        return self.expression(name if update.axes == update.stored else Transpose(update.axes, name.dtype, (name,)))
 
     def _assignment(self, name: str, op: str, value: Array, width: int) -> list[str]:
         return self._broken(self.rename(name), op, value, width, {name} if op != "=" else set(), name)
@@ -376,10 +381,11 @@ class FunctionText:
                 if all(len(_INDENT) + len(piece) <= width for piece in pieces):
                     return [f"{target} {op} (", *(_INDENT + piece for piece in pieces), ")"]
         reads = {n.name for n in walk(value) if isinstance(n, Name)} | busy
-        lines, shorter = self._hoisted(value, width, reads, own)
+        lines, shorter, part = self._hoisted(value, width, reads, own)
         if not lines:
             return [line]
-        if op == "=" and own is not None and own not in reads and self.in_place:
+        made = isinstance(part, (Binary, Unary, Apply, Contract))
+        if op == "=" and made and own is not None and own not in reads and self.in_place:
             line_in_place = self._in_place(own, shorter)
             if line_in_place is not None:
                 return [*lines, *self._broken(target, *line_in_place, width, {own})]
@@ -393,7 +399,13 @@ class FunctionText:
         left, right = value.args
         for mine, other in ((left, right), (right, left)):
             commutes = value.op in ("+", "*")
-            if isinstance(mine, Name) and mine.name == own and mine.axes == value.axes and (commutes or mine is left):
+            if (
+                isinstance(mine, Name)
+                and mine.name == own
+                and mine.dtype is Dtype.REAL
+                and mine.axes == value.axes
+                and (commutes or mine is left)
+            ):
                 return f"{value.op}=", other
         return None
 
@@ -417,15 +429,15 @@ class FunctionText:
         lines = self._broken(name, "=", value, WIDTH - len(_INDENT), busy)
         return lines, Name(value.axes, value.dtype, name=name)
 
-    def _hoisted(self, value: Array, width: int, reads: set[str], own: str | None) -> tuple[list[str], Array]:
-        """Return a line for the longest part of ``value``, and ``value`` with its name instead."""
+    def _hoisted(self, value: Array, width: int, reads: set[str], own: str | None) -> tuple[list[str], Array, Array]:
+        """Return lines for the longest part of ``value``, ``value`` with its name instead, and the part."""
         best: tuple[int, int] | None = None
         for k, arg in enumerate(value.args):
             length = len(self.expression(arg))
             if not isinstance(arg, (Name, Number)) and (best is None or length > best[0]):
                 best = (length, k)
         if best is None or best[0] < 12:
-            return [], value
+            return [], value, value
         k = best[1]
         part = value.args[k]
         if own is not None and own not in reads:
@@ -435,7 +447,7 @@ class FunctionText:
         lines = self._broken(target, "=", part, width, reads, None if name in reads else own)
         args = list(value.args)
         args[k] = Name(part.axes, part.dtype, name=name)
-        return lines, replace(value, args=tuple(args))
+        return lines, replace(value, args=tuple(args)), part
 
     def _fresh(self, stem: str) -> str:
         name, number = stem, 2
