@@ -84,13 +84,22 @@ def inline(terms: Terms, known: dict[str, tuple[Element, Terms]], letters: Lette
     return collect(result), list(dict.fromkeys(used))
 
 
-def close(adjoints: Sequence[Adjoint], facts: FactBook, parameters: Iterable[str], letters: Letters) -> list[Closed]:
+def close(
+    adjoints: Sequence[Adjoint],
+    facts: FactBook,
+    parameters: Iterable[str],
+    letters: Letters,
+    *,
+    shared: bool = False,
+) -> list[Closed]:
     """Decide, adjoint by adjoint, what keeps a name; return all in closed form, in order.
 
     Args:
         adjoints: outputs first.
         facts: about the forward values.
         parameters: names whose adjoints are results and keep their names.
+        letters: the source of bound indices.
+        shared: whether every adjoint that several others read keeps its name.
     """
     results = set(parameters)
     readers = _readers(adjoints)
@@ -101,7 +110,7 @@ def close(adjoints: Sequence[Adjoint], facts: FactBook, parameters: Iterable[str
         before, inlined = inline(adjoint.terms, written, letters)
         terms, used = apply_facts(before, facts, letters)
         terms, more, through = _through_contractions(terms, contractions, facts, letters)
-        kept = adjoint.name in results or not _worth_inlining(adjoint, terms, readers.get(adjoint.symbol, []))
+        kept = adjoint.name in results or not _worth_inlining(adjoint, terms, readers.get(adjoint.symbol, []), shared)
         if kept:
             if len(terms) == 1 and is_contraction(terms[0]):
                 contractions[adjoint.symbol] = (adjoint.target, terms)
@@ -123,7 +132,7 @@ def _readers(adjoints: Sequence[Adjoint]) -> dict[str, list[tuple[Adjoint, Term]
     return found
 
 
-def _worth_inlining(adjoint: Adjoint, terms: Terms, readers: Sequence[tuple[Adjoint, Term]]) -> bool:
+def _worth_inlining(adjoint: Adjoint, terms: Terms, readers: Sequence[tuple[Adjoint, Term]], shared: bool) -> bool:
     if _is_copy(terms):
         return True
     if any(is_contraction(t) for t in terms):
@@ -131,7 +140,7 @@ def _worth_inlining(adjoint: Adjoint, terms: Terms, readers: Sequence[tuple[Adjo
     consumers = list(dict.fromkeys(a.name for a, _ in readers))
     contracted = any(_read_in_contraction(adjoint.symbol, t) for _, t in readers)
     computed = any(_computed(a) for t in terms for a, _ in t.factors)
-    if len(terms) > _MOST_TERMS:
+    if len(terms) > _MOST_TERMS or (shared and len(consumers) > 1):
         return False
     if computed and (contracted or len(consumers) > 1):
         return False

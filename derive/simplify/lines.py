@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,10 +38,10 @@ def indices_of(target: Element) -> tuple[Index, ...]:
     return tuple(s for s in target.subscripts if isinstance(s, Index))
 
 
-def statement_of(line: Line) -> Statement:
+def statement_of(line: Line, results: Container[str] = ()) -> Statement:
     """Return the line as it is computed: common factors taken out, letters that people read."""
     indices = indices_of(line.target)
-    return Statement(line.name, indices, readable(expression(line.terms), indices))
+    return Statement(line.name, indices, readable(expression(line.terms, results), indices))
 
 
 def expanded(line: Line) -> Statement:

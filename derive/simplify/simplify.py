@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from derive.calculus.adjoint import adjoint_name
 from derive.calculus.differentiate import Staged
-from derive.calculus.program import Program, Stage, Step
+from derive.calculus.program import Program, Step
 from derive.language.layer import Layer
 from derive.simplify.closing import close
 from derive.simplify.cost import cost
 from derive.simplify.explain import closing_steps, result_step
-from derive.simplify.facts import find_facts
+from derive.simplify.facts import FactBook, find_facts
 from derive.simplify.forward import forward_statements
 from derive.simplify.lines import Line, expanded, in_order, needed, statement_of
 from derive.simplify.sharing import name_products, read_results, without_copies
@@ -36,18 +36,18 @@ def simplify(staged: Staged) -> Program:
     gradients = tuple((name, symbols[name]) for name in staged.wanted)
     results = [symbol for _, symbol in gradients]
 
-    lines, steps = _closed(staged, results)
+    facts = find_facts(staged.forward, staged.letters)
+    lines, steps = _closed(staged, facts, results, shared=False)
     plain = needed([Line(a.target, a.terms) for a in staged.adjoints], results)
     plain = in_order(without_copies(plain, results))
-    # Factors in front of a bracket read better and cost a pass at most: they do not count against a closed form.
-    backward = tuple(map(statement_of, lines))
     if plain != lines:
-        stages = tuple(map(statement_of, plain))
-        if cost(stages) < _WORTH_STAGES * min(cost(backward), cost(map(expanded, lines))):
-            backward = stages
-            last = stages[-1]
-            why = "the staged form is cheaper than the closed one and stays"
-            steps = [Step(Stage.SIMPLIFY, last.target, last.expr, why)]
+        least = _WORTH_STAGES * _cost(lines, results)
+        if _cost(plain, results) < least:
+            # What several read keeps its name, what one reads does not; if even that is no match, every stage does.
+            lines, steps = _closed(staged, facts, results, shared=True)
+            if _cost(plain, results) < _WORTH_STAGES * _cost(lines, results):
+                lines, steps = plain, []
+    backward = tuple(statement_of(line, results) for line in lines)
     return Program(
         staged.layer,
         forward_statements(staged, backward),
@@ -59,11 +59,18 @@ def simplify(staged: Staged) -> Program:
     )
 
 
-def _closed(staged: Staged, results: list[str]) -> tuple[list[Line], list[Step]]:
-    """Return the closed form, in the order of computation, and the steps to it."""
+def _cost(lines: list[Line], results: list[str]) -> float:
+    """Factors in front of a bracket read better and cost a pass at most: they do not count against a closed form."""
+    return min(cost(statement_of(line, results) for line in lines), cost(map(expanded, lines)))
+
+
+def _closed(staged: Staged, facts: FactBook, results: list[str], *, shared: bool) -> tuple[list[Line], list[Step]]:
+    """Return the closed form, in the order of computation, and the steps to it.
+
+    ``shared``: an adjoint that several others read keeps its name.
+    """
     letters = staged.letters
-    facts = find_facts(staged.forward, letters)
-    closed = close(staged.adjoints, facts, staged.wanted, letters)
+    closed = close(staged.adjoints, facts, staged.wanted, letters, shared=shared)
     steps = closing_steps(closed)
     lines = needed([Line(c.adjoint.target, c.terms) for c in closed if c.kept], results)
     lines, more = read_results(lines, results, facts, letters)

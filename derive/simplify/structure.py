@@ -8,7 +8,7 @@ rstd·g - 1/D·rstd·Σ g - 1/D·rstd·xhat·Σ g·xhat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import lru_cache, reduce
 
 import sympy
@@ -41,14 +41,26 @@ def common_factors(terms: Sequence[Term]) -> dict[Expr, Expr]:
     return shared or {}
 
 
-def expression(terms: Terms) -> Expr:
-    """Return the terms as one expression with common factors taken out."""
+def expression(terms: Terms, results: Container[str] = ()) -> Expr:
+    """Return the terms as one expression with common factors taken out.
+
+    Args:
+        terms: what to add up.
+        results: names of sums that are computed anyway; ``1/N`` beside several
+            of them comes out in front.
+    """
     if not terms:
         return S.Zero
     terms = _scalars_added(terms)
     if len(terms) == 1:
         return _with_means(terms[0]).expr()
-    return _grouped([_with_means(t) for t in terms])
+    parts = [_with_means(t) for t in terms]
+    sizes = _shared_sizes(parts, results)
+    if not sizes:
+        return _grouped(parts)
+    for part in parts:
+        part.multiply(sizes, -1)
+    return Mul(*(s**e for s, e in sizes.items()), _grouped(parts))
 
 
 class _Part:
@@ -58,6 +70,12 @@ class _Part:
         self.coefficient = coefficient
         self.outer = outer
         self.sums = sums
+
+    def multiply(self, factors: dict[Expr, Expr], power: int) -> None:
+        for atom, exponent in factors.items():
+            self.outer[atom] = self.outer.get(atom, S.Zero) + power * exponent
+            if self.outer[atom] == 0:
+                del self.outer[atom]
 
     def expr(self) -> Expr:
         return Mul(self.coefficient, *(a**e for a, e in self.outer.items()), *self.sums)
@@ -131,11 +149,7 @@ def _grouped(parts: list[_Part]) -> Expr:
         return parts[0].expr()
     front = _front(parts)
     for part in parts:
-        for atom, exponent in front.items():
-            left = part.outer.get(atom, S.Zero) - exponent
-            part.outer.pop(atom, None)
-            if left != 0:
-                part.outer[atom] = left
+        part.multiply(front, -1)
     for shared in _shared_sums(parts):
         for part in parts:
             part.sums.remove(shared)
@@ -148,7 +162,7 @@ def _grouped(parts: list[_Part]) -> Expr:
 
 
 def _front(parts: list[_Part]) -> dict[Expr, Expr]:
-    """The outer factors that all parts share, and sizes that most divide by."""
+    """The outer factors that all parts share."""
     front: dict[Expr, Expr] = {}
     for atom in parts[0].outer:
         exponents = [p.outer.get(atom, S.Zero) for p in parts]
@@ -156,13 +170,21 @@ def _front(parts: list[_Part]) -> dict[Expr, Expr]:
             front[atom] = min(exponents)
         elif all(e < 0 for e in exponents):
             front[atom] = max(exponents)
-    # 1/N beside terms without it: γ·rstd/N·(N·dy - …) reads better and divides once.
-    for atom in dict.fromkeys(a for p in parts for a in p.outer):
-        if isinstance(atom, Size) and atom not in front:
-            exponents = [p.outer.get(atom, S.Zero) for p in parts]
-            if sum(bool(e < 0) for e in exponents) > 1:
-                front[atom] = min(exponents)
     return front
+
+
+def _shared_sizes(parts: list[_Part], results: Container[str]) -> dict[Expr, Expr]:
+    """Sizes that several known sums are divided by, beside terms that are not: ``γ·rstd/N·(N·dy - dbeta - …)``."""
+    found: dict[Expr, Expr] = {}
+    for atom in dict.fromkeys(a for p in parts for a in p.outer):
+        if not isinstance(atom, Size):
+            continue
+        exponents = [p.outer.get(atom, S.Zero) for p in parts]
+        divided = [p for p, e in zip(parts, exponents, strict=True) if e < 0]
+        known = all(any(isinstance(a, Element) and a.name in results for a in p.outer) for p in divided)
+        if 1 < len(divided) < len(parts) and known:
+            found[atom] = min(exponents)
+    return found
 
 
 def _shared_sums(parts: list[_Part]) -> list[Expr]:
