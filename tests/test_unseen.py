@@ -43,6 +43,10 @@ def exactly(*values: float) -> Draw:
     return lambda rng, shape, case: np.resize(values, shape)
 
 
+def near(value: float, spread: float) -> Draw:
+    return lambda rng, shape, case: value + spread * rng.standard_normal(shape)
+
+
 def pairs(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
     """Labels of which each occurs at least twice."""
     return rng.permutation(np.arange(shape[0]) // 2 % max(shape[0] // 2, 1))
@@ -86,9 +90,12 @@ CASES: tuple[Case, ...] = (
     Case("softmax_one", sizes(C=5), (3,)),
     Case("softmax_one", sizes(C=5), (7,), scale=1e4, id="huge"),
     Case("quiet_attention", ATTENTION, (2,)),
-    Case("quiet_attention", ATTENTION, (2,), scale=40.0, id="large"),
+    Case("quiet_attention", ATTENTION, (2,), draw={"q": near(1e3, 1.0), "k": near(1.0, 1e-3)}, id="large"),
     Case("sink_attention", HEADS, (3,)),
-    Case("sink_attention", HEADS, (3,), scale=40.0, id="large"),
+    Case(
+        "sink_attention", HEADS, (3,),
+        draw={"q": near(1e3, 1.0), "k": near(1.0, 1e-3), "sink": near(1732.0, 1.0)}, id="large",
+    ),
     Case("sink_attention", HEADS, (3,), draw={"sink": around(1e3)}, id="sink-takes-all"),
     Case("sigmoid_attention", ATTENTION, (2,)),
     Case("sigmoid_attention", ATTENTION, (2,), scale=40.0, id="large"),
@@ -164,7 +171,7 @@ CASES: tuple[Case, ...] = (
     Case("supcon", sizes(N=6, D=4), draw={"t": pairs}, scale=100.0, id="large"),
     Case("nt_xent", sizes(N=5, D=4)),
     Case("nt_xent", sizes(N=5, D=4), hypers={"tau": 1e-3}, id="cold"),
-    Case("hard_negative_nce", sizes(N=6, D=4), draw={"q": rows, "k": rows}),
+    Case("hard_negative_nce", sizes(N=6, D=4)),
     Case("vicreg", sizes(N=6, D=4)),
     Case("barlow_twins", sizes(N=6, D=4)),
     Case("alignment_uniformity", sizes(N=6, D=4)),
@@ -219,7 +226,10 @@ CASES: tuple[Case, ...] = (
     Case("listnet", sizes(N=3, K=5)),
     Case("listnet", sizes(N=3, K=5), scale=1e3, id="large"),
     Case("jensen_shannon", NC),
-    Case("jensen_shannon", NC, scale=1e3, id="large"),
+    Case(
+        "jensen_shannon", NC,
+        draw={"a": exactly(0.0, 1.0, -1e4, -2e3), "b": exactly(0.5, -1.0, -3e3, -5e3)}, id="sure",
+    ),
     Case("tversky_loss", sizes(N=2, C=3, V=5), draw=TC),
     Case("tversky_loss", sizes(N=2, C=3, V=5), draw=TC, scale=1e3, id="large"),
     Case("giou_loss", sizes(N=6), draw={"a": boxes, "b": boxes}),

@@ -114,7 +114,10 @@ def gated_attention_unit(
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    a = (F.elu(q) + 1) @ (F.elu(k) + 1).mT
+    def feature(x: Tensor) -> Tensor:
+        return where(x > 0, x + 1, x.clamp(max=0).exp())
+
+    a = feature(q) @ feature(k).mT
     return a @ v / a.sum(-1, keepdim=True)
 
 
@@ -387,7 +390,7 @@ def nt_xent(x: Tensor, *, tau: float) -> Tensor:
 
 
 def hard_negative_nce(q: Tensor, k: Tensor, *, tau: float, beta: float, tauplus: float) -> Tensor:
-    s, n = q @ k.T / tau, len(q)
+    s, n = F.normalize(q, dim=1, eps=0) @ F.normalize(k, dim=1, eps=0).T / tau, len(q)
     pos = s.diag()
     # Everything divided by exp(pos), so that nothing overflows.
     hard = softmax((beta * s).masked_fill(~off_diagonal(n), -INF), 1)
