@@ -121,11 +121,12 @@ class App(click.Group):
 
 
 def _complete_layer(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer the catalogue's names, and leave paths to the shell."""
+    """Offer the catalogue's names, or where none begins so, leave it to the shell to find a file."""
     from derive.commands.names import catalogue_names
 
+    # Not both: in bash an item of type "file" discards the others.
     items = [CompletionItem(name) for name in catalogue_names() if name.startswith(incomplete)]
-    return [*items, CompletionItem(incomplete, type="file")]
+    return items or [CompletionItem(incomplete, type="file")]
 
 
 LAYER = click.argument("layer", metavar="LAYER", shell_complete=_complete_layer)
