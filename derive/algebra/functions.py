@@ -39,6 +39,7 @@ __all__ = [
     "Guard",
     "Heaviside",
     "Le",
+    "Lgamma",
     "Log1p",
     "LogCosh",
     "LogSigmoid",
@@ -128,6 +129,10 @@ class LogCosh(_NonNegative):
 
 class Erfc(_NonNegative):
     """1 - erf(x). SymPy's own ``erfc`` turns erfc(-x) into 2 - erfc(x), which loses what it is for."""
+
+
+class Lgamma(_Real):
+    """log(gamma(x)). SymPy's own ``loggamma`` turns that of an integer, a size say, into log(gamma(n)), which overflows."""
 
 
 class Relu(_NonNegative):
@@ -385,7 +390,7 @@ FUNCTIONS: tuple[Row, ...] = (
         "erf({0})", r"\operatorname{erf}", lambda mp, x: mp.erf(x), "the error function", scipy=True, analytic=True),
     Row("erfc", Erfc, 1, lambda a, own: (-2 / _SQRT_PI * sympy.exp(-(a[0] ** 2)),),
         "erfc({0})", r"\operatorname{erfc}", lambda mp, x: mp.erfc(x), "1 - erf(x)", scipy=True, analytic=True),
-    Row("lgamma", sympy.loggamma, 1, lambda a, own: (sympy.digamma(a[0]),),
+    Row("lgamma", Lgamma, 1, lambda a, own: (sympy.digamma(a[0]),),
         "gammaln({0})", r"\log\Gamma", lambda mp, x: mp.log(abs(mp.gamma(x))) if x < 0 else mp.loggamma(x),
         "the logarithm of the gamma function", domain=(0.3, 4.0), scipy=True),
     Row("digamma", sympy.digamma, 1, lambda a, own: (sympy.polygamma(1, a[0]),),

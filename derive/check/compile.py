@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import product
+from random import Random
 from typing import Any
 
 import mpmath
@@ -42,6 +43,7 @@ from derive.algebra.functions import (
     Gt,
     Heaviside,
     Le,
+    Lgamma,
     Log1p,
     Lt,
     Maximum,
@@ -82,7 +84,7 @@ from derive.algebra.nodes import (
 from derive.algebra.text import show
 from derive.check.instance import Instance
 
-__all__ = ["DIGITS", "Compiler", "floats", "multiprecision"]
+__all__ = ["DIGITS", "Compiler", "floats", "multiprecision", "rounded"]
 
 DIGITS = 50
 
@@ -108,6 +110,11 @@ def floats() -> Any:
     context = mpmath.ctx_fp.FPContext()
     context.nint = round
     return context
+
+
+def rounded(x: float, noise: Random) -> float:
+    """Return the number moved by half a unit in the last place of float32, up or down at random; 0 and 1 stay."""
+    return x if x in (0.0, 1.0) else x * (1 + noise.choice((-1, 1)) * 2.0**-24)
 
 
 def _whole(x: float) -> float:
@@ -138,7 +145,7 @@ _EDGES: dict[type, Callable[..., Any]] = {
     Log1p: lambda x: abs(1 + x),
     XLogY: lambda x, y: abs(y),
     **dict.fromkeys((sympy.asin, sympy.acos), lambda x: abs(1 - abs(x))),
-    **dict.fromkeys((sympy.loggamma, sympy.digamma), lambda x: x if x > 0 else _whole(x)),
+    **dict.fromkeys((Lgamma, sympy.digamma), lambda x: x if x > 0 else _whole(x)),
     sympy.polygamma: lambda n, x: x if x > 0 else _whole(x),
 }
 
@@ -172,13 +179,15 @@ class Compiler:
             the tables that read it (:meth:`forget`).
         kink: the smallest distance, so far, of an argument from a corner or jump.
         edge: the smallest distance, so far, from the edge of a domain or a pole.
+        noise: where roundings come from, each operation's result being rounded; None for none.
         sides: the pieces of piecewise functions that were met, each with a number for the function.
     """
 
-    def __init__(self, instance: Instance, context: Any, *, watch: bool = False) -> None:
+    def __init__(self, instance: Instance, context: Any, *, watch: bool = False, noise: Random | None = None) -> None:
         self.instance = instance
         self.context = context
         self.watch = watch
+        self.noise = noise
         self.arrays: dict[str, Any] = {}
         self.env: list[Any] = []
         self.tables: list[tuple[dict[Any, Any], frozenset[str]]] = []
@@ -209,8 +218,20 @@ class Compiler:
         """Return a function that gives the value at the current index values."""
         found = self._closures.get(expr)
         if found is None:
-            found = self._closures[expr] = self._compile(expr)
+            found = self._compile(expr)
+            if self.noise is not None and expr.args and not isinstance(expr, (Element, Where)):
+                found = self._noisy(found, self.noise)
+            self._closures[expr] = found
         return found
+
+    def _noisy(self, compute: Closure, noise: Random) -> Closure:
+        """Return ``compute`` with its floats rounded up or down at random, as float32 would."""
+
+        def value() -> Number:
+            x = compute()
+            return rounded(x, noise) if isinstance(x, float) else x
+
+        return value
 
     def _compile(self, expr: Expr) -> Closure:
         if isinstance(expr, Element):

@@ -20,6 +20,7 @@ from sympy import Add, Expr, Integer, Mul, Pow, Rational, S
 
 from derive.algebra.functions import (
     BY_CLASS,
+    BY_NAME,
     And,
     Clip,
     Eq,
@@ -86,6 +87,8 @@ _METHODS: dict[type[Expr], str] = {
 _HELPERS = {Norm: Function.NORM, LogSumExp: Function.LOGSUMEXP}
 # Functions with whole values at whole arguments.
 _WHOLE = (sympy.Abs, Sign, Maximum, Minimum, Clip)
+
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
 
 def as_real(array: Array) -> Array:
@@ -350,6 +353,8 @@ class Expressions:
 
     def _polygamma(self, n: int, x: Array) -> Array:
         """The n-th derivative of digamma is (-1)**(n+1) n! zeta(n+1, x); SciPy's polygamma knows no float32."""
+        if n == 0:
+            return Apply(x.axes, Dtype.REAL, (x,), spelling=BY_NAME["digamma"].numpy, scipy=True)
         value: Array = Apply(x.axes, Dtype.REAL, (number(n + 1), x), spelling="zeta({0}, {1})", scipy=True)
         factor = sympy.factorial(n)
         if factor != 1:
@@ -365,7 +370,10 @@ class Expressions:
             inner = self._condition(expr.args[0], order)
             return Unary(inner.axes, Dtype.BOOL, (inner,), op="~")
         a, b = (self.lower(x, order) for x in expr.args)
-        return Binary(join((a, b)), Dtype.BOOL, (a, b), op=BY_CLASS[type(expr)].name)
+        op = BY_CLASS[type(expr)].name
+        if isinstance(a, Number) and not isinstance(b, Number):  # x > 0 rather than 0 < x
+            a, b, op = b, a, _MIRRORED[op]
+        return Binary(join((a, b)), Dtype.BOOL, (a, b), op=op)
 
     def _condition(self, expr: Expr, order: Sequence[Axis]) -> Array:
         """Return an expression as truth values: what isn't 0 holds."""
@@ -398,7 +406,7 @@ class Expressions:
             dtype = Dtype.WIDE
             if kinds != {Dtype.NUMBER}:
                 a, b, dtype = as_real(a), as_real(b), Dtype.REAL
-        if isinstance(condition, Number):
+        if isinstance(condition, Number) and a.axes == b.axes:
             if isinstance(a, Number) and isinstance(b, Number):
                 dtype = Dtype.NUMBER
             return Apply(join((a, b)), dtype, (condition, a, b), spelling="({1} if {0} else {2})")

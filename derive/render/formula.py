@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import sympy
 from sympy import Add, Expr, Mul, Pow, Rational, S, default_sort_key
 
-from derive.algebra.functions import BY_CLASS, And, Eq, Ge, Gt, Le, LogSigmoid, Lt, Ne, Not, Or, Where
+from derive.algebra.functions import BY_CLASS, And, Eq, Ge, Gt, Le, Lgamma, LogSigmoid, Lt, Ne, Not, Or, Where
 from derive.algebra.indices import free_indices
 from derive.algebra.nodes import (
     Delta,
@@ -60,7 +60,7 @@ __all__ = [
 ADD, MUL, POWER, ATOM = range(4)
 PREFIX = (Sum, Prod, Max, Min)
 TRUTH = (Lt, Le, Gt, Ge, Eq, Ne, And, Or, Not)
-_PLAIN_HEADS = (sympy.log, sympy.loggamma, LogSigmoid, LogSoftmax)
+_PLAIN_HEADS = (sympy.log, Lgamma, LogSigmoid, LogSoftmax)
 OR, AND, NOT, COMPARE = range(4)
 
 

@@ -6,6 +6,7 @@ scalar would turn a float32 array into float64.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import sympy
@@ -22,6 +23,7 @@ from derive.algebra.functions import (
     Floor,
     FloorDiv,
     Guard,
+    Lgamma,
     Log1p,
     Maximum,
     Minimum,
@@ -35,7 +37,10 @@ from derive.algebra.functions import (
 )
 from derive.algebra.text import decimal
 
-__all__ = ["ADD", "AND", "ATOM", "COMPARE", "MUL", "NEG", "OR", "POWER", "TERNARY", "NumberText", "Text", "inside"]
+__all__ = [
+    "ADD", "AND", "ATOM", "COMPARE", "MUL", "NEG", "OR", "POWER", "TERNARY",
+    "NumberText", "Text", "inside", "is_simple_operand",
+]  # fmt: skip
 
 # Precedence in Python, loosest first; TERNARY also stands for `and`, `or`, `not`.
 TERNARY, COMPARE, OR, AND, ADD, MUL, NEG, POWER, ATOM = range(9)
@@ -46,7 +51,7 @@ _MATH: dict[type[Expr], str] = {
     sympy.exp: "math.exp", Expm1: "math.expm1", sympy.log: "math.log", Log1p: "math.log1p", sympy.sin: "math.sin",
     sympy.cos: "math.cos", sympy.tan: "math.tan", sympy.asin: "math.asin", sympy.acos: "math.acos",
     sympy.atan: "math.atan", sympy.sinh: "math.sinh", sympy.cosh: "math.cosh", sympy.tanh: "math.tanh",
-    sympy.erf: "math.erf", sympy.loggamma: "math.lgamma", sympy.Abs: "abs", Floor: "math.floor", Ceil: "math.ceil",
+    sympy.erf: "math.erf", Lgamma: "math.lgamma", sympy.Abs: "abs", Floor: "math.floor", Ceil: "math.ceil",
     Round: "round", Maximum: "max", Minimum: "min", AtMost: "min", AtLeast: "max",
 }  # fmt: skip
 _WORDS = {And: "and", Or: "or", FloorDiv: "//", Mod: "%"}
@@ -56,6 +61,11 @@ _CONSTANTS = {S.Pi: "np.pi", S.Exp1: "np.e", S.Infinity: "np.inf", S.NaN: "np.na
 def inside(text: Text, level: int) -> str:
     """Return the text, in parentheses if it binds less tightly than ``level``."""
     return text[0] if text[1] >= level else f"({text[0]})"
+
+
+def is_simple_operand(text: str) -> bool:
+    """Return whether ``**`` stands without spaces beside the text: a name, an attribute, a number."""
+    return re.fullmatch(r"-?[\w.]+", text) is not None
 
 
 class NumberText:
@@ -153,10 +163,8 @@ class NumberText:
         if exponent.is_number and exponent.is_negative:
             return f"1 / {inside(self.text(Pow(base, -exponent)), NEG)}", MUL
         left, right = inside(self.text(base), ATOM), inside(self.text(exponent), NEG)
-        simple = left.isidentifier() or left.isdigit()
-        return (
-            f"{left}**{right}" if simple and (right.isidentifier() or right.isdigit()) else f"{left} ** {right}"
-        ), POWER
+        tight = is_simple_operand(left) and is_simple_operand(right)
+        return (f"{left}**{right}" if tight else f"{left} ** {right}"), POWER
 
     def _function(self, expr: Expr) -> Text:
         args = [self.text(a) for a in expr.args]

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sympy import Abs, Add, Expr, Mul, Pow, S, acos, asin, cosh, digamma, exp, log, loggamma, sinh
+from sympy import Abs, Add, Expr, Mul, Pow, S, acos, asin, cosh, digamma, exp, log, sinh
 
 from derive.algebra.functions import (
     And,
@@ -28,6 +28,7 @@ from derive.algebra.functions import (
     Gt,
     Guard,
     Le,
+    Lgamma,
     Log1p,
     Lt,
     Minimum,
@@ -103,7 +104,7 @@ def _guarded(expr: Expr, facts: tuple[_Fact, ...], guard: Callable[[Expr, Expr],
         return new if clamped is None else new.func(clamped)
     if isinstance(new, Pow) and new.exp.is_number and not (new.exp.is_Integer and new.exp.is_positive):
         return Pow(guard(new.base, S.One), new.exp) if _compared(new.base, facts) else new
-    if isinstance(new, (log, loggamma, digamma)) and _compared(new.args[0], facts):
+    if isinstance(new, (log, Lgamma, digamma)) and _compared(new.args[0], facts):
         return new.func(guard(new.args[0], S.One))
     if isinstance(new, (Log1p, asin, acos)) and _compared(new.args[0], facts):
         return new.func(guard(new.args[0], S.Zero))
