@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from derive.check import Report
     from derive.language.layer import Layer
 
-__all__ = ["MADE_BY", "Written", "create", "generate", "put_in_place"]
+__all__ = ["MADE_BY", "TARGETS", "Written", "create", "generate", "put_in_place"]
 
 MADE_BY = "Made by derive"
 """Stands in the header of every generated module; a file without it is somebody's own."""
+
+
+TARGETS = ("numpy",)
+"""What modules can be generated for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +63,20 @@ def generate(
     Args:
         layers: one module each.
         out: the folder, made where it is missing.
-        target: what to generate for; ``"numpy"``.
+        target: what to generate for, one of ``TARGETS``.
         wrt: the parameters to differentiate by; all of kind Real, Positive or Unit by default.
         begin: called with each layer before work on it begins.
 
     Raises:
         CheckError: a module disagrees with the mathematics; nothing is written.
-        DeriveError: a layer cannot be derived, two layers have one name, or a
-            target is a file that derive did not make; nothing is written.
+        DeriveError: the target is unknown, a layer cannot be derived, two layers
+            have one name, or a file is there that derive did not make; nothing is written.
         OSError: the folder cannot be written to.
     """
     from derive.pipeline import build
 
+    if target not in TARGETS:
+        raise DeriveError(f"unknown target '{target}'", hint=f"known: {', '.join(TARGETS)}")
     folder = Path(out)
     paths: dict[Path, Layer] = {}
     for layer in layers:

@@ -57,3 +57,9 @@ def test_generate_calls_back_before_each_layer(tmp_path: Path) -> None:
         derive.load("relu"), derive.load("tanh"), out=tmp_path, begin=lambda layer: begun.append(layer.name)
     )
     assert begun == ["relu", "tanh"]
+
+
+def test_unknown_target_is_an_error_and_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(derive.DeriveError, match="unknown target 'cuda'"):
+        derive.generate(derive.load("relu"), out=tmp_path / "out", target="cuda")
+    assert not (tmp_path / "out").exists()

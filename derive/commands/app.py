@@ -22,6 +22,7 @@ from click.shell_completion import CompletionItem, get_completion_class, shell_c
 from derive import __version__
 from derive.commands.console import Progress, colourful, complain, say, width, writes
 from derive.errors import CheckError, DeriveError
+from derive.files import TARGETS
 
 if TYPE_CHECKING:
     from derive.check import Report
@@ -31,7 +32,6 @@ __all__ = ["app", "execute"]
 OK, FAILED, WRONG = 0, 1, 2
 """Exit statuses: all went well; a check failed; the input is in error."""
 
-TARGETS = ("numpy",)
 SHELLS = ("bash", "zsh", "fish")
 COLUMNS = (72, 64)
 """The widest that ``derive list`` pads a signature and a description to; a longer one moves its row's rest along."""
