@@ -160,7 +160,8 @@ def _inside(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool
     if not expr.args or isinstance(expr, (Element, ArgMax)):
         return expr
     if is_binder(expr):
-        inner = (*(i for i in order if i in free_indices(expr.body)), *expr.indices)
+        inner = tuple(i for i in order if i in free_indices(expr.body))
+        inner = (*inner, *(i for i in expr.indices if i not in inner))  # softmax[s] keeps the s of the statement
         if isinstance(expr, (Sum, Mean)):
             return rebuild(expr, (_inside(expr.body, inner, state, linear=True), *expr.args[1:]))
         return rebuild(expr, (_argument(expr.body, inner, state), *expr.args[1:]))

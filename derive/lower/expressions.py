@@ -247,12 +247,12 @@ class Expressions:
         if not above and not below:
             return negative, number(expr)
         numbers, divisor = _without_root(numbers, divisor)
-        result: Array | None = None
-        if numbers != 1:
-            result, divisor = number(numbers / divisor), S.One
         chosen = self._chosen(numbers / divisor, above, below, order)
         if chosen is not None:
             return negative, chosen
+        result: Array | None = None
+        if numbers != 1:
+            result, divisor = number(numbers / divisor), S.One
         above = [_as_truth(f) for f in above]
         truths = [f for f in above if isinstance(f, _Truth) or (isinstance(f, Element) and f.kind.value == "Bool")]
         rest = [f for f in above if f not in truths]
