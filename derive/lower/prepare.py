@@ -14,7 +14,7 @@ import sympy
 from sympy import Expr, S
 
 from derive.algebra.functions import BY_CLASS
-from derive.algebra.indices import free_indices, rebuild, replace_elements, substitute
+from derive.algebra.indices import free_indices, names, rebuild, replace_elements, substitute
 from derive.algebra.nodes import (
     ArgMax,
     Element,
@@ -36,7 +36,7 @@ from derive.language.layer import Statement
 from derive.lower.layout import natural_order
 from derive.lower.scalars import is_number
 
-__all__ = ["is_staged", "narrowed", "prepared", "settled"]
+__all__ = ["is_staged", "narrowed", "prepared", "settled", "without_dead"]
 
 _NAMES: dict[type[Expr], str] = {Softmax: "p", LogSoftmax: "logp"}
 
@@ -68,6 +68,22 @@ def _read_at(expr: KeepingReduction) -> Expr:
     if at == expr.indices or free_indices(expr.body).intersection(at) - set(expr.indices):
         return expr
     return expr.func(substitute(expr.body, dict(zip(expr.indices, at, strict=True))), at, at)
+
+
+def without_dead(program: Program) -> Program:
+    """Drop the statements that no output and no gradient needs."""
+    needed = {*program.outputs, *(name for _, name in program.gradients)}
+
+    def live(statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        kept = []
+        for s in reversed(statements):
+            if s.name in needed:
+                needed.update(names(s.expr))
+                kept.append(s)
+        return tuple(reversed(kept))
+
+    backward = live(program.backward)
+    return replace(program, forward=live(program.forward), backward=backward)
 
 
 def narrowed(program: Program) -> Program:

@@ -65,7 +65,7 @@ from derive.lower.arrays import (
     walk,
 )
 from derive.lower.expressions import Expressions
-from derive.lower.prepare import narrowed, prepared
+from derive.lower.prepare import narrowed, prepared, without_dead
 from derive.lower.scalars import is_number, sizes_in
 from derive.lower.sizes import find_sizes, same_shape, shaped
 from derive.lower.statements import lower_statement
@@ -78,11 +78,14 @@ Units = tuple[bool, ...]
 def lower(program: Program) -> ArrayProgram:
     """Turn forward and backward statements into whole-array operations."""
     layer = program.layer
-    program, original = narrowed(program), program
+    original = without_dead(program)
+    program = narrowed(original)
     taken = {p.name for p in layer.parameters} | {h.name for h in layer.hypers} | set(program.cotangents)
     taken |= {s.name for s in (*program.forward, *program.backward)} | {s.name for s in layer.sizes}
     forward = prepared(program.forward, taken)
     backward = prepared(program.backward, taken)
+    program = without_dead(replace(program, forward=forward, backward=backward))
+    forward, backward = program.forward, program.backward
     cotangents = _cotangents(program)
     # In products of equal rank, what comes first here is written first: dy * xhat.
     shapes: dict[str, tuple[Expr, ...]] = {name: tuple(i.size for i in indices) for name, indices in cotangents}

@@ -29,6 +29,10 @@ from derive.lower.prepare import settled
 __all__ = ["has_delta", "scatter"]
 
 
+# A product of sums with deltas is multiplied out to at most so many terms; beyond, comparisons are shorter.
+_MOST_TERMS = 8
+
+
 def has_delta(expr: Expr) -> bool:
     """Return whether a Kronecker delta occurs in the expression."""
     return isinstance(expr, Delta) or any(has_delta(a) for a in expr.args)
@@ -46,10 +50,14 @@ class _Scatter:
 def scatter(lowerer: Expressions, statement: Statement) -> list[Instruction] | None:
     """Return the instructions for a statement with deltas, or None where none of them fixes an index."""
     outer, terms = _terms(statement.expr)
+    if len(terms) > _MOST_TERMS:
+        return None
     dense: list[Expr] = []
     scattered: list[_Scatter] = []
     for term in terms:
         found = _fixed(term, statement.indices) if has_delta(term) else None
+        if found is not None and found.value == 0:
+            continue
         if found is not None and _lowerable(found, statement.indices):
             scattered.append(found)
         else:

@@ -17,7 +17,9 @@ _WIDTH = 110
 
 def docstring(lines: Sequence[str], indent: str) -> str:
     """Return a docstring, quotes included, that reads back as ``lines`` whatever they hold."""
-    safe = [_escaped(line.expandtabs(4).rstrip()) for line in lines]
+    lines = [line.expandtabs(4).rstrip() for line in lines]
+    lines = [*lines[:1], *textwrap.dedent("\n".join(lines[1:])).splitlines()]
+    safe = [_escaped(line) for line in lines]
     while safe and not safe[-1]:
         safe.pop()
     if safe and safe[0].startswith('"'):

@@ -39,7 +39,7 @@ from derive.algebra.text import decimal
 
 __all__ = [
     "ADD", "AND", "ATOM", "COMPARE", "MUL", "NEG", "OR", "POWER", "TERNARY",
-    "NumberText", "Text", "inside", "is_simple_operand",
+    "NumberText", "Text", "inside", "is_simple_operand", "negated",
 ]  # fmt: skip
 
 # Precedence in Python, loosest first; TERNARY also stands for `and`, `or`, `not`.
@@ -56,6 +56,12 @@ _MATH: dict[type[Expr], str] = {
 }  # fmt: skip
 _WORDS = {And: "and", Or: "or", FloorDiv: "//", Mod: "%"}
 _CONSTANTS = {S.Pi: "np.pi", S.Exp1: "np.e", S.Infinity: "np.inf", S.NaN: "np.nan"}
+
+
+def negated(text: Text) -> Text:
+    """Return the text with a minus sign; ``-(f(x) ** 3)`` has parentheses, which a formatter would add."""
+    body = inside(text, NEG)
+    return f"-({body})" if " ** " in body and text[1] == POWER else f"-{body}", NEG
 
 
 def inside(text: Text, level: int) -> str:
@@ -152,6 +158,8 @@ class NumberText:
             line += f" / {inside(self.text(below[0]), NEG)}"
         elif below:
             line += " / (" + " * ".join(inside(self.text(f), NEG) for f in sorted(below, key=self._key)) + ")"
+        if len(texts) == 1 and not below and texts[0][1] >= POWER:
+            return negated(texts[0]) if sign else texts[0]
         if len(texts) == 1 and not below:
             return sign + texts[0][0], texts[0][1] if not sign else NEG if texts[0][1] == ATOM else MUL
         return sign + line, NEG if sign and "*" not in line and "/" not in line else MUL

@@ -48,7 +48,22 @@ from derive.lower.arrays import (
     Update,
     walk,
 )
-from derive.render.numpy_numbers import ADD, AND, ATOM, COMPARE, MUL, NEG, OR, POWER, TERNARY, NumberText, Text, inside
+from derive.render.numpy_numbers import (
+    ADD,
+    AND,
+    ATOM,
+    COMPARE,
+    MUL,
+    NEG,
+    OR,
+    POWER,
+    TERNARY,
+    NumberText,
+    Text,
+    inside,
+    is_simple_operand,
+    negated,
+)
 
 __all__ = ["WIDTH", "FunctionText", "call_lines"]
 
@@ -115,7 +130,8 @@ class FunctionText:
 
     @_text.register
     def _(self, array: Unary) -> Text:
-        return f"{array.op}{inside(self._text(array.args[0]), NEG)}", NEG
+        text = self._text(array.args[0])
+        return negated(text) if array.op == "-" else (f"{array.op}{inside(text, NEG)}", NEG)
 
     @_text.register
     def _(self, array: Binary) -> Text:
@@ -123,7 +139,7 @@ class FunctionText:
         a, b = map(self._text, array.args)
         if array.op == "**":
             left, right = inside(a, ATOM), inside(b, NEG)
-            tight = all(t.replace(".", "").replace("-", "").isalnum() for t in (left, right)) and "." not in right
+            tight = is_simple_operand(left) and is_simple_operand(right)
             return (f"{left}**{right}" if tight else f"{left} ** {right}"), POWER
         if level == COMPARE:
             return f"{inside(a, OR)} {array.op} {inside(b, OR)}", COMPARE
@@ -382,6 +398,9 @@ class FunctionText:
                     return [f"{target} {op} (", *(_INDENT + piece for piece in pieces), ")"]
         reads = {n.name for n in walk(value) if isinstance(n, Name)} | busy
         lines, shorter, part = self._hoisted(value, width, reads, own)
+        if not lines and text.endswith(")"):
+            name, _, arguments = text.partition("(")
+            return call_lines(f"{target} {op} {name}", list(_arguments(arguments[:-1])), width)
         if not lines:
             return [line]
         made = isinstance(part, (Binary, Unary, Apply, Contract))
@@ -418,7 +437,12 @@ class FunctionText:
             yield from self._chain(left)
         else:
             text = self._text(left)
-            yield f"({text[0]})" if value.op == "*" and isinstance(left, Contract) else inside(text, level)
+            if value.op == "*" and isinstance(left, Contract):
+                yield f"({text[0]})"
+            elif text[1] == level:
+                yield from _operands(text[0], "*/%@" if level == MUL else "+-")
+            else:
+                yield inside(text, level)
         yield f"{value.op} {inside(self._text(right), level + 1)}"
 
     def _shortened(self, value: Array, room: int, busy: set[str]) -> tuple[list[str], Array]:
@@ -466,6 +490,28 @@ def call_lines(prefix: str, arguments: Sequence[str], width: int = WIDTH - len(_
     if len(hugging) <= width:
         return [f"{prefix}(", hugging, ")"]
     return [f"{prefix}(", *(f"{_INDENT}{a}," for a in arguments), ")"]
+
+
+def _operands(text: str, operators: str) -> Iterator[str]:
+    """Split text at the operators outside all brackets; each piece starts with its operator."""
+    depth = start = 0
+    for k, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0 and character in operators and text[k - 1] == " " and text[k + 1 : k + 2] in (" ", "/"):
+            yield text[start : k - 1]
+            start = k
+    yield text[start:]
+
+
+def _arguments(text: str) -> Iterator[str]:
+    """Split the arguments of a call at the commas outside all brackets."""
+    depth = start = 0
+    for k, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0 and character == ",":
+            yield text[start:k].strip()
+            start = k + 1
+    yield text[start:].strip()
 
 
 def _is_one_call(spelling: str) -> bool:
