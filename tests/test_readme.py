@@ -80,3 +80,24 @@ def test_readme_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", prose)
     assert len(links) >= 4
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_readme_python_runs(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (script,) = [block for block in blocks if "import derive\n" in block]
+    (tmp_path / "script.py").write_text(script + "print(type(scaled).__name__)\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("Layer\n")
+    assert (tmp_path / "generated" / "f.py").exists()
+
+
+def test_readme_layers_are_in_the_language() -> None:
+    import derive
+
+    blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    layers = [layer.name for block in blocks if block.startswith("def ") for layer in derive.parse_all(block)]
+    assert layers == ["batchnorm", "cross_entropy", "causal_attention"]
