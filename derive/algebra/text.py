@@ -132,7 +132,7 @@ def _show_mul(expr: Expr) -> tuple[str, int]:
     above: list[Expr] = []
     below: list[Expr] = []
     number = ""
-    if isinstance(coefficient, Rational) and decimal(coefficient) is None:
+    if isinstance(coefficient, Rational) and not coefficient.is_Integer and decimal(coefficient) is None:
         number = str(coefficient.p) if coefficient.p != 1 else ""
         below.append(Integer(coefficient.q))
     elif coefficient != 1:

@@ -30,7 +30,7 @@ from derive.algebra.nodes import (
 )
 from derive.algebra.text import show
 from derive.errors import LayerSyntaxError, ShapeError, Span, UnknownNameError
-from derive.language.arithmetic import apply, checked, operate, power
+from derive.language.arithmetic import apply, check_range, checked, operate, power
 from derive.language.kinds import kind_of
 from derive.language.layer import HyperParameter, Layer, Parameter, Statement
 from derive.language.reductions import reduced
@@ -151,7 +151,7 @@ def inline(
     places = {t.id: t for t in targets}
     written_out = []
     for statement in layer.statements:
-        expr = checked(instance.expr(statement.expr), node.at)
+        expr = check_range(checked(instance.expr(statement.expr), node.at), node.at)
         name, indices = names[statement.name], instance.indices(statement.indices)
         new = Statement(name, indices, expr, kind_of(expr), node.at)
         instance.tensors[statement.name] = new.tensor

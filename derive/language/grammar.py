@@ -17,6 +17,7 @@ from sympy import Integer, Rational
 
 from derive.algebra.nodes import Kind
 from derive.errors import DerivationError, LayerSyntaxError, Span
+from derive.language.arithmetic import MAX_BITS
 from derive.language.reader import Text
 from derive.language.tree import (
     Assign,
@@ -593,7 +594,7 @@ def _literal(node: ast.expr, value: int | float, text: Text) -> Number:
     """Return the number exactly as written; one that no float64 can hold is refused."""
     at = text.span(node)
     if isinstance(value, int):
-        if value.bit_length() > 1024:
+        if value.bit_length() > MAX_BITS:
             raise LayerSyntaxError("a number too large for float64", at, "the largest is about 1.8e308")
         return Number(at, Integer(value), True)
     spelled = raw(at).replace("_", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from derive.algebra.nodes import BATCH_SIZE, Kind
 from derive.algebra.text import show
 from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
+from derive.language.arithmetic import check_range
 from derive.language.calls import Layers, inline
 from derive.language.expressions import Builder, index
 from derive.language.kinds import kind_of
@@ -145,8 +146,8 @@ class _Resolver:
         name = target.name
         if bare and name.id[0].isupper() and name.id not in self.scope.declared and is_size(value, self.scope):
             size = size_value(value, self.scope)
-            if size.is_Integer and size < 1:
-                raise ShapeError(f"size '{name.id}' is {size}", syntax.at, "an axis has at least one element")
+            if size.is_Integer and not 0 < size < 2**31:
+                raise ShapeError(f"size '{name.id}' is {size}", syntax.at, "an axis has from one to 2**31 - 1 elements")
             self.scope.add_derived(name, size)
             return
         self._equation(target, value, syntax.at)
@@ -174,7 +175,7 @@ class _Resolver:
                     else f"it stands alone on no axis on the right; declare {_declaration(target)}",
                 )
         indices = {key: index(letter) for key, letter in letters.items()}
-        built = Builder(scope, ranges.bound, self.layers).value(value, indices)
+        built = check_range(Builder(scope, ranges.bound, self.layers).value(value, indices), value.at)
         kind = kind_of(built)
         if declared is not None and declared.kind in (Kind.INT, Kind.BOOL) and kind is not declared.kind:
             raise ShapeError(
