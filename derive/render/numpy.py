@@ -160,10 +160,11 @@ _SCIPY = frozenset({"erf", "erfc", "expit", "log_expit", "gammaln", "digamma", "
 assert all(hasattr(builtins, name) for name in _CALLED)
 
 
-def _view(arrays: ArrayProgram) -> ModuleView:
+def _view(arrays: ArrayProgram, imported: frozenset[str] = _SCIPY) -> ModuleView:
+    """Return the view of a module in which none of the program's names is one of ``imported``."""
     helpers = {"_expect", "_cotangent", "_labels", "_norm", "_logsumexp", "_described"}
     everything = _all_names(arrays)
-    rename = _renamer(everything, frozenset(_CALLED | _SCIPY | helpers))
+    rename = _renamer(everything, frozenset(_CALLED | imported | helpers))
     taken = {rename(n) for n in everything}
     reals = [rename(i.name) for i in arrays.inputs if i.kind.differentiable]
     forward_dtype = f"{reals[0]}.dtype" if len(reals) == 1 else "dtype"
@@ -173,6 +174,9 @@ def _view(arrays: ArrayProgram) -> ModuleView:
     second = FunctionText(rename, backward_dtype, set(taken), sizes, in_place=True)
     forward = _forward(arrays, first, reals)
     backward = _backward(arrays, second)
+    scipy = first.scipy | second.scipy
+    if not imported.isdisjoint(everything) and imported != scipy:
+        return _view(arrays, frozenset(scipy))  # a parameter may be called zeta where zeta(s, x) is not needed
     used = first.helpers | second.helpers
     kinds = dict.fromkeys(i.kind for i in arrays.inputs)
     known = {axis for i in arrays.inputs for axis in i.axes}
@@ -181,7 +185,7 @@ def _view(arrays: ArrayProgram) -> ModuleView:
     return ModuleView(
         doc=docstring(_module_doc(arrays), ""),
         header=_header(arrays),
-        imports=_imports([*forward.body, *backward.body], first.scipy | second.scipy, arrays),
+        imports=_imports([*forward.body, *backward.body], scipy, arrays),
         cache=tuple(_cache_field(f, rename) for f in arrays.cache) + _DTYPE_FIELDS[arrays.dtypes],
         gradients=tuple(_gradient_field(arrays, p) for p, _ in arrays.gradients),
         forward=forward,
@@ -262,7 +266,7 @@ def _size_lines(sizes: Sequence[SizeOf], text: FunctionText) -> list[str]:
         wanted = {m.size: m for m in members}
         batch = axes[:1] == (BATCH_SIZE,)
         whole = all(a in wanted for a in axes) and len(set(axes)) == len(axes) > 1
-        if whole and all(m.part is not Part.COUNT for m in members):
+        if whole and not text.bare_batch and all(m.part is not Part.COUNT for m in members):
             targets = ["*batch" if a == BATCH_SIZE else text.rename(str(a)) for a in axes]
             lines.append(f"{', '.join(targets)} = {name}.shape")
             continue
@@ -292,11 +296,12 @@ def _size_lines(sizes: Sequence[SizeOf], text: FunctionText) -> list[str]:
 
 def _forward(arrays: ArrayProgram, text: FunctionText, reals: Sequence[str]) -> FunctionView:
     rename = text.rename
-    inputs = [rename(i.name) for i in arrays.inputs]
+    inputs = [i.name for i in arrays.inputs]  # the signature has the user's own names, whatever they are in the body
     arguments = list(inputs)
     if arrays.hypers:
-        arguments += ["*", *(f"{rename(h)}={default!r}" for h, default in arrays.hypers)]
-    body = [*call_lines(f"{', '.join(inputs)} = _expect", inputs)]
+        arguments += ["*", *(f"{h}={default!r}" for h, default in arrays.hypers)]
+    body = [*call_lines(f"{', '.join(map(rename, inputs))} = _expect", inputs)]
+    body += [f"{rename(h)} = {h}" for h, _ in arrays.hypers if rename(h) != h]
     statements = text.body(arrays.forward)
     if text.dtype_used and text.dtype == "dtype":
         body.append(f"dtype = np.result_type({', '.join(reals)})")
@@ -315,7 +320,7 @@ def _forward(arrays: ArrayProgram, text: FunctionText, reals: Sequence[str]) -> 
     body += call_lines(f"return {result}, Cache", fields)
     tensors = [(i.name, i.axes, i.kind) for i in arrays.inputs]
     tensors += [(name, tuple(i.size for i in indices), _kind(dtype)) for name, indices, dtype in arrays.outputs]
-    doc = [f"Return {_result(outputs)}.", "", *shapes(tensors)]
+    doc = [f"Return ({_result(outputs)}).", "", *shapes(tensors)]
     doc.append("Raises ValueError for another shape or kind" + (" or an empty axis" if arrays.nonempty else "")
                + (", IndexError for a label out of range." if arrays.labels else "."))  # fmt: skip
     return FunctionView(tuple(_signature("forward", arguments)), docstring(doc, "    "), tuple(body))
@@ -347,7 +352,7 @@ def _backward(arrays: ArrayProgram, text: FunctionText) -> FunctionView:
     elif fields:
         line = f"{', '.join(fields)} = cache"
         body += [line] if len(line) <= 116 else [f"{f} = cache.{f}" for f in fields]
-    body += _size_lines(arrays.backward_sizes, text)
+    checks: list[str] = []
     dtype = {
         Dtypes.ARRAY: f"{rename(arrays.precision or '')}.dtype",
         Dtypes.ONE: "dtype",
@@ -356,8 +361,9 @@ def _backward(arrays: ArrayProgram, text: FunctionText) -> FunctionView:
     for cotangent in arrays.cotangents:
         shape = text.shape(list(cotangent.axes), cotangent.like)
         name = rename(cotangent.name)
-        body.append(f'{name} = _cotangent("{cotangent.name}", {name}, {shape}, {dtype})')
-    body += text.body(arrays.backward)
+        checks.append(f'{name} = _cotangent("{cotangent.name}", {name}, {shape}, {dtype})')
+    statements = text.body(arrays.backward)
+    body += [*_size_lines(arrays.backward_sizes, text), *checks, *statements]
     gradients = [rename(name) for _, name in arrays.gradients]
     if arrays.dtypes is Dtypes.EACH:
         body += call_lines("return Gradients", [f"*map(np.asarray, {_tuple(gradients)}, dtypes)"])

@@ -85,6 +85,7 @@ class FunctionText:
         dtype_used: whether the text says ``dtype``.
         batch_counts: for every sum over the batch axes, how many there are.
         batch_named: whether these have a name, because they occur more than once.
+        bare_batch: whether the lengths of the batch axes alone are a shape, so that they must be a tuple.
         pairwise: whether an ``einsum`` of three or more arrays occurs.
     """
 
@@ -100,6 +101,7 @@ class FunctionText:
         self.helpers: set[Function] = set()
         self.dtype_used = False
         self.pairwise = False
+        self.bare_batch = False
         self.batch_counts: list[str] = []
         self.batch_named = False
 
@@ -219,6 +221,9 @@ class FunctionText:
 
     @_text.register
     def _(self, array: Einsum) -> Text:
+        source = array.args[0]
+        if len(array.args) == 1 and len(source.axes) == 2 and len(array.axes) == 1 and BATCH not in source.axes:
+            return f"np.diagonal({self._text(source)[0]})", ATOM
         letters = _letters([*(a.indices for a in array.args), array.indices])
         spec = ",".join("".join(letters[i] for i in a.indices) for a in array.args)
         spec += "->" + "".join(letters[i] for i in array.indices)
@@ -281,7 +286,8 @@ class FunctionText:
             return f"{self.rename(like)}.shape"
         pieces = ["*batch" if s == BATCH_SIZE else self.numbers.text(s)[0] for s in sizes]
         if sizes == [BATCH_SIZE]:
-            return "(*batch,)"
+            self.bare_batch = True
+            return "batch"
         return f"({', '.join(pieces)}{',' if len(pieces) == 1 else ''})"
 
     def _brackets(self, axes: Sequence[Axis], where: Sequence[int | Expr | None], places: Sequence[Array]) -> str:
