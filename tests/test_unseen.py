@@ -21,8 +21,7 @@ import torch
 from cases import Array, Case, Draw, around, counts, labels, sizes, times, unit
 from unseen import references
 
-from derive.algebra.nodes import BATCH_SIZE
-from derive.language import catalogue, load
+from derive.language import catalogue, load, parse
 from derive.language.layer import Layer
 from derive.pipeline import build, build_module
 
@@ -275,7 +274,6 @@ CASES: tuple[Case, ...] = (
 BY_ID = {str(case): case for case in CASES}
 FIRST = {case.layer: case for case in reversed(CASES)}
 ROWS = pytest.mark.parametrize("row", BY_ID)
-LAYERS = pytest.mark.parametrize("name", FIRST)
 
 
 @functools.cache
@@ -337,7 +335,7 @@ def agree(what: str, got: Any, expected: Array, tolerance: float) -> None:
 
 
 def test_none_of_the_layers_is_in_the_catalogue() -> None:
-    assert not {made.name for made in catalogue()} & set(FILES)
+    assert not set(catalogue()) & set(FILES)
 
 
 def test_every_layer_has_a_row() -> None:
@@ -367,12 +365,10 @@ def test_float32_stays_float32(row: str) -> None:
         assert np.isfinite(gradient).all(), f"d{name}"
 
 
-@LAYERS
+@pytest.mark.parametrize("name", [c.layer for c in FIRST.values() if c.batch])
 @pytest.mark.parametrize("batch", [(), (2, 3), (3, 1, 2)], ids=str)
 def test_a_batch_may_have_any_rank(name: str, batch: tuple[int, ...]) -> None:
     case = FIRST[name]
-    if not any(BATCH_SIZE in p.axes for p in layer(name).parameters):
-        pytest.skip("no batch")
     case = Case(name, case.sizes, batch, case.hypers, case.draw)
     inputs, outputs, gradients, cotangents = run(case, "float64")
     expected_outputs, expected_gradients = reference(case, inputs, cotangents)
@@ -382,8 +378,39 @@ def test_a_batch_may_have_any_rank(name: str, batch: tuple[int, ...]) -> None:
         agree(f"d{n}", gradient, expected_gradients[n], 1e-9)
 
 
-@LAYERS
-def test_the_program_s_own_check_passes(name: str) -> None:
+# The check takes a second or so a layer: these are as different as they come.
+CHECKED = (
+    "softmax_one", "sink_attention", "retention", "rope", "ngpt_update", "rational", "switch_layer", "gcn", "nt_xent",
+    "energy_distance", "kto", "evidential_loss", "cox_partial_likelihood", "quantile_huber", "laplace_product",
+    "vector_quantize", "concrete_gate",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_the_programs_own_check_passes(name: str) -> None:
     text, report = build(layer(name))
     assert report.passed
     assert text == build_module(layer(name))
+
+
+# Names that the text of a module has for things of its own.
+@pytest.mark.parametrize(
+    "name", ["zeta", "expit", "gammaln", "dtype", "dtypes", "batch", "batch_axes", "rows", "count"]
+)
+def test_a_parameter_may_have_any_name_that_the_language_takes(name: str) -> None:
+    made = parse(
+        f"def some({name}: Real[..., D], t: Int[...], *, {name}1: Real = 1.5):\n"
+        f"    z[..., d] = {name}1 * lgamma(square({name}[..., d])) * sigmoid({name}[..., d])\n"
+        f"    y = mean[...](z[..., t[...]] - logsumexp[d](z[..., d]))\n"
+        "    return y\n"
+    )
+    assert build(made)[1].passed
+    made = parse(
+        f"def other(x: Real[..., D], *, {name}: Real = 1.5):\n"
+        f"    z[..., d] = lgamma({name} + x[..., d]**2) * sigmoid({name}*x[..., d])\n"
+        f"    y = mean[..., d](z[..., d] - mean[...](z[..., d]))\n"
+        "    return y\n"
+    )
+    text, report = build(made)
+    assert report.passed
+    assert f"def forward(x, *, {name}=1.5):" in text

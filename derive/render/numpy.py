@@ -37,6 +37,8 @@ _RESERVED = frozenset(
         "batch",
         "rows",
         "batch_axes",
+        "count",
+        "special",
         "forward",
         "backward",
         "Cache",
@@ -160,23 +162,21 @@ _SCIPY = frozenset({"erf", "erfc", "expit", "log_expit", "gammaln", "digamma", "
 assert all(hasattr(builtins, name) for name in _CALLED)
 
 
-def _view(arrays: ArrayProgram, imported: frozenset[str] = _SCIPY) -> ModuleView:
-    """Return the view of a module in which none of the program's names is one of ``imported``."""
+def _view(arrays: ArrayProgram) -> ModuleView:
     helpers = {"_expect", "_cotangent", "_labels", "_norm", "_logsumexp", "_described"}
     everything = _all_names(arrays)
-    rename = _renamer(everything, frozenset(_CALLED | imported | helpers))
+    rename = _renamer(everything, frozenset(_CALLED | helpers))
     taken = {rename(n) for n in everything}
     reals = [rename(i.name) for i in arrays.inputs if i.kind.differentiable]
     forward_dtype = f"{reals[0]}.dtype" if len(reals) == 1 else "dtype"
     sizes = list(dict.fromkeys(str(axis) for i in arrays.inputs for axis in i.axes))
     backward_dtype = f"{rename(arrays.cotangents[0].name)}.dtype"
-    first = FunctionText(rename, forward_dtype, set(taken), sizes, in_place=len(reals) == 1)
-    second = FunctionText(rename, backward_dtype, set(taken), sizes, in_place=True)
+    special = _SCIPY.intersection(taken)
+    first = FunctionText(rename, forward_dtype, set(taken), sizes, in_place=len(reals) == 1, special=special)
+    second = FunctionText(rename, backward_dtype, set(taken), sizes, in_place=True, special=special)
     forward = _forward(arrays, first, reals)
     backward = _backward(arrays, second)
     scipy = first.scipy | second.scipy
-    if not imported.isdisjoint(everything) and imported != scipy:
-        return _view(arrays, frozenset(scipy))  # a parameter may be called zeta where zeta(s, x) is not needed
     used = first.helpers | second.helpers
     kinds = dict.fromkeys(i.kind for i in arrays.inputs)
     known = {axis for i in arrays.inputs for axis in i.axes}
@@ -185,7 +185,7 @@ def _view(arrays: ArrayProgram, imported: frozenset[str] = _SCIPY) -> ModuleView
     return ModuleView(
         doc=docstring(_module_doc(arrays), ""),
         header=_header(arrays),
-        imports=_imports([*forward.body, *backward.body], scipy, arrays),
+        imports=_imports([*forward.body, *backward.body], scipy - special, bool(scipy & special)),
         cache=tuple(_cache_field(f, rename) for f in arrays.cache) + _DTYPE_FIELDS[arrays.dtypes],
         gradients=tuple(_gradient_field(arrays, p) for p, _ in arrays.gradients),
         forward=forward,
@@ -217,9 +217,11 @@ def _header(arrays: ArrayProgram) -> tuple[str, ...]:
     )
 
 
-def _imports(lines: Sequence[str], scipy: set[str], arrays: ArrayProgram) -> tuple[str, ...]:
+def _imports(lines: Sequence[str], scipy: set[str], special: bool) -> tuple[str, ...]:
     text = "\n".join(lines)
     result = ["import math"] * ("math." in text) + ["from typing import NamedTuple", "", "import numpy as np"]
+    if special:
+        result.append("from scipy import special")
     if scipy:
         result.append(f"from scipy.special import {', '.join(sorted(scipy))}  # NumPy has none")
     return tuple(result)

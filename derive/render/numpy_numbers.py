@@ -80,13 +80,23 @@ class NumberText:
     Attributes:
         local: the name of a size or hyper-parameter in the function.
         scipy: the names of ``scipy.special`` that the text uses.
+        special: those of them that the program has given to something else: they are written ``special.zeta``.
         order: names of sizes; products and sums have them in this order.
     """
 
-    def __init__(self, local: Callable[[Expr], str], order: Sequence[str] = ()) -> None:
+    def __init__(
+        self, local: Callable[[Expr], str], order: Sequence[str] = (), special: frozenset[str] = frozenset()
+    ) -> None:
         self.local = local
         self.scipy: set[str] = set()
+        self.special = special
         self.order = {name: k for k, name in enumerate(order)}
+
+    def imported(self, spelling: str) -> str:
+        """Note the function of SciPy that a spelling calls, and return the spelling with the name it has here."""
+        name = spelling.partition("(")[0]
+        self.scipy.add(name)
+        return f"special.{spelling}" if name in self.special else spelling
 
     def _key(self, expr: Expr) -> tuple[object, ...]:
         """Order factors and terms: numbers, then sizes as they appear in the layer, then the rest."""
@@ -197,6 +207,5 @@ class NumberText:
         row = BY_CLASS[kind]
         if row.infix:
             return row.numpy.format(*(inside(a, ADD) for a in args)), COMPARE
-        if row.scipy:
-            self.scipy.add(row.numpy.partition("(")[0])
-        return f"float({row.numpy.format(*(a for a, _ in args))})", ATOM
+        spelling = self.imported(row.numpy) if row.scipy else row.numpy
+        return f"float({spelling.format(*(a for a, _ in args))})", ATOM

@@ -90,13 +90,20 @@ class FunctionText:
     """
 
     def __init__(
-        self, rename: Callable[[str], str], dtype: str, taken: set[str], sizes: Sequence[str], *, in_place: bool
+        self,
+        rename: Callable[[str], str],
+        dtype: str,
+        taken: set[str],
+        sizes: Sequence[str],
+        *,
+        in_place: bool,
+        special: frozenset[str] = frozenset(),
     ) -> None:
         self.rename = rename
         self.dtype = dtype
         self.taken = taken
         self.in_place = in_place
-        self.numbers = NumberText(self._local, sizes)
+        self.numbers = NumberText(self._local, sizes, special)
         self.scipy = self.numbers.scipy
         self.helpers: set[Function] = set()
         self.dtype_used = False
@@ -155,12 +162,11 @@ class FunctionText:
         if array.spelling.startswith("({1} if"):
             condition, a, b = (self._text(x) for x in array.args)
             return f"{inside(a, COMPARE)} if {inside(condition, COMPARE)} else {inside(b, COMPARE)}", TERNARY
-        if array.scipy:
-            self.scipy.add(array.spelling.partition("(")[0])
+        spelling = self.numbers.imported(array.spelling) if array.scipy else array.spelling
         one_call = array.spelling.endswith(")") and "(" in array.spelling and _is_one_call(array.spelling)
         if one_call:
-            return array.spelling.format(*(self._text(a)[0] for a in array.args)), ATOM
-        return array.spelling.format(*(inside(self._text(a), NEG) for a in array.args)), ADD
+            return spelling.format(*(self._text(a)[0] for a in array.args)), ATOM
+        return spelling.format(*(inside(self._text(a), NEG) for a in array.args)), ADD
 
     @_text.register
     def _(self, array: Expand) -> Text:
