@@ -1,0 +1,124 @@
+"""Batch normalization with given statistics: the running mean mu and variance var.
+
+    rstd[d]      = 1/sqrt(var[d] + eps)
+    xhat[..., d] = rstd[d]*(x[..., d] - mu[d])
+    y[..., d]    = gamma[d]*xhat[..., d] + beta[d]
+
+Source: Ioffe & Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing Internal
+Covariate Shift", 2015.
+"""
+
+# Made by derive 0.1.0 from normalization.layer. Do not edit: change the layer file and run
+# `derive generate batchnorm_inference`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    gamma: np.ndarray  # [D]
+    rstd: np.ndarray  # [D]
+    xhat: np.ndarray  # [..., D]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [..., D]
+    dmu: np.ndarray  # [D]
+    dvar: np.ndarray  # [D]
+    dgamma: np.ndarray  # [D]
+    dbeta: np.ndarray  # [D]
+
+
+def forward(x, mu, var, gamma, beta, *, eps=1e-05):
+    """Return (y, cache).
+
+    x, y: [..., D]; mu, var, gamma, beta: [D].
+    Raises ValueError for another shape or kind.
+    """
+    x, mu, var, gamma, beta = _expect(x, mu, var, gamma, beta)
+    rstd = 1 / np.sqrt(var + eps)
+    xhat = rstd * (x - mu)
+    y = gamma * xhat + beta
+    dtypes = (x.dtype, mu.dtype, var.dtype, gamma.dtype, beta.dtype)
+    return y, Cache(gamma, rstd, xhat, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dmu, dvar, dgamma, dbeta).
+
+        dx[..., d] = gamma[d]*rstd[d]*dy[..., d]
+        dbeta[d]   = sum[...](dy[..., d])
+        dmu[d]     = -dbeta[d]*gamma[d]*rstd[d]
+        dgamma[d]  = sum[...](dy[..., d]*xhat[..., d])
+        dvar[d]    = -0.5*dgamma[d]*gamma[d]*rstd[d]**2
+
+    dy: [..., D].
+    Raises ValueError for another shape.
+    """
+    gamma, rstd, xhat, dtypes = cache
+    dy = _cotangent("dy", dy, xhat.shape, np.result_type(*dtypes))
+    dx = gamma * rstd * dy
+    batch_axes = tuple(range(dy.ndim - 1))
+    dbeta = dy.sum(axis=batch_axes)
+    dmu = -gamma * rstd * dbeta
+    dgamma = (dy * xhat).sum(axis=batch_axes)
+    dvar = -0.5 * gamma * rstd * rstd * dgamma
+    return Gradients(*map(np.asarray, (dx, dmu, dvar, dgamma, dbeta), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("...", "D")),
+    "mu": ("Real", ("D",)),
+    "var": ("Real", ("D",)),
+    "gamma": ("Real", ("D",)),
+    "beta": ("Real", ("D",)),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape, batch = array.shape, array.ndim - len(axes) + 1
+        if axes[:1] == ("...",) and batch >= 0:
+            shape = (shape[:batch], *shape[batch:])
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,115 @@
+"""Mean cross-entropy of logits z with a target distribution a sample.
+
+    logp[n, c] = log_softmax[c](z[n, c])
+    loss       = -mean[n](sum[c](logp[n, c]*t[n, c]))
+
+Source: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015.
+"""
+
+# Made by derive 0.1.0 from losses.layer. Do not edit: change the layer file and run
+# `derive generate cross_entropy_soft`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    t: np.ndarray  # [N, C]
+    logp: np.ndarray  # [N, C]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dz: np.ndarray  # [N, C]
+    dt: np.ndarray  # [N, C]
+
+
+def forward(z, t):
+    """Return (loss, cache).
+
+    z, t: [N, C]; loss: scalar.
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    z, t = _expect(z, t)
+    logp = z - z.max(axis=-1, keepdims=True)
+    logp -= np.log(np.exp(logp).sum(axis=-1, keepdims=True))
+    loss = -(t * logp).sum(axis=-1).mean()
+    dtypes = (z.dtype, t.dtype)
+    return loss, Cache(t, logp, dtypes)
+
+
+def backward(dloss, cache):
+    """Return Gradients(dz, dt).
+
+        dz[n, c] = dloss*(exp(logp[n, c])*sum[k](t[n, k]) - t[n, c])/N
+        dt[n, c] = -dloss*logp[n, c]/N
+
+    dloss: scalar.
+    Raises ValueError for another shape.
+    """
+    t, logp, dtypes = cache
+    N = t.shape[0]
+    dloss = _cotangent("dloss", dloss, (), np.result_type(*dtypes))
+    dz = dloss / N * (t.sum(axis=-1, keepdims=True) * np.exp(logp) - t)
+    dt = -dloss / N * logp
+    return Gradients(*map(np.asarray, (dz, dt), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "z": ("Real", ("N", "C")),
+    "t": ("Real", ("N", "C")),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "N": "mean[n]",
+    "C": "log_softmax[c]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,132 @@
+"""Cross-entropy with a weight a class: the weighted mean over the samples.
+
+    logp[n, c] = log_softmax[c](z[n, c])
+    sum_w      = sum[n](w[t[n]])
+    loss       = -sum[n](w[t[n]]*logp[n, t[n]])/sum_w
+
+Source: King & Zeng, "Logistic Regression in Rare Events Data", 2001.
+"""
+
+# Made by derive 0.1.0 from losses.layer. Do not edit: change the layer file and run
+# `derive generate cross_entropy_weighted`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    t: np.ndarray  # [N]
+    w: np.ndarray  # [C]
+    logp: np.ndarray  # [N, C]
+    sum_w: np.ndarray  # scalar
+    loss: np.ndarray  # scalar
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dz: np.ndarray  # [N, C]
+    dw: np.ndarray  # [C]
+
+
+def forward(z, t, w):
+    """Return (loss, cache).
+
+    z: [N, C]; t: [N] integers; w: [C]; loss: scalar.
+    Raises ValueError for another shape or kind or an empty axis, IndexError for a label out of range.
+    """
+    z, t, w = _expect(z, t, w)
+    N, C = z.shape
+    _labels("t", t, C)
+    logp = z - z.max(axis=-1, keepdims=True)
+    logp -= np.log(np.exp(logp).sum(axis=-1, keepdims=True))
+    sum_w = w[t].sum()
+    loss = -(w[t] @ logp[np.arange(N), t] / sum_w)
+    dtypes = (z.dtype, w.dtype)
+    return loss, Cache(t, w, logp, sum_w, loss, dtypes)
+
+
+def backward(dloss, cache):
+    """Return Gradients(dz, dw).
+
+        dz[n, c] = dloss*w[t[n]]*(exp(logp[n, c]) - delta(c, t[n]))/sum_w
+        dw[c]    = -dloss*(loss*sum[n](delta(c, t[n])) + sum[n](logp[n, t[n]]*delta(c, t[n])))/sum_w
+
+    dloss: scalar.
+    Raises ValueError for another shape.
+    """
+    t, w, logp, sum_w, loss, dtypes = cache
+    N = t.shape[0]
+    dloss = _cotangent("dloss", dloss, (), np.result_type(*dtypes))
+    dz = np.exp(logp)
+    dz[np.arange(N), t] -= 1
+    dz *= (dloss / sum_w * w[t])[:, None]
+    dw = np.zeros(w.shape, dtype=dloss.dtype)
+    np.add.at(dw, t, -dloss / sum_w * (logp[np.arange(N), t] + loss))
+    return Gradients(*map(np.asarray, (dz, dw), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "z": ("Real", ("N", "C")),
+    "t": ("Int", ("N",)),
+    "w": ("Real", ("C",)),
+}
+_KINDS = {"Real": "f", "Int": "iu"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "C": "log_softmax[c]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _labels(name, labels, size):
+    """Raise IndexError for a label that is not among 0 … size-1."""
+    wrong = labels[(labels < 0) | (labels >= size)]
+    if wrong.size:
+        raise IndexError(f"{name}: expected labels from 0 to {size - 1}, got {wrong[0]}")

@@ -1,0 +1,123 @@
+"""One minus the soft overlap of predicted and true masks of V elements; the mean over the samples.
+
+    both[n] = sum[v](p[n, v]*t[n, v])
+    area[n] = sum[v](p[n, v]**2) + sum[v](t[n, v]**2)
+    loss    = mean[n](1 - (2*both[n] + smooth)/(area[n] + smooth))
+
+Source: Milletari, Navab & Ahmadi, "V-Net: Fully Convolutional Neural Networks for Volumetric Medical
+Image Segmentation", 2016.
+"""
+
+# Made by derive 0.1.0 from losses.layer. Do not edit: change the layer file and run
+# `derive generate dice_loss`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    p: np.ndarray  # [N, V]
+    t: np.ndarray  # [N, V]
+    both: np.ndarray  # [N]
+    area: np.ndarray  # [N]
+    smooth: float
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dp: np.ndarray  # [N, V]
+    dt: np.ndarray  # [N, V]
+
+
+def forward(p, t, *, smooth=1.0):
+    """Return (loss, cache).
+
+    p, t: [N, V]; loss: scalar.
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    p, t = _expect(p, t)
+    both = (p * t).sum(axis=-1)
+    area = (p * p).sum(axis=-1) + (t * t).sum(axis=-1)
+    loss = (1 - (2 * both + smooth) / (area + smooth)).mean()
+    dtypes = (p.dtype, t.dtype)
+    return loss, Cache(p, t, both, area, smooth, dtypes)
+
+
+def backward(dloss, cache):
+    """Return Gradients(dp, dt).
+
+        darea[n] = dloss*(2*both[n] + smooth)/(N*(area[n] + smooth)**2)
+        dboth[n] = -2*dloss/(N*(area[n] + smooth))
+        dp[n, v] = 2*darea[n]*p[n, v] + dboth[n]*t[n, v]
+        dt[n, v] = 2*darea[n]*t[n, v] + dboth[n]*p[n, v]
+
+    dloss: scalar.
+    Raises ValueError for another shape.
+    """
+    p, t, both, area, smooth, dtypes = cache
+    N = p.shape[0]
+    dloss = _cotangent("dloss", dloss, (), np.result_type(*dtypes))
+    darea = (dloss / N * (2 * both + smooth) / np.square(area + smooth))[:, None]
+    dboth = (-2 / N * dloss / (area + smooth))[:, None]
+    dp = 2 * darea * p + dboth * t
+    dt = dboth * p + 2 * darea * t
+    return Gradients(*map(np.asarray, (dp, dt), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "p": ("Real", ("N", "V")),
+    "t": ("Real", ("N", "V")),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "N": "mean[n]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,113 @@
+"""A table of V vectors, looked up by token id.
+
+    y[..., e] = w[t[...], e]
+
+Source: Bengio, Ducharme, Vincent & Jauvin, "A Neural Probabilistic Language Model", 2003.
+"""
+
+# Made by derive 0.1.0 from linear.layer. Do not edit: change the layer file and run
+# `derive generate embedding`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    t: np.ndarray  # [...]
+    E: int
+    V: int
+    dtype: np.dtype
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dw: np.ndarray  # [V, E]
+
+
+def forward(t, w):
+    """Return (y, cache).
+
+    t: [...] integers; w: [V, E]; y: [..., E].
+    Raises ValueError for another shape or kind, IndexError for a label out of range.
+    """
+    t, w = _expect(t, w)
+    V, E = w.shape
+    _labels("t", t, V)
+    y = w[t]
+    return y, Cache(t, E, V, w.dtype)
+
+
+def backward(dy, cache):
+    """Return Gradients(dw).
+
+        dw[v, e] = sum[...](delta(v, t[...])*dy[..., e])
+
+    dy: [..., E].
+    Raises ValueError for another shape.
+    """
+    t, E, V, dtype = cache
+    batch = t.shape
+    dy = _cotangent("dy", dy, (*batch, E), dtype)
+    dw = np.zeros((V, E), dtype=dy.dtype)
+    np.add.at(dw, t, dy)
+    return Gradients(dw)
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "t": ("Int", ("...",)),
+    "w": ("Real", ("V", "E")),
+}
+_KINDS = {"Int": "iu", "Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape, batch = array.shape, array.ndim - len(axes) + 1
+        if axes[:1] == ("...",) and batch >= 0:
+            shape = (shape[:batch], *shape[batch:])
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _labels(name, labels, size):
+    """Raise IndexError for a label that is not among 0 … size-1."""
+    wrong = labels[(labels < 0) | (labels >= size)]
+    if wrong.size:
+        raise IndexError(f"{name}: expected labels from 0 to {size - 1}, got {wrong[0]}")

@@ -1,0 +1,128 @@
+"""Mean negative log-likelihood of t under normal distributions of mean x, without its constant.
+
+A variance counts as eps where it is smaller.
+
+    v[...]    = maximum(var[...], eps)
+    diff[...] = x[...] - t[...]
+    loss      = 0.5*mean[...](diff[...]**2/v[...] + log(v[...]))
+
+Source: Nix & Weigend, "Estimating the Mean and Variance of the Target Probability Distribution", 1994.
+"""
+
+# Made by derive 0.1.0 from losses.layer. Do not edit: change the layer file and run
+# `derive generate gaussian_nll`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    var: np.ndarray  # [...]
+    v: np.ndarray  # [...]
+    diff: np.ndarray  # [...]
+    eps: float
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [...]
+    dt: np.ndarray  # [...]
+    dvar: np.ndarray  # [...]
+
+
+def forward(x, t, var, *, eps=1e-06):
+    """Return (loss, cache).
+
+    x, t: [...]; var: [...] above 0; loss: scalar.
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    x, t, var = _expect(x, t, var)
+    v = np.maximum(var, eps)
+    diff = x - t
+    loss = 0.5 * (np.log(v) + diff * diff / v).mean()
+    dtypes = (x.dtype, t.dtype, var.dtype)
+    return loss, Cache(var, v, diff, eps, dtypes)
+
+
+def backward(dloss, cache):
+    """Return Gradients(dx, dt, dvar).
+
+        dx[...]   = dloss*diff[...]/(sum[...](1)*v[...])
+        dt[...]   = -dx[...]
+        dvar[...] = 0.5*heaviside(var[...] - eps)*(dloss/sum[...](1) - diff[...]*dx[...])/v[...]
+
+    dloss: scalar.
+    Raises ValueError for another shape.
+    """
+    var, v, diff, eps, dtypes = cache
+    count = var.size
+    dloss = _cotangent("dloss", dloss, (), np.result_type(*dtypes))
+    dx = dloss / count * diff / v
+    dt = -dx
+    dvar = 0.5 * np.heaviside(var - eps, 0.5) * (dloss / count - diff * dx) / v
+    return Gradients(*map(np.asarray, (dx, dt, dvar), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("...",)),
+    "t": ("Real", ("...",)),
+    "var": ("Positive", ("...",)),
+}
+_KINDS = {"Real": "f", "Positive": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "...": "mean[...]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    real = [a.dtype for a, v in zip(arrays, inputs, strict=True) if a.dtype.kind == "f" and type(v) is not float]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        if type(inputs[k]) in (int, float) and "f" in _KINDS[kind]:  # a Python number takes the dtype of the arrays
+            arrays[k] = np.asarray(inputs[k], dtype=np.result_type(*real) if real else float)
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape, batch = array.shape, array.ndim - len(axes) + 1
+        if axes[:1] == ("...",) and batch >= 0:
+            shape = (shape[:batch], *shape[batch:])
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,134 @@
+"""Group normalization of images whose channels are laid out as G groups of K.
+
+A reshape gives this layout: x.reshape(N, G, C // G, H, W).
+
+    mu[n, g]            = mean[k, i, j](x[n, g, k, i, j])
+    xc[n, g, k, i, j]   = x[n, g, k, i, j] - mu[n, g]
+    var[n, g]           = mean[k, i, j](xc[n, g, k, i, j]**2)
+    rstd[n, g]          = 1/sqrt(var[n, g] + eps)
+    xhat[n, g, k, i, j] = rstd[n, g]*xc[n, g, k, i, j]
+    y[n, g, k, i, j]    = gamma[g, k]*xhat[n, g, k, i, j] + beta[g, k]
+
+Source: Wu & He, "Group Normalization", 2018.
+"""
+
+# Made by derive 0.1.0 from normalization.layer. Do not edit: change the layer file and run
+# `derive generate groupnorm`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    gamma: np.ndarray  # [G, K]
+    rstd: np.ndarray  # [N, G, 1, 1, 1]
+    xhat: np.ndarray  # [N, G, K, H, W]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, G, K, H, W]
+    dgamma: np.ndarray  # [G, K]
+    dbeta: np.ndarray  # [G, K]
+
+
+def forward(x, gamma, beta, *, eps=1e-05):
+    """Return (y, cache).
+
+    x, y: [N, G, K, H, W]; gamma, beta: [G, K].
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    x, gamma, beta = _expect(x, gamma, beta)
+    mu = x.mean(axis=(2, 3, 4), keepdims=True)
+    xc = x - mu
+    var = (xc * xc).mean(axis=(2, 3, 4), keepdims=True)
+    rstd = 1 / np.sqrt(var + eps)
+    xhat = rstd * xc
+    y = gamma[:, :, None, None] * xhat + beta[:, :, None, None]
+    dtypes = (x.dtype, gamma.dtype, beta.dtype)
+    return y, Cache(gamma, rstd, xhat, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dgamma, dbeta).
+
+        dxhat[n, g, k, i, j] = gamma[g, k]*dy[n, g, k, i, j]
+        dx[n, g, k, i, j]    = rstd[n, g]*(dxhat[n, g, k, i, j] - xhat[n, g, k, i, j]*
+                               mean[l, m, p](dxhat[n, g, l, m, p]*xhat[n, g, l, m, p])
+                               - mean[l, m, p](dxhat[n, g, l, m, p]))
+        dgamma[g, k]         = sum[n, i, j](dy[n, g, k, i, j]*xhat[n, g, k, i, j])
+        dbeta[g, k]          = sum[n, i, j](dy[n, g, k, i, j])
+
+    dy: [N, G, K, H, W].
+    Raises ValueError for another shape.
+    """
+    gamma, rstd, xhat, dtypes = cache
+    dy = _cotangent("dy", dy, xhat.shape, np.result_type(*dtypes))
+    dxhat = gamma[:, :, None, None] * dy
+    dx = dxhat - dxhat.mean(axis=(2, 3, 4), keepdims=True) - (xhat * dxhat).mean(axis=(2, 3, 4), keepdims=True) * xhat
+    dx *= rstd
+    dgamma = (dy * xhat).sum(axis=(0, 3, 4))
+    dbeta = dy.sum(axis=(0, 3, 4))
+    return Gradients(*map(np.asarray, (dx, dgamma, dbeta), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "G", "K", "H", "W")),
+    "gamma": ("Real", ("G", "K")),
+    "beta": ("Real", ("G", "K")),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "K": "mean[k]",
+    "H": "mean[i]",
+    "W": "mean[j]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,124 @@
+"""Contrastive loss of queries q and keys k: the key of a query is the one in its row.
+
+Usually q and k have been divided by their norms before.
+
+    score[i, j] = sum[d](k[j, d]*q[i, d])/temperature
+    logp[i, j]  = log_softmax[j](score[i, j])
+    loss        = -mean[n](logp[n, n])
+
+Source: van den Oord, Li & Vinyals, "Representation Learning with Contrastive Predictive Coding", 2018.
+"""
+
+# Made by derive 0.1.0 from losses.layer. Do not edit: change the layer file and run
+# `derive generate info_nce`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    q: np.ndarray  # [N, D]
+    k: np.ndarray  # [N, D]
+    logp: np.ndarray  # [N, N]
+    temperature: float
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dq: np.ndarray  # [N, D]
+    dk: np.ndarray  # [N, D]
+
+
+def forward(q, k, *, temperature=0.1):
+    """Return (loss, cache).
+
+    q, k: [N, D]; loss: scalar.
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    q, k = _expect(q, k)
+    score = q @ k.T / temperature
+    logp = score - score.max(axis=-1, keepdims=True)
+    logp -= np.log(np.exp(logp).sum(axis=-1, keepdims=True))
+    loss = -np.diagonal(logp).mean()
+    dtypes = (q.dtype, k.dtype)
+    return loss, Cache(q, k, logp, temperature, dtypes)
+
+
+def backward(dloss, cache):
+    """Return Gradients(dq, dk).
+
+        dscore[i, j] = dloss*(exp(logp[i, j]) - delta(i, j))/N
+        dq[i, d]     = sum[j](dscore[i, j]*k[j, d])/temperature
+        dk[j, d]     = sum[i](dscore[i, j]*q[i, d])/temperature
+
+    dloss: scalar.
+    Raises ValueError for another shape.
+    """
+    q, k, logp, temperature, dtypes = cache
+    N = q.shape[0]
+    dloss = _cotangent("dloss", dloss, (), np.result_type(*dtypes))
+    dscore = np.exp(logp)
+    dscore[np.arange(N), np.arange(N)] -= 1
+    dscore *= dloss / N
+    dq = dscore @ k / temperature
+    dk = dscore.T @ q / temperature
+    return Gradients(*map(np.asarray, (dq, dk), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "q": ("Real", ("N", "D")),
+    "k": ("Real", ("N", "D")),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "N": "log_softmax[j]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

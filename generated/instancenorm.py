@@ -1,0 +1,133 @@
+"""Instance normalization of images: each channel of each image by itself.
+
+    mu[n, c]         = mean[i, j](x[n, c, i, j])
+    xc[n, c, i, j]   = x[n, c, i, j] - mu[n, c]
+    var[n, c]        = mean[i, j](xc[n, c, i, j]**2)
+    rstd[n, c]       = 1/sqrt(var[n, c] + eps)
+    xhat[n, c, i, j] = rstd[n, c]*xc[n, c, i, j]
+    y[n, c, i, j]    = gamma[c]*xhat[n, c, i, j] + beta[c]
+
+Source: Ulyanov, Vedaldi & Lempitsky, "Instance Normalization: The Missing Ingredient for Fast
+Stylization", 2016.
+"""
+
+# Made by derive 0.1.0 from normalization.layer. Do not edit: change the layer file and run
+# `derive generate instancenorm`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    gamma: np.ndarray  # [C]
+    rstd: np.ndarray  # [N, C, 1, 1]
+    xhat: np.ndarray  # [N, C, H, W]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, C, H, W]
+    dgamma: np.ndarray  # [C]
+    dbeta: np.ndarray  # [C]
+
+
+def forward(x, gamma, beta, *, eps=1e-05):
+    """Return (y, cache).
+
+    x, y: [N, C, H, W]; gamma, beta: [C].
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    x, gamma, beta = _expect(x, gamma, beta)
+    mu = x.mean(axis=(2, 3), keepdims=True)
+    xc = x - mu
+    var = (xc * xc).mean(axis=(2, 3), keepdims=True)
+    rstd = 1 / np.sqrt(var + eps)
+    xhat = rstd * xc
+    y = gamma[:, None, None] * xhat + beta[:, None, None]
+    dtypes = (x.dtype, gamma.dtype, beta.dtype)
+    return y, Cache(gamma, rstd, xhat, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dgamma, dbeta).
+
+        dx[n, c, i, j] = gamma[c]*rstd[n, c]*
+                         (dy[n, c, i, j] - xhat[n, c, i, j]*mean[k, l](dy[n, c, k, l]*xhat[n, c, k, l])
+                         - mean[k, l](dy[n, c, k, l]))
+        dgamma[c]      = sum[n, i, j](dy[n, c, i, j]*xhat[n, c, i, j])
+        dbeta[c]       = sum[n, i, j](dy[n, c, i, j])
+
+    dy: [N, C, H, W].
+    Raises ValueError for another shape.
+    """
+    gamma, rstd, xhat, dtypes = cache
+    dy = _cotangent("dy", dy, xhat.shape, np.result_type(*dtypes))
+    dx = (
+        gamma[:, None, None]
+        * rstd
+        * (dy - dy.mean(axis=(2, 3), keepdims=True) - (dy * xhat).mean(axis=(2, 3), keepdims=True) * xhat)
+    )
+    dgamma = (dy * xhat).sum(axis=(0, 2, 3))
+    dbeta = dy.sum(axis=(0, 2, 3))
+    return Gradients(*map(np.asarray, (dx, dgamma, dbeta), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "C", "H", "W")),
+    "gamma": ("Real", ("C",)),
+    "beta": ("Real", ("C",)),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "H": "mean[i]",
+    "W": "mean[j]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

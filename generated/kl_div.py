@@ -1,0 +1,114 @@
+"""Kullback-Leibler divergence of p from q, given as log-probabilities; the mean over the samples.
+
+This is PyTorch's reduction "batchmean". Where p is 0 its term is 0.
+
+    loss = mean[n](sum[c](xlogy(p[n, c], p[n, c]) - logq[n, c]*p[n, c]))
+
+Source: Kullback & Leibler, "On Information and Sufficiency", 1951.
+"""
+
+# Made by derive 0.1.0 from losses.layer. Do not edit: change the layer file and run
+# `derive generate kl_div`.
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import xlogy  # NumPy has none
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    logq: np.ndarray  # [N, C]
+    p: np.ndarray  # [N, C]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dlogq: np.ndarray  # [N, C]
+    dp: np.ndarray  # [N, C]
+
+
+def forward(logq, p):
+    """Return (loss, cache).
+
+    logq, p: [N, C]; loss: scalar.
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    logq, p = _expect(logq, p)
+    loss = (xlogy(p, p) - logq * p).sum(axis=-1).mean()
+    dtypes = (logq.dtype, p.dtype)
+    return loss, Cache(logq, p, dtypes)
+
+
+def backward(dloss, cache):
+    """Return Gradients(dlogq, dp).
+
+        dlogq[n, c] = -dloss*p[n, c]/N
+        dp[n, c]    = dloss*(log(p[n, c]) + 1 - logq[n, c])/N
+
+    dloss: scalar.
+    Raises ValueError for another shape.
+    """
+    logq, p, dtypes = cache
+    N = logq.shape[0]
+    dloss = _cotangent("dloss", dloss, (), np.result_type(*dtypes))
+    dlogq = -dloss / N * p
+    dp = dloss / N * (1 + np.log(p) - logq)
+    return Gradients(*map(np.asarray, (dlogq, dp), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "logq": ("Real", ("N", "C")),
+    "p": ("Real", ("N", "C")),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "N": "mean[n]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

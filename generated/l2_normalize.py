@@ -1,0 +1,113 @@
+"""Division by the Euclidean norm over the last axis, which counts as eps where it is smaller.
+
+    r[...]         = norm[d](x[..., d])
+    maximum_r[...] = maximum(r[...], eps)
+    y[..., d]      = x[..., d]/maximum_r[...]
+
+Source: Wang, Xiang, Cheng & Yuille, "NormFace: L2 Hypersphere Embedding for Face Verification", 2017.
+"""
+
+# Made by derive 0.1.0 from normalization.layer. Do not edit: change the layer file and run
+# `derive generate l2_normalize`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    r: np.ndarray  # [..., 1]
+    maximum_r: np.ndarray  # [..., 1]
+    y: np.ndarray  # [..., D]
+    eps: float
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [..., D]
+
+
+def forward(x, *, eps=1e-12):
+    """Return (y, cache).
+
+    x, y: [..., D].
+    Raises ValueError for another shape or kind.
+    """
+    x = _expect(x)
+    r = _norm(x, axis=-1, keepdims=True)
+    maximum_r = np.maximum(r, eps)
+    y = x / maximum_r
+    return y, Cache(r, maximum_r, y, eps)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx).
+
+        dx[..., d] = (dy[..., d] - heaviside(r[...] - eps)*y[..., d]*sum[k](dy[..., k]*y[..., k]))/maximum_r[...]
+
+    dy: [..., D].
+    Raises ValueError for another shape.
+    """
+    r, maximum_r, y, eps = cache
+    dy = _cotangent("dy", dy, y.shape, r.dtype)
+    dx = (dy - (dy * y).sum(axis=-1, keepdims=True) * np.heaviside(r - eps, 0.5) * y) / maximum_r
+    return Gradients(dx)
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("...", "D")),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape, batch = array.shape, array.ndim - len(axes) + 1
+        if axes[:1] == ("...",) and batch >= 0:
+            shape = (shape[:batch], *shape[batch:])
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays[0]
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _norm(x, axis=None, keepdims=False):
+    """Return the Euclidean norm; scaled by the largest element, so that no square over- or underflows."""
+    scale = np.abs(x).max(axis=axis, keepdims=True, initial=0)
+    scale = np.where((scale > 0) & (scale < np.inf), scale, 1).astype(x.dtype)
+    norm = scale * np.sqrt(np.square(x / scale).sum(axis=axis, keepdims=True))
+    return norm if keepdims else norm.squeeze(axis)

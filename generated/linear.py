@@ -1,0 +1,111 @@
+"""A fully connected layer, y = x @ w + b.
+
+    y[..., o] = sum[i](w[i, o]*x[..., i]) + b[o]
+
+Source: Rumelhart, Hinton & Williams, "Learning Representations by Back-Propagating Errors", 1986.
+"""
+
+# Made by derive 0.1.0 from linear.layer. Do not edit: change the layer file and run
+# `derive generate linear`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [..., I]
+    w: np.ndarray  # [I, O]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [..., I]
+    dw: np.ndarray  # [I, O]
+    db: np.ndarray  # [O]
+
+
+def forward(x, w, b):
+    """Return (y, cache).
+
+    x: [..., I]; w: [I, O]; b: [O]; y: [..., O].
+    Raises ValueError for another shape or kind.
+    """
+    x, w, b = _expect(x, w, b)
+    y = x @ w + b
+    dtypes = (x.dtype, w.dtype, b.dtype)
+    return y, Cache(x, w, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dw, db).
+
+        dx[..., i] = sum[o](dy[..., o]*w[i, o])
+        dw[i, o]   = sum[...](dy[..., o]*x[..., i])
+        db[o]      = sum[...](dy[..., o])
+
+    dy: [..., O].
+    Raises ValueError for another shape.
+    """
+    x, w, dtypes = cache
+    *batch, I = x.shape
+    O = w.shape[1]
+    dy = _cotangent("dy", dy, (*batch, O), np.result_type(*dtypes))
+    dx = dy @ w.T
+    dw = x.reshape(-1, I).T @ dy.reshape(-1, O)
+    db = dy.sum(axis=tuple(range(dy.ndim - 1)))
+    return Gradients(*map(np.asarray, (dx, dw, db), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("...", "I")),
+    "w": ("Real", ("I", "O")),
+    "b": ("Real", ("O",)),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape, batch = array.shape, array.ndim - len(axes) + 1
+        if axes[:1] == ("...",) and batch >= 0:
+            shape = (shape[:batch], *shape[batch:])
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,124 @@
+"""Hinge loss of several classes: each wrong score has to stay below the right one by a margin.
+
+    excess[n, c] = relu(z[n, c] + margin - z[n, t[n]])
+    loss         = mean[n](sum[c](where(c == t[n], 0, excess[n, c]))/C)
+
+Source: Weston & Watkins, "Support Vector Machines for Multi-Class Pattern Recognition", 1999.
+"""
+
+# Made by derive 0.1.0 from losses.layer. Do not edit: change the layer file and run
+# `derive generate multi_margin_loss`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    t: np.ndarray  # [N]
+    excess: np.ndarray  # [N, C]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dz: np.ndarray  # [N, C]
+
+
+def forward(z, t, *, margin=1.0):
+    """Return (loss, cache).
+
+    z: [N, C]; t: [N] integers; loss: scalar.
+    Raises ValueError for another shape or kind or an empty axis, IndexError for a label out of range.
+    """
+    z, t = _expect(z, t)
+    N, C = z.shape
+    _labels("t", t, C)
+    excess = np.maximum(z + margin - z[np.arange(N), t][:, None], 0)
+    loss = np.where(np.arange(C) == t[:, None], 0, excess).sum(axis=-1).mean() / C
+    return loss, Cache(t, excess)
+
+
+def backward(dloss, cache):
+    """Return Gradients(dz).
+
+        dexcess[n, c] = dloss*where(c == t[n], 0, 1)/(C*N)
+        ddiff[n, c]   = (excess[n, c] > 0)*dexcess[n, c]
+        dz[n, c]      = ddiff[n, c] - delta(c, t[n])*sum[k](ddiff[n, k])
+
+    dloss: scalar.
+    Raises ValueError for another shape.
+    """
+    t, excess = cache
+    C = excess.shape[1]
+    N = t.shape[0]
+    dloss = _cotangent("dloss", dloss, (), excess.dtype)
+    dexcess = np.where(np.arange(C) == t[:, None], 0, dloss / (N * C))
+    ddiff = dexcess * (excess > 0)
+    dz = ddiff.copy()
+    dz[np.arange(N), t] -= ddiff.sum(axis=-1)
+    return Gradients(dz)
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "z": ("Real", ("N", "C")),
+    "t": ("Int", ("N",)),
+}
+_KINDS = {"Real": "f", "Int": "iu"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "N": "mean[n]",
+    "C": "a division by C",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _labels(name, labels, size):
+    """Raise IndexError for a label that is not among 0 … size-1."""
+    wrong = labels[(labels < 0) | (labels >= size)]
+    if wrong.size:
+        raise IndexError(f"{name}: expected labels from 0 to {size - 1}, got {wrong[0]}")

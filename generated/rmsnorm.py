@@ -1,0 +1,118 @@
+"""Division by the root mean square over the last axis.
+
+    ms[...]   = mean[d](x[..., d]**2)
+    rms[...]  = 1/sqrt(ms[...] + eps)
+    y[..., d] = gamma[d]*rms[...]*x[..., d]
+
+Source: Zhang & Sennrich, "Root Mean Square Layer Normalization", 2019.
+"""
+
+# Made by derive 0.1.0 from normalization.layer. Do not edit: change the layer file and run
+# `derive generate rmsnorm`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [..., D]
+    gamma: np.ndarray  # [D]
+    rms: np.ndarray  # [..., 1]
+    y: np.ndarray  # [..., D]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [..., D]
+    dgamma: np.ndarray  # [D]
+
+
+def forward(x, gamma, *, eps=1e-06):
+    """Return (y, cache).
+
+    x, y: [..., D]; gamma: [D].
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    x, gamma = _expect(x, gamma)
+    ms = (x * x).mean(axis=-1, keepdims=True)
+    rms = 1 / np.sqrt(ms + eps)
+    y = gamma * rms * x
+    dtypes = (x.dtype, gamma.dtype)
+    return y, Cache(x, gamma, rms, y, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dgamma).
+
+        dx[..., d] = rms[...]*(gamma[d]*dy[..., d] - rms[...]*x[..., d]*mean[k](dy[..., k]*y[..., k]))
+        dgamma[d]  = sum[...](rms[...]*dy[..., d]*x[..., d])
+
+    dy: [..., D].
+    Raises ValueError for another shape.
+    """
+    x, gamma, rms, y, dtypes = cache
+    dy = _cotangent("dy", dy, x.shape, np.result_type(*dtypes))
+    dx = rms * (gamma * dy - rms * (dy * y).mean(axis=-1, keepdims=True) * x)
+    dgamma = (rms * dy * x).sum(axis=tuple(range(rms.ndim - 1)))
+    return Gradients(*map(np.asarray, (dx, dgamma), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("...", "D")),
+    "gamma": ("Real", ("D",)),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "D": "mean[d]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape, batch = array.shape, array.ndim - len(axes) + 1
+        if axes[:1] == ("...",) and batch >= 0:
+            shape = (shape[:batch], *shape[batch:])
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

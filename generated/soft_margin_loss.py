@@ -1,0 +1,122 @@
+"""Mean logistic loss of scores x with targets t of -1 or 1.
+
+    pre_loss[...] = -t[...]*x[...]
+    loss          = mean[...](softplus(pre_loss[...]))
+
+Source: Friedman, Hastie & Tibshirani, "Additive Logistic Regression: A Statistical View of Boosting", 2000.
+"""
+
+# Made by derive 0.1.0 from losses.layer. Do not edit: change the layer file and run
+# `derive generate soft_margin_loss`.
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit  # NumPy has none
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [...]
+    t: np.ndarray  # [...]
+    pre_loss: np.ndarray  # [...]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [...]
+    dt: np.ndarray  # [...]
+
+
+def forward(x, t):
+    """Return (loss, cache).
+
+    x, t: [...]; loss: scalar.
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    x, t = _expect(x, t)
+    pre_loss = -x * t
+    loss = np.logaddexp(0, pre_loss).mean()
+    dtypes = (x.dtype, t.dtype)
+    return loss, Cache(x, t, pre_loss, dtypes)
+
+
+def backward(dloss, cache):
+    """Return Gradients(dx, dt).
+
+        dpre_loss[...] = dloss*sigmoid(pre_loss[...])/sum[...](1)
+        dx[...]        = -dpre_loss[...]*t[...]
+        dt[...]        = -dpre_loss[...]*x[...]
+
+    dloss: scalar.
+    Raises ValueError for another shape.
+    """
+    x, t, pre_loss, dtypes = cache
+    count = x.size
+    dloss = _cotangent("dloss", dloss, (), np.result_type(*dtypes))
+    dpre_loss = dloss / count * expit(pre_loss)
+    dx = -t * dpre_loss
+    dt = -x * dpre_loss
+    return Gradients(*map(np.asarray, (dx, dt), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("...",)),
+    "t": ("Real", ("...",)),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "...": "mean[...]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    real = [a.dtype for a, v in zip(arrays, inputs, strict=True) if a.dtype.kind == "f" and type(v) is not float]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        if type(inputs[k]) in (int, float) and "f" in _KINDS[kind]:  # a Python number takes the dtype of the arrays
+            arrays[k] = np.asarray(inputs[k], dtype=np.result_type(*real) if real else float)
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape, batch = array.shape, array.ndim - len(axes) + 1
+        if axes[:1] == ("...",) and batch >= 0:
+            shape = (shape[:batch], *shape[batch:])
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,115 @@
+"""A weight matrix from the directions of its columns, v, and their lengths, g.
+
+    norm_v[o] = norm[k](v[k, o])
+    w[i, o]   = g[o]*v[i, o]/norm_v[o]
+
+Source: Salimans & Kingma, "Weight Normalization: A Simple Reparameterization to Accelerate Training of
+Deep Neural Networks", 2016.
+"""
+
+# Made by derive 0.1.0 from normalization.layer. Do not edit: change the layer file and run
+# `derive generate weightnorm`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    v: np.ndarray  # [I, O]
+    g: np.ndarray  # [O]
+    norm_v: np.ndarray  # [O]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dv: np.ndarray  # [I, O]
+    dg: np.ndarray  # [O]
+
+
+def forward(v, g):
+    """Return (w, cache).
+
+    v, w: [I, O]; g: [O].
+    Raises ValueError for another shape or kind.
+    """
+    v, g = _expect(v, g)
+    norm_v = _norm(v, axis=0)
+    w = g / norm_v * v
+    dtypes = (v.dtype, g.dtype)
+    return w, Cache(v, g, norm_v, dtypes)
+
+
+def backward(dw, cache):
+    """Return Gradients(dv, dg).
+
+        dg[o]    = sum[i](dw[i, o]*v[i, o])/norm_v[o]
+        dv[k, o] = g[o]*(dw[k, o] - dg[o]*v[k, o]/norm_v[o])/norm_v[o]
+
+    dw: [I, O].
+    Raises ValueError for another shape.
+    """
+    v, g, norm_v, dtypes = cache
+    dw = _cotangent("dw", dw, v.shape, np.result_type(*dtypes))
+    dg = (dw * v).sum(axis=0) / norm_v
+    dv = g / norm_v * (dw - dg / norm_v * v)
+    return Gradients(*map(np.asarray, (dv, dg), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "v": ("Real", ("I", "O")),
+    "g": ("Real", ("O",)),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _norm(x, axis=None, keepdims=False):
+    """Return the Euclidean norm; scaled by the largest element, so that no square over- or underflows."""
+    scale = np.abs(x).max(axis=axis, keepdims=True, initial=0)
+    scale = np.where((scale > 0) & (scale < np.inf), scale, 1).astype(x.dtype)
+    norm = scale * np.sqrt(np.square(x / scale).sum(axis=axis, keepdims=True))
+    return norm if keepdims else norm.squeeze(axis)
