@@ -130,6 +130,32 @@ def f(z: Real[N, C]):
         "db",
         "sum[n](dy[n, d])",
     ),
+    "a power of the label's probability (Zhang & Sabuncu, 2018)": (
+        """
+def f(z: Real[N, C], t: Int[N], *, q: Real = 0.7):
+    p[n, c] = softmax[c](z[n, c])
+    loss = mean[n]((1 - p[n, t[n]]**q) / q)
+    return loss
+""",
+        "dz",
+        "dloss*p[n, t[n]]**q*(p[n, c] - delta(c, t[n]))/N",
+    ),
+    "a kernel of distances (van der Maaten & Hinton, 2008)": (
+        """
+def f(x: Real[N, D], c: Real[K, D]):
+    dist[n, k] = sum[d]((x[n, d] - c[k, d])**2)
+    q[n, k] = 1 / (1 + dist[n, k])
+    p[n, k] = q[n, k] / sum[j](q[n, j])
+    return p
+""",
+        "ddiff",
+        "2*p[n, k]*q[n, k]*diff[n, k, d]*(sum[j](dp[n, j]*p[n, j]) - dp[n, k])",
+    ),
+    "a power whose exponent is an index": (
+        "def f(x: Real, a: Real[P]):\n    y = sum[j](a[j] * x**j)\n    return y\n",
+        "dx",
+        "dy*sum[j](j*a[j]*x**maximum(j - 1, 0))",
+    ),
     "both reads of one tensor": (
         "def f(x: Real[N, N]):\n    y[i, j] = x[i, j] + x[j, i]\n    return y\n",
         "dx",

@@ -78,6 +78,7 @@ class Term:
             merged[atom] = merged.get(atom, S.Zero) + exponent
         live = {a: e for a, e in merged.items() if e != 0}
         indices = list(bound)
+        live = _read_at_deltas(live, indices)
         # Σ_i δ(i, f)·g(i) = g(f): f is in range by construction (gathers are checked, indices have the axis' range).
         changed = True
         while changed and indices:
@@ -144,12 +145,32 @@ class Term:
 Terms = tuple[Term, ...]
 
 
+def _read_at_deltas(factors: dict[Expr, Expr], bound: Sequence[Index]) -> dict[Expr, Expr]:
+    """``δ(c, t[n])·p[n, c]`` is ``δ(c, t[n])·p[n, t[n]]``: what is read off the delta's place is lost."""
+    for delta in [a for a in factors if isinstance(a, Delta)]:
+        for index, place in (delta.args, delta.args[::-1]):
+            if not isinstance(index, Index) or index in bound or index in free_indices(place):
+                continue
+            if any(index in free_indices(a) for a in factors if a != delta):
+                moved: dict[Expr, Expr] = {}
+                for atom, exponent in factors.items():
+                    new = atom if atom == delta else substitute(atom, {index: place})
+                    moved[new] = moved.get(new, S.Zero) + exponent
+                factors = {a: e for a, e in moved.items() if e != 0}
+            break
+    return factors
+
+
 def _monomial(expr: Expr) -> Iterator[tuple[Expr, Expr]]:
     """Yield atom and exponent pairs of a product; a sum is one atom."""
     for factor in Mul.make_args(expr):
         base, exponent = factor.as_base_exp() if isinstance(factor, Pow) else (factor, S.One)
         if factor.is_Rational:
             yield factor, S.One
+        elif (
+            isinstance(factor, Pow) and isinstance(base, Element) and not free_indices(exponent) and not names(exponent)
+        ):
+            yield base, exponent  # p**(q - 1) with a hyper-parameter q
         elif isinstance(factor, Pow) and exponent.is_Rational:
             if isinstance(base, Mul) and exponent.is_Integer:
                 yield from ((b, e * exponent) for b, e in _monomial(base))
@@ -378,7 +399,9 @@ def matches(
             return
         atom, exponent = pattern[k]
         for candidate, have in list(left.items()):
-            if not (have == exponent or (have.is_Rational and (have - exponent) * exponent > 0)):
+            if not (
+                have == exponent or (have.is_Rational and exponent.is_Rational and (have - exponent) * exponent > 0)
+            ):
                 continue
             trial = dict(mapping)
             if unify(atom, candidate, trial, variables):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from sympy import Add, Expr, Integer, Mul, Pow, Rational, S, log
 
-from derive.algebra.functions import BY_CLASS, Ge, Gt, Le, Lt, Relu, StopGradient, Where
+from derive.algebra.functions import BY_CLASS, Ge, Gt, Le, Lt, Maximum, Relu, StopGradient, Where
 from derive.algebra.indices import is_binder
 from derive.algebra.nodes import ArgMax, Element
 
@@ -111,4 +111,7 @@ _THROUGH_OWN: dict[Expr, Integer] = {
 def _lowered(base: Expr, exponent: Expr, own: Expr | None) -> Expr:
     if own is not None and exponent in _THROUGH_OWN:
         return own ** _THROUGH_OWN[exponent]
+    if not exponent.is_number and exponent.is_integer and exponent.is_nonnegative and not exponent.is_positive:
+        # x**j of an index j: j*x**(j - 1) is 0 at j = 0, also where x is 0.
+        return base ** Maximum(exponent - 1, S.Zero)
     return base ** (exponent - 1)

@@ -126,7 +126,7 @@ def definition_fact(target: Element, terms: Terms, reason: str, source: str = ""
             tuple(tensors), (), Term.of(1 / term.coefficient, [(target, S.One), *scale]), reason, target.name, source
         )
     outer, sums = components(term)
-    if len(sums) != 1 or not all(e < 0 or _invertible(a) for a, e in outer):
+    if len(sums) != 1 or not all(e.is_negative or _invertible(a) for a, e in outer):
         return None
     factors, bound = sums[0]
     result = Term.of(1 / term.coefficient, [(target, S.One), *((a, -e) for a, e in outer)])
@@ -278,7 +278,7 @@ def _without_guards(term: Term) -> Term:
     for atom, _ in term.factors:
         if isinstance(atom, Where) and isinstance(atom.args[0], Eq) and atom.args[1] is S.One:
             value = atom.args[2]
-            if atom.args[0].args == (value, S.Zero) and term.exponent(value) < 0:
+            if atom.args[0].args == (value, S.Zero) and term.exponent(value).is_negative:
                 factors = [(value if a == atom else a, e) for a, e in term.factors]
                 return Term.of(term.coefficient, factors, term.bound)
     return term

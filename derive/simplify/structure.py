@@ -15,8 +15,8 @@ import sympy
 from sympy import Add, Expr, Mul, Pow, Rational, S, gcd
 
 from derive.algebra.functions import Sigmoid, Sign, Where
-from derive.algebra.indices import free_indices, names
-from derive.algebra.nodes import Delta, Element, Mean, Size, Sum
+from derive.algebra.indices import free_indices, names, substitute
+from derive.algebra.nodes import Delta, Element, Mean, Size, Softmax, Sum
 from derive.algebra.terms import Term, Terms, canonical, components
 
 __all__ = ["common_factors", "expression"]
@@ -35,8 +35,9 @@ def common_factors(terms: Sequence[Term]) -> dict[Expr, Expr]:
             other = outer.get(atom)
             if other is None:
                 continue
-            if (exponent > 0) == (other > 0):
-                kept[atom] = min(exponent, other) if exponent > 0 else max(exponent, other)
+            common = _common_exponent([exponent, other])
+            if common is not None:
+                kept[atom] = common
         shared = kept
     return shared or {}
 
@@ -108,6 +109,24 @@ def _powers(expr: Expr) -> list[tuple[Expr, Expr]]:
     return [f.as_base_exp() if isinstance(f, Pow) else (f, S.One) for f in Mul.make_args(expr)]
 
 
+def _under_their_masks(factors: dict[Expr, Expr]) -> dict[Expr, Expr]:
+    """``softmax[j](where(m, s, -inf))·where(m, a, 0)`` as ``where(m, softmax·a, 0)``.
+
+    In a row that is masked altogether the softmax is undefined; what the mask
+    drops is 0 all the same.
+    """
+    for softmax in [a for a, e in factors.items() if isinstance(a, Softmax) and e == 1]:
+        body = substitute(softmax.body, dict(zip(softmax.indices, softmax.at, strict=True)))
+        if not isinstance(body, Where):
+            continue
+        for mask in [a for a, e in factors.items() if isinstance(a, Where) and e == 1]:
+            if mask.args[0] == body.args[0] and S.Zero in mask.args[1:]:
+                kept = {a: e for a, e in factors.items() if a not in (softmax, mask)}
+                branches = (b if b == 0 else softmax * b for b in mask.args[1:])
+                return {**kept, Where(mask.args[0], *branches): S.One}
+    return factors
+
+
 def _with_means(term: Term) -> _Part:
     """Turn ``1/N · Σ_n`` into a mean where the count is exactly there."""
     outer_list, groups = components(term)
@@ -121,8 +140,9 @@ def _with_means(term: Term) -> _Part:
             outer[base] = outer.get(base, S.Zero) + power * exponent
     outer = {a: e for a, e in outer.items() if e != 0}
     sums: list[Expr] = []
+    outer = _under_their_masks(outer)
     for factors, bound in groups:
-        body = Mul(*(a**e for a, e in factors))
+        body = Mul(*(a**e for a, e in _under_their_masks(dict(factors)).items()))
         sizes = [i.size for i in bound]
         fits = all(outer.get(s, S.Zero) <= -sizes.count(s) if not s.is_Integer else False for s in sizes)
         if fits:
@@ -166,11 +186,21 @@ def _front(parts: list[_Part]) -> dict[Expr, Expr]:
     front: dict[Expr, Expr] = {}
     for atom in parts[0].outer:
         exponents = [p.outer.get(atom, S.Zero) for p in parts]
-        if all(e > 0 for e in exponents):
-            front[atom] = min(exponents)
-        elif all(e < 0 for e in exponents):
-            front[atom] = max(exponents)
+        common = _common_exponent(exponents)
+        if common is not None:
+            front[atom] = common
     return front
+
+
+def _common_exponent(exponents: Sequence[Expr]) -> Expr | None:
+    """What all have: the exponent nearest to 0 where the signs agree, or one that is the same everywhere."""
+    if all(e == exponents[0] for e in exponents):
+        return exponents[0] if exponents[0] != 0 else None
+    if all(e.is_Rational and e > 0 for e in exponents):
+        return min(exponents)
+    if all(e.is_Rational and e < 0 for e in exponents):
+        return max(exponents)
+    return None
 
 
 def _shared_sizes(parts: list[_Part], results: Container[str]) -> dict[Expr, Expr]:
@@ -180,7 +210,7 @@ def _shared_sizes(parts: list[_Part], results: Container[str]) -> dict[Expr, Exp
         if not isinstance(atom, Size):
             continue
         exponents = [p.outer.get(atom, S.Zero) for p in parts]
-        divided = [p for p, e in zip(parts, exponents, strict=True) if e < 0]
+        divided = [p for p, e in zip(parts, exponents, strict=True) if e.is_negative]
         known = all(any(isinstance(a, Element) and a.name in results for a in p.outer) for p in divided)
         if 1 < len(divided) < len(parts) and known:
             found[atom] = min(exponents)
@@ -323,12 +353,14 @@ def _horner(parts: list[_Part]) -> Expr:
         if any(isinstance(a, Delta) for a in part.outer):
             continue  # it lands on its own places: sharing a factor with others saves nothing
         for atom, exponent in part.outer.items():
-            if exponent > 0 and names(atom) and isinstance(atom, Element):
+            if exponent.is_positive and names(atom) and isinstance(atom, Element):
                 counts[atom] = counts.get(atom, 0) + 1
     best = max(counts, key=lambda a: (counts[a], _weight(a), -list(counts).index(a)), default=None)
     if best is None or counts[best] < 2:
         return Add(*(p.expr() for p in parts))
-    inside = [p for p in parts if p.outer.get(best, S.Zero) > 0 and not any(isinstance(a, Delta) for a in p.outer)]
+    inside = [
+        p for p in parts if p.outer.get(best, S.Zero).is_positive and not any(isinstance(a, Delta) for a in p.outer)
+    ]
     outside = [p for p in parts if not any(p is q for q in inside)]
     group = _grouped(inside)
     if not outside:
