@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from derive.algebra.nodes import BATCH_SIZE
 from derive.calculus.program import Program
-from derive.check.compile import floats
+from derive.check.expected import expected_at
 from derive.check.formulas import BUDGET, check_formulas, program_values
 from derive.check.instance import Array
 from derive.check.report import FORMULA_VALUES, Report, Row, failed, merged, table
@@ -59,12 +59,9 @@ def check(layer: Layer, program: Program, module_text: str | None, *, seed: int 
         except IndexError as error:
             rows.append(failed(layer.name, FORMULA_VALUES, str(error)))
     if module_text is not None and all(row.passed for row in rows):
-        from derive.check.code import Expected, check_code
+        from derive.check.code import check_code
 
-        expected = [
-            Expected(at, values, program_values(program, at.rounded(seed), floats()))
-            for at, values in zip(samples, exact, strict=True)
-        ]
+        expected = [expected_at(program, at, values, seed) for at, values in zip(samples, exact, strict=True)]
         rows += check_code(layer, program, module_text, expected, seed)
     return Report(layer.name, seed, tuple(sizes.items()), merged(rows))
 

@@ -12,10 +12,8 @@ Real Functions", SIAM Review 40 (1998), for the complex step.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -39,7 +37,8 @@ from derive.algebra.nodes import (
     Sum,
 )
 from derive.calculus.program import Program
-from derive.check.instance import Array, Instance
+from derive.check.expected import EPS, Expected
+from derive.check.instance import Instance
 from derive.check.module import Call, GeneratedModule, Inputs, Values, dense, inputs_of
 from derive.check.probes import Probe, choose_probes
 from derive.check.properties import is_real, property_rows
@@ -47,34 +46,12 @@ from derive.check.report import CODE_COMPLEX_STEP, CODE_DIFFERENCES, CODE_VALUES
 from derive.check.samples import Sample
 from derive.language.layer import Layer
 
-__all__ = ["Expected", "check_code"]
+__all__ = ["check_code"]
 
-_EPS = {"float64": 2.0**-52, "float32": 2.0**-23}
 _STEP = 1e-5
 _COMPLEX_STEP = 1e-30
 _IMPORT = Method("code", "import", "float64, float32")
 _PROPERTIES = Method("code", "properties", "float64, float32")
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What the code should give at a sample.
-
-    Attributes:
-        sample: the inputs.
-        values: of every name of the program, in multiprecision.
-        moved: the same, in floats, after every real input was rounded to float32, up or down at random.
-    """
-
-    sample: Sample
-    values: Mapping[str, Array]
-    moved: Mapping[str, Array]
-
-    def movement(self, name: str) -> float:
-        """Return how far the values of that name move when the inputs are rounded."""
-        moved = self.moved[name]
-        distances = (float(abs(moved[key] - value)) for key, value in self.values[name].items())
-        return max((distance for distance in distances if distance < math.inf), default=0.0)
 
 
 def check_code(layer: Layer, program: Program, text: str, samples: Sequence[Expected], seed: int) -> list[Row]:
@@ -101,12 +78,12 @@ def check_code(layer: Layer, program: Program, text: str, samples: Sequence[Expe
         for number, expected in enumerate(samples):
             note = str(expected.sample.instance) if number else ""
             for dtype in ("float64", "float32"):
-                compare = partial(_against_formulas, layer, program, module, expected, dtype, note)
+                compare = partial(_against_formulas, layer, module, expected, dtype, note)
                 rows += _guard(layer.name, CODE_VALUES[dtype], compare)
         if all(row.passed for row in rows):  # differences of code that is wrong say nothing more
             for method, differences in ((CODE_DIFFERENCES, _differences), (CODE_COMPLEX_STEP, _complex)):
                 rows += _guard(layer.name, method, partial(differences, layer, program, module, first, seed))
-        rows += _guard(layer.name, _PROPERTIES, lambda: property_rows(layer, program, module, first))
+        rows += _guard(layer.name, _PROPERTIES, lambda: property_rows(layer, module, samples[0]))
     return rows
 
 
@@ -125,38 +102,24 @@ def _guard(name: str, method: Method, compare: Callable[[], Iterable[Row]]) -> l
 
 
 def _against_formulas(
-    layer: Layer, program: Program, module: GeneratedModule, expected: Expected, precision: str, note: str
+    layer: Layer, module: GeneratedModule, expected: Expected, precision: str, note: str
 ) -> list[Row]:
     """Compare outputs and gradients in one precision.
 
-    An algorithm that is as good as the problem allows is off by about what
-    rounding its inputs does to the exact result. That movement is known for
-    float32, and 64 times it is allowed (roundings on the way count like those
-    of the inputs, and there are a few dozen in series), scaled by 2**-29 for
-    float64. Sixteen roundings at the scale of all results are added for those
-    that are small by cancellation; in float64, where nothing is gained by less,
-    1e-10 of that scale.
+    Beyond what rounding does to the formula, sixteen roundings at the scale of
+    the largest result are allowed; in float64, where nothing is gained by less,
+    1e-10 of it.
     """
-    sample, values = expected.sample, expected.values
+    sample = expected.sample
     inputs, cotangents = inputs_of(layer, sample, np.dtype(precision))
     call = module.run(inputs, cotangents, sample.instance)
-    share = 1e-10 if precision == "float64" else 16 * _EPS["float32"]
-    shrink = _EPS[precision] / _EPS["float32"]
+    got = {**call.outputs, **call.gradients}
+    tolerances = expected.allowed(precision, 1e-10 if precision == "float64" else 16 * EPS["float32"])
     rows = []
-    largest = max((abs(float(dy)) for array in sample.cotangents.values() for dy in array.values()), default=0.0)
-    groups: tuple[tuple[list[tuple[str, str, str]], Mapping[str, Values], float], ...] = (
-        ([(name, name, name) for name in layer.returns], call.outputs, 1.0),
-        ([(f"d{p}", p, name) for p, name in program.gradients], call.gradients, largest),
-    )
-    for names, got, base in groups:
-        exact = {
-            field: dense(values[name], sample.instance.shape(layer.axes(p)), np.float64) for field, p, name in names
-        }
-        scale = base + max((float(np.abs(e).max()) for e in exact.values() if e.size), default=0.0)
-        for field, _, name in names:
-            tolerance = share * scale + 64 * shrink * expected.movement(name)
-            dtype = precision if is_real(layer, field) else ""
-            rows.append(_compare(field, got[field], exact[field], tolerance, precision, dtype, note))
+    for field, (like, name) in expected.fields.items():
+        exact = dense(expected.values[name], sample.instance.shape(layer.axes(like)), np.float64)
+        dtype = precision if is_real(layer, field) else ""
+        rows.append(_compare(field, got[field], exact, tolerances[field], precision, dtype, note))
     return rows
 
 

@@ -165,6 +165,12 @@ _CHEAP: tuple[type, ...] = (
 )  # fmt: skip
 
 
+# What gives one of the numbers it is given, and so rounds nothing.
+_EXACT: tuple[type, ...] = (
+    Element, Where, Max, Min, Maximum, Minimum, Clip, Relu, sympy.Abs, Sign, Floor, Ceil, Round, StopGradient,
+)  # fmt: skip
+
+
 @lru_cache(maxsize=65536)
 def _moves(expr: Expr) -> bool:
     """Return whether the value depends on real data, and not on labels, masks and indices alone."""
@@ -219,7 +225,7 @@ class Compiler:
         found = self._closures.get(expr)
         if found is None:
             found = self._compile(expr)
-            if self.noise is not None and expr.args and not isinstance(expr, (Element, Where)):
+            if self.noise is not None and expr.args and not isinstance(expr, _EXACT):
                 found = self._noisy(found, self.noise)
             self._closures[expr] = found
         return found

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from derive.algebra.indices import names
 from derive.calculus.program import Program
-from derive.check.compile import Closure, Compiler, multiprecision
+from derive.check.compile import Closure, Compiler, multiprecision, rounded
 from derive.check.instance import Array, Instance, Key
 from derive.language.layer import Layer, Statement
 
@@ -48,15 +49,22 @@ class Evaluator:
 
     ``watch`` makes it note how near the arguments come to kinks and to the
     edges of domains, and on how many pieces of functions (``kink``, ``edge``,
-    ``sides``).
+    ``sides``). ``noise`` rounds every input and every operation's result as
+    float32 would, up or down at random.
     """
 
     def __init__(
-        self, statements: Iterable[Statement], instance: Instance, context: Any = None, *, watch: bool = False
+        self,
+        statements: Iterable[Statement],
+        instance: Instance,
+        context: Any = None,
+        *,
+        watch: bool = False,
+        noise: Random | None = None,
     ) -> None:
         self.instance = instance
         self.context = multiprecision() if context is None else context
-        self._compiler = Compiler(instance, self.context, watch=watch)
+        self._compiler = Compiler(instance, self.context, watch=watch, noise=noise)
         self._plans: dict[str, tuple[tuple[_Compiled, ...], frozenset[str]]] = {}
         self._statements = tuple(
             _Compiled(
@@ -101,6 +109,11 @@ class Evaluator:
         compiler.sides.clear()
         compiler.arrays.clear()
         compiler.arrays.update(numbers(inputs, self.context))
+        if compiler.noise is not None:
+            for name, array in compiler.arrays.items():
+                compiler.arrays[name] = {
+                    key: rounded(v, compiler.noise) if isinstance(v, float) else v for key, v in array.items()
+                }
         for statement in self._statements:
             self._fill(statement)
         return dict(compiler.arrays)

@@ -79,21 +79,6 @@ class Sample:
         """Whether corners and poles are far enough for finite differences in float64."""
         return self.kink >= KINK_MARGIN and self.edge >= EDGE_MARGIN / 10
 
-    def rounded(self, seed: int) -> Sample:
-        """Return the sample with every real number moved by half a unit of float32, up or down at random."""
-        rng = Random(f"rounded {seed}")
-
-        def moved(arrays: Mapping[str, Array]) -> dict[str, Array]:
-            return {
-                name: {
-                    key: v * (1 + rng.choice((-1, 1)) * 2.0**-24) if isinstance(v, float) else v
-                    for key, v in array.items()
-                }
-                for name, array in arrays.items()
-            }
-
-        return replace(self, inputs=moved(self.inputs), cotangents=moved(self.cotangents))
-
 
 # Sizes
 
@@ -122,15 +107,19 @@ def choose_other_instance(layer: Layer, first: Instance) -> Instance:
     return next(little, choices[-1])
 
 
-def other_hypers(layer: Layer, instance: Instance) -> Instance:
+def other_hypers(layer: Layer, instance: Instance, *, tiny: float | None = None) -> Instance:
     """Return the instance with real hyper-parameters other than their defaults.
 
-    A default of 1 or 0 hides a factor or a term. Integers stay: sizes hang on them.
+    A default of 1 or 0 hides a factor or a term. Integers stay: sizes hang on
+    them. ``tiny`` stands in for those below 0.01, where the inputs are to come
+    near the bound that they are (``maximum(r, eps)``).
     """
 
     def other(hyper: HyperParameter) -> int | float | bool:
         if not hyper.kind.differentiable:
             return hyper.default
+        if tiny is not None and 0 < abs(hyper.default) < 0.01:
+            return tiny
         return float(hyper.default) * 0.8 if hyper.default else 0.25
 
     return replace(instance, hypers={h.name: other(h) for h in layer.hypers})
@@ -408,7 +397,7 @@ def piecewise_sample(layer: Layer, first: Sample, seed: int) -> Sample | None:
         return None
     choices = [choose_sizes(layer, batch=(4, 5), start=start) for start in (8, 5, 3)]
     little = (instance for instance in choices if work(layer, instance) <= _WORK // 8)
-    instance = other_hypers(layer, next(little, first.instance))
+    instance = other_hypers(layer, next(little, first.instance), tiny=1.0)
     rng = Random(f"pieces {seed}")
     evaluator = Evaluator(layer.statements, instance, floats(), watch=True)
     styles = dict.fromkeys((p.name for p in layer.parameters if p.kind is Kind.REAL), _WIDELY)
