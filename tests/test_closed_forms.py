@@ -154,7 +154,7 @@ def f(x: Real[N, D], c: Real[K, D]):
     "a power whose exponent is an index": (
         "def f(x: Real, a: Real[P]):\n    y = sum[j](a[j] * x**j)\n    return y\n",
         "dx",
-        "dy*sum[j](j*a[j]*x**maximum(j - 1, 0))",
+        "dy*sum[j](j*x**maximum(j - 1, 0)*a[j])",
     ),
     "both reads of one tensor": (
         "def f(x: Real[N, N]):\n    y[i, j] = x[i, j] + x[j, i]\n    return y\n",
