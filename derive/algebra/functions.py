@@ -42,6 +42,7 @@ __all__ = [
     "Lgamma",
     "Log1p",
     "LogCosh",
+    "LogNdtr",
     "LogSigmoid",
     "Lt",
     "Maximum",
@@ -133,6 +134,10 @@ class Erfc(_NonNegative):
 
 class Lgamma(_Real):
     """log(gamma(x)). SymPy's own ``loggamma`` turns that of an integer, a size say, into log(gamma(n)), which overflows."""
+
+
+class LogNdtr(_Real):
+    """log(erfc(-x/sqrt(2))/2), the logarithm of the standard normal distribution function."""
 
 
 class Relu(_NonNegative):
@@ -380,6 +385,10 @@ FUNCTIONS: tuple[Row, ...] = (
     Row("softplus", Softplus, 1, lambda a, own: (Sigmoid(a[0]),),
         "np.logaddexp(0, {0})", r"\operatorname{softplus}",
         lambda mp, x: x + mp.log1p(mp.exp(-x)) if x > 0 else mp.log1p(mp.exp(x)), "log(1 + exp(x))"),
+    Row("log_ndtr", LogNdtr, 1,
+        lambda a, own: (sympy.exp(-(a[0] ** 2) / 2 - own) / sympy.sqrt(2 * sympy.pi),),
+        "log_ndtr({0})", r"\log\Phi", lambda mp, x: mp.log(mp.erfc(-x / mp.sqrt(2)) / 2),
+        "the logarithm of the standard normal distribution function", scipy=True),
     Row("log_cosh", LogCosh, 1, lambda a, own: (sympy.tanh(a[0]),),
         "np.abs({0}) + np.log1p(np.expm1(-2 * np.abs({0})) / 2)", r"\log\cosh",
         lambda mp, x: abs(x) + mp.log1p(mp.expm1(-2 * abs(x)) / 2), "log(cosh(x))"),
