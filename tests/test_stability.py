@@ -162,6 +162,35 @@ ROWS: dict[str, Row] = {
         ("x: Real, y: Real", "y*exp(x + y)*sigmoid(-x)**2", "y*exp(y)*sigmoid(x)*sigmoid(-x)"),
         ("x: Real, y: Real", "exp(x)*sigmoid(x)"),
     ),
+    "product_of_exponentials": Row(
+        "a: Real, b: Real",
+        ("a: Real, b: Real, y: Real", "y*exp(a)*exp(-2*b)", "y*exp(a - 2*b)"),
+        ("a: Real, b: Real, y: Real", "y*exp(a)*exp(b)"),
+    ),
+    "log_of_erfc": Row(
+        "x: Real",
+        ("x: Real", "log(erfc(-3*x)/2)", "log_ndtr(3*sqrt(2)*x)"),
+        ("x: Real", "log(erfc(x) + 1)"),
+    ),
+    "log_of_one_plus_over_one_minus": Row(
+        "x: Unit",
+        ("x: Unit, y: Unit", "log((1 - x*y)/(2 + 2*x*y))", "log1p(-x*y) - log1p(x*y) - log(2)"),
+        ("x: Unit, y: Unit", "log((1 + x)/(1 - y))"),
+    ),
+    "guarded_product": Row(
+        "x: Real",
+        ("x: Real, k: Real", "(x < 0)*k*exp(x)", "where(x < 0, k*exp(at_most(x, 0)), 0)"),
+        ("x: Real, k: Real", "(x > 0)*k*exp(x)"),
+    ),
+    "mean_product_less_product_of_means": Row(
+        "x: Real[N], y: Real[N]",
+        (
+            "x: Real[N], y: Real[N], c: Real",
+            "2*mean[m](x[m])*mean[n](y[n])/c - 2*mean[n](x[n]*y[n])/c + 1",
+            "-2*mean[n]((x[n] - mean[m](x[m]))*(y[n] - mean[m](y[m])))/c + 1",
+        ),
+        ("x: Real[N], y: Real[N]", "mean[n](x[n]*y[n]) + mean[n](x[n])*mean[n](y[n])"),
+    ),
     "quotient_of_exponentials": Row(
         "a: Real, b: Real[K]",
         ("a: Real, b: Real[K]", "3*exp(a)/sum[k](exp(b[k]))", "3*exp(a - logsumexp[k](b[k]))"),

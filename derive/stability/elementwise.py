@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Mul, Pow, S, cosh, erf, exp, log, sinh, tanh
+from sympy import Add, Expr, Mul, Pow, S, cosh, erf, exp, log, sinh, sqrt, tanh
 
-from derive.algebra.functions import Erfc, Expm1, Log1p, LogCosh, LogSigmoid, Sigmoid, Softplus, Where, XLogY
+from derive.algebra.functions import Erfc, Expm1, Log1p, LogCosh, LogNdtr, LogSigmoid, Sigmoid, Softplus, Where, XLogY
 from derive.algebra.indices import names
 from derive.stability.matching import exponential_part, factors, is_positive, log_of, plain_log, terms
 from derive.stability.rule import Rule, rule
@@ -109,6 +109,19 @@ def log_of_one_plus_tanh(e: Expr) -> Expr | None:
     sign, inner = other.as_coeff_Mul()
     if abs(sign) == 1 and isinstance(inner, tanh):
         return LogSigmoid(2 * sign * inner.args[0]) + log(2 * scale)
+    return None
+
+
+@rule(log)
+def log_of_erfc(e: Expr) -> Expr | None:
+    """log(erfc(x)) = log_ndtr(-sqrt(2)*x) + log(2)
+
+    Why: erfc underflows to 0 above 26, whose logarithm is -inf.
+    Holds: every real x.
+    """
+    number, inner = e.args[0].as_coeff_Mul()
+    if isinstance(inner, Erfc) and number.is_positive:
+        return LogNdtr(-sqrt(2) * inner.args[0]) + log(2 * number)
     return None
 
 
@@ -371,6 +384,24 @@ def log_of_one_plus(e: Expr) -> Expr | None:
     return Log1p(rest) if constant == 1 and rest is not S.Zero and names(rest) else None
 
 
+@rule(log)
+def log_of_one_plus_over_one_minus(e: Expr) -> Expr | None:
+    """log((1 + x)/(1 - x)) = log1p(x) - log1p(-x)
+
+    Why: near x = 0 the quotient is close to 1 and drops the digits of x.
+    Holds: -1 < x < 1, which is where the logarithm is real.
+    """
+    if not (isinstance(e.args[0], Mul) and len(e.args[0].args) == 2):
+        return None
+    below, above = sorted(e.args[0].args, key=lambda f: not (isinstance(f, Pow) and f.exp == -1))
+    if not (isinstance(below, Pow) and below.exp == -1):
+        return None
+    over, under = _one_plus(above), _one_plus(below.base)
+    if over is None or under is None or over[1] != -under[1]:
+        return None
+    return Log1p(over[1]) - Log1p(under[1]) + log(over[0] / under[0])
+
+
 @rule(Pow)
 def reciprocal_of_cosh(e: Expr) -> Expr | None:
     """1/cosh(x) = exp(-log_cosh(x))
@@ -410,6 +441,7 @@ LOGS: tuple[Rule, ...] = (
     log_of_expm1,
     log_of_one_minus_tanh_squared,
     log_of_one_plus_tanh,
+    log_of_erfc,
     log1p_of_exponential,
 )
 
@@ -431,4 +463,9 @@ PRODUCTS: tuple[Rule, ...] = (
     x_log_x_in_a_sum,
 )
 
-REMAINDERS: tuple[Rule, ...] = (log_of_one_plus, reciprocal_of_cosh, reciprocal_of_exponentials)
+REMAINDERS: tuple[Rule, ...] = (
+    log_of_one_plus,
+    log_of_one_plus_over_one_minus,
+    reciprocal_of_cosh,
+    reciprocal_of_exponentials,
+)

@@ -336,6 +336,19 @@ def exponential_times_sigmoid(e: Expr) -> Expr | None:
 
 
 @rule(Mul)
+def product_of_exponentials(e: Expr) -> Expr | None:
+    """exp(a)*exp(-b) = exp(a - b)
+
+    Why: inf*0 where the first overflows and the second underflows.
+    Holds: every real a and b.
+    """
+    powers = [f for f in e.args if isinstance(f, exp)]
+    if len(powers) < 2 or not any(t.could_extract_minus_sign() for f in powers for t in terms(f.exp)):
+        return None
+    return Mul(*(f for f in e.args if not isinstance(f, exp))) * exp(Add(*(f.exp for f in powers)))
+
+
+@rule(Mul)
 def quotient_of_exponentials(e: Expr) -> Expr | None:
     """exp(a)/sum[k](exp(b[k])) = exp(a - logsumexp[k](b[k]))
 
@@ -503,4 +516,4 @@ SHIFTS: tuple[Rule, ...] = (
     difference_of_log_sigmoids,
 )
 
-REMAINING_QUOTIENTS: tuple[Rule, ...] = (quotient_of_exponentials,)
+REMAINING_QUOTIENTS: tuple[Rule, ...] = (product_of_exponentials, quotient_of_exponentials)

@@ -70,6 +70,28 @@ def guarded_branches(e: Expr) -> Expr | None:
     return None if new_a is a and new_b is b else Where(condition, new_a, new_b)
 
 
+@rule(Mul)
+def guarded_product(e: Expr) -> Expr | None:
+    """(x <= 0)*expm1(x) = where(x <= 0, expm1(at_most(x, 0)), 0)
+
+    Why: 0*inf where the factor that the condition switches off overflows.
+    Holds: every real x.
+    """
+    for condition in e.args:
+        facts = _facts(condition)
+        if not facts:
+            continue
+        rest = Mul(*(f for f in e.args if f is not condition))
+
+        def guard(x: Expr, fill: Expr, condition: Expr = condition) -> Expr:
+            return Guard(condition, x, fill)
+
+        new = _guarded(rest, facts, guard)
+        if new is not rest:
+            return Where(condition, new, S.Zero)
+    return None
+
+
 def _negation(condition: Expr) -> Expr:
     if type(condition) in _NEGATED:
         return _NEGATED[type(condition)](*condition.args)
@@ -177,4 +199,4 @@ def _minimum(u: Expr) -> Expr:
     return number * Minimum(rest, S.Zero) if number.is_positive else Minimum(u, S.Zero)
 
 
-GUARDS: tuple[Rule, ...] = (guarded_branches, minimum_of_exponential)
+GUARDS: tuple[Rule, ...] = (guarded_branches, guarded_product, minimum_of_exponential)

@@ -96,6 +96,37 @@ def mean_square_less_squared_mean(e: Expr) -> Expr | None:
     return None
 
 
+@rule(Add)
+def mean_product_less_product_of_means(e: Expr) -> Expr | None:
+    """mean[n](x[n]*y[n]) - mean[n](x[n])*mean[n](y[n]) = mean[n]((x[n] - mean[m](x[m]))*(y[n] - mean[m](y[m])))
+
+    Why: where the means are large against the deviations, the difference of two large products loses all digits.
+    Holds: every real x and y.
+    """
+    for other in e.args:
+        means = [f for f in factors(other) if isinstance(f, Mean)]
+        if len(means) != 2:
+            continue
+        scale = Mul(*(f for f in factors(other) if f not in means))
+        for term in e.args:
+            own = next((f for f in factors(term) if isinstance(f, Mean)), None)
+            if own is None or term is other or term / own + scale != 0:
+                continue
+            first, second = (_in_letters(m, own.indices) for m in means)
+            if first is not None and second is not None and same(own.body, first * second):
+                body = (first - _mean(first, own.indices)) * (second - _mean(second, own.indices))
+                rest = Add(*(t for t in e.args if t is not term and t is not other))
+                return rest + term / own * readable(Mean(body, *own.indices))
+    return None
+
+
+def _in_letters(mean: Mean, indices: tuple[Index, ...]) -> Expr | None:
+    """The body of ``mean`` written with other bound letters; None where the ranges differ."""
+    if [i.size for i in mean.indices] != [i.size for i in indices]:
+        return None
+    return substitute(mean.body, dict(zip(mean.indices, indices, strict=True)))
+
+
 def _multiple_of_square(expr: Expr, mean: Mean) -> Expr | None:
     """``w`` with ``expr = w·mean**2``, where the mean may be a sum divided by the count; else None."""
     for factor in factors(expr):
@@ -109,4 +140,9 @@ def _multiple_of_square(expr: Expr, mean: Mean) -> Expr | None:
 
 NORMS: tuple[Rule, ...] = (root_of_sum_of_squares,)
 
-MOMENTS: tuple[Rule, ...] = (variance, standard_deviation, mean_square_less_squared_mean)
+MOMENTS: tuple[Rule, ...] = (
+    variance,
+    standard_deviation,
+    mean_square_less_squared_mean,
+    mean_product_less_product_of_means,
+)

@@ -23,7 +23,7 @@ from itertools import combinations
 
 from sympy import Add, Expr, Mul, Pow, cosh, erf, exp, log, sinh, tanh
 
-from derive.algebra.functions import Expm1, Log1p, Minimum, Sigmoid, StopGradient, Where
+from derive.algebra.functions import Erfc, Expm1, Log1p, Minimum, Sigmoid, StopGradient, Where
 from derive.algebra.indices import elements, rebuild, substitute, substitute_elements
 from derive.algebra.nodes import (
     Element,
@@ -72,7 +72,7 @@ _HEADS: tuple[tuple[tuple[type[Expr], ...], Made], ...] = (
     ((Softmax,), Made.SOFTMAX),
     ((LogSumExp,), Made.LOGSUMEXP),
     ((log, Log1p), Made.LOG),
-    ((erf,), Made.ERF),
+    ((erf, Erfc), Made.ERF),
     ((tanh,), Made.TANH),
     ((Max, Min), Made.MAXIMUM),
     ((Prod,), Made.PRODUCT),
@@ -178,7 +178,8 @@ class Definitions:
             return made | Made.QUOTIENT if expr.exp.is_negative else made
         if isinstance(expr, (Sum, Mean)):
             made = Made.MEAN | (self.made_of(expr.body) & Made.EXP)
-            return made | Made.SQUARES if root_of_square(expr.body) is not None else made
+            squares = root_of_square(expr.body) is not None or (isinstance(expr, Mean) and isinstance(expr.body, Mul))
+            return made | Made.SQUARES if squares else made
         if isinstance(expr, Where):
             return self._union(expr.args[1:])
         return Made.NOTHING
@@ -275,7 +276,7 @@ def _candidates(expr: Expr, definitions: Definitions) -> dict[Element, Definitio
 def _useful(expr: Expr, made: Made, definitions: Definitions) -> Made:
     """What the names in a node of this class must be made of to be worth writing out."""
     if isinstance(expr, log):
-        return Made.EXP | Made.SIGMOID | Made.SOFTMAX | Made.TANH | Made.PRODUCT | Made.ONE_PLUS
+        return Made.EXP | Made.SIGMOID | Made.SOFTMAX | Made.TANH | Made.ERF | Made.PRODUCT | Made.ONE_PLUS
     if isinstance(expr, Log1p):
         return Made.EXP
     if isinstance(expr, Mul):

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from sympy import Expr, Mul, cosh, erf, exp, log, tanh
 
-from derive.algebra.functions import Log1p, LogSigmoid, Minimum, Sigmoid, Softplus, Where, XLogY
+from derive.algebra.functions import Ge, Gt, Le, Log1p, LogSigmoid, Lt, Minimum, Sigmoid, Softplus, Where, XLogY
 from derive.algebra.indices import elements, free_indices, names, substitute, substitute_elements
 from derive.algebra.nodes import (
     Element,
@@ -52,7 +52,7 @@ RECOGNISE = Phase(
     (exp, log, Log1p, erf, cosh, Sigmoid, Softplus, Var, Std, Softmax, LogSoftmax, LogSumExp, Sum, Mean),
 )
 REMAINING = Phase("remaining", (*REMAINING_QUOTIENTS, *REMAINDERS), (exp, log, cosh))
-GUARD = Phase("guard", GUARDS, (Where, Minimum))
+GUARD = Phase("guard", GUARDS, (Where, Minimum, Lt, Le, Gt, Ge))
 
 PHASES: tuple[Phase, ...] = (RECOGNISE, REMAINING, GUARD)
 
