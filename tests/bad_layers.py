@@ -66,6 +66,11 @@ _NOT_TEXT = (
     Bad("a sum of three hundred", formula(" + ".join(["x[n, d]"] * 300)), "nested more than 100 deep"),
     Bad("a long chain of comparisons", formula("x[n, d] < " * 5_000 + "1"), "a chain of 5000 conditions"),
     Bad("a long chain of ands", formula(" and ".join(["x[n, d] > 0"] * 200)), "a chain of 200 conditions"),
+    Bad(
+        "a formula of thousands of terms",
+        formula("(" + ") + (".join([" + ".join(["sin(x[n, d])"] * 40)] * 60) + ")"),
+        "a statement of more than 5000 names",
+    ),
     Bad("a long chain of attributes", formula("x" + ".a" * 20_000), "nested"),
     Bad("nested lambdas", formula("lambda: " * 3_000 + "1"), "nested"),
 )
@@ -505,7 +510,39 @@ def calling(*lines: str, signature: str = "x: Real[N, D], v: Real[D]") -> str:
     return _MORE + _GATE + _TWO + body(*lines, signature=signature)
 
 
+def towers(first: str, again: str, height: int) -> str:
+    """Return layers f0, f1, … each of which calls the one before."""
+    levels = (again.replace("NEW", f"f{i}").replace("OLD", f"f{i - 1}") for i in range(1, height))
+    return first + "".join(levels)
+
+
+_POINTWISE = "(x: Real[...]):\n    y[...] = "
 _CALLS = (
+    Bad(
+        "formulas that double",
+        towers(
+            f"def f0{_POINTWISE}x[...]*sigmoid(x[...])\n    return y\n",
+            f"def NEW{_POINTWISE}OLD(OLD(x[...]))\n    return y\n",
+            40,
+        ),
+        "written out, has more than 5000 parts",
+    ),
+    Bad(
+        "calls that double",
+        towers(
+            "def f0(x: Real[N]):\n    y[n] = 2*x[n]\n    return y\n",
+            "def NEW(x: Real[N]):\n    h = OLD(x)\n    y = OLD(h)\n    return y\n",
+            40,
+        ),
+        "more than 5000 equations",
+    ),
+    Bad(
+        "a thousand layers through one another",
+        "".join(f"def f{i}(x: Real[N]):\n    y = f{i + 1}(x)\n    return y\n" for i in range(1000))
+        + "def f1000(x: Real[N]):\n    y[n] = x[n]\n    return y\n",
+        "is too deeply nested",
+    ),
+    Bad("several results of nothing known", body("a, b = nolayer(x)", "return a"), "unknown function 'nolayer'"),
     Bad("a layer that calls itself", body("y = f(x)", "return y"), "layer 'f' calls itself"),
     Bad(
         "layers in a circle",

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
-from sympy import Add, Expr, Integer, Mul, Pow, Rational, S, Tuple
+from sympy import Add, Expr, Integer, Mul, Pow, Rational, S, Tuple, preorder_traversal
 
 from derive.algebra.functions import BY_CLASS
 from derive.algebra.indices import is_binder
@@ -38,7 +39,10 @@ from derive.language.scope import FUNCTION_NAMES, RESERVED, Known, Scope, axes_t
 from derive.language.text import signature
 from derive.language.tree import Call, Expression, Name, written
 
-__all__ = ["Layers", "inline", "inline_elements"]
+__all__ = ["MAX_EQUATIONS", "MAX_TERMS", "Layers", "inline", "inline_elements"]
+
+MAX_TERMS = 5000
+MAX_EQUATIONS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,11 @@ class Layers:
             _check_keyword(layer, word, tensors=False)
 
 
+def _is_large(expr: Expr) -> bool:
+    """Return whether an expression has more than MAX_TERMS nodes; it may be larger than memory, so count no further."""
+    return next(islice(preorder_traversal(expr), MAX_TERMS, None), None) is not None
+
+
 def _joins_elements(expr: Expr) -> bool:
     if is_binder(expr) or expr == BATCH_SIZE:
         return True
@@ -103,6 +112,12 @@ def inline_elements(layer: Layer, arguments: Iterable[Expr], hypers: Mapping[str
         instance.values = values
         values[statement.name] = checked(instance.expr(statement.expr), node.at)
         instance.memo.clear()
+        if _is_large(values[statement.name]):
+            raise LayerSyntaxError(
+                f"the formula of '{layer.name}', written out, has more than {MAX_TERMS} parts",
+                node.at,
+                "give what it is called on a name first",
+            )
     return values[layer.returns[0]]
 
 
@@ -134,6 +149,8 @@ def inline(
             node.at,
             f"it returns {', '.join(layer.returns)}",
         )
+    if len(scope.tensors) + len(layer.statements) > MAX_EQUATIONS:
+        raise LayerSyntaxError(f"the calls, written out, are more than {MAX_EQUATIONS} equations", node.at)
     actual = _bound_tensors(layer, node, scope)
     axes = _Unifier(layer, scope)
     for parameter, argument in zip(layer.parameters, actual, strict=True):

@@ -64,6 +64,12 @@ class Library:
                 tree = definition(self._nodes[name], self._text, self._decorated)
                 own = (*self._nodes, *self._known)
                 self._resolved[name] = resolve(tree, Layers(own, self._own, _other, catalogue))
+            except RecursionError:
+                raise LayerSyntaxError(
+                    f"layer '{name}' is too deeply nested",
+                    self._text.span(self._nodes[name]),
+                    "give parts of the formula names of their own, or call fewer layers through one another",
+                ) from None
             finally:
                 self._open.pop()
         return self._resolved[name]

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 from derive.errors import LayerSyntaxError, Source, Span
 
-__all__ = ["MAX_BRACKETS", "MAX_BYTES", "MAX_DEPTH", "Text", "decode", "read"]
+__all__ = ["MAX_BRACKETS", "MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "Text", "decode", "read"]
 
 MAX_BYTES = 256 * 1024
 MAX_BRACKETS = 50
 MAX_DEPTH = 100
+MAX_NODES = 5000
 
 # A string (an unclosed one runs to the end, so that the scan is linear), a comment, or one bracket.
 _LEXEME = re.compile(
@@ -114,6 +115,14 @@ def read(
     except (ValueError, OverflowError) as error:
         raise LayerSyntaxError(f"the text can't be read: {error}", place.place(1, 0)) from None
     _refuse_deep(module, place)
+    for node in module.body:
+        for statement in getattr(node, "body", ()):
+            if sum(1 for _ in ast.walk(statement)) > MAX_NODES:
+                raise LayerSyntaxError(
+                    f"a statement of more than {MAX_NODES} names, numbers and operators",
+                    place.span(statement),
+                    "give parts of the formula names of their own",
+                )
     return module, place
 
 

@@ -139,6 +139,8 @@ class _Resolver:
                 self._layer_call(syntax, value, layer)
                 return
         if len(syntax.targets) != 1:
+            if isinstance(value, Call) and value.name.id not in FUNCTION_NAMES:
+                Ranges(self.scope, self.layers).visit(value, {})
             raise LayerSyntaxError(
                 "several names on the left", syntax.at, "only a call of a layer gives several results: a, b = layer(x)"
             )

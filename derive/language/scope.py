@@ -111,6 +111,7 @@ class Scope:
         self.later = later
         self.current = ""
         self._values: dict[Expr, Expr] = {}
+        self._by_value: dict[Expr, Expr] = {}
 
     @property
     def batched(self) -> bool:
@@ -139,6 +140,7 @@ class Scope:
             known = Size(name.id)
             self.derived.append(DerivedSize(known, expr, name.at))
             self._values[known] = self.unfolded(expr)
+            self._by_value[self._values[known].expand()] = known
         self.sizes[name.id] = known
 
     def known_size(self, expr: Expr) -> Expr | None:
@@ -146,7 +148,9 @@ class Scope:
         value = self.unfolded(expr).expand()
         if value.is_Integer:
             return value
-        return next((s for s in self.sizes.values() if (self.unfolded(s) - value).expand() == 0), None)
+        if value in self._by_value:
+            return self._by_value[value]
+        return value if isinstance(value, Size) else None
 
     def add_tensor(self, name: str, kind: Kind, axes: tuple[Expr, ...], story: str) -> None:
         """Define an intermediate or a result."""
