@@ -42,7 +42,7 @@ from derive.language.tree import Call, Expression, Name, written
 __all__ = ["MAX_EQUATIONS", "MAX_TERMS", "Layers", "inline", "inline_elements"]
 
 MAX_TERMS = 5000
-MAX_EQUATIONS = 5000
+MAX_EQUATIONS = 2000
 
 
 @dataclass(frozen=True, slots=True)
