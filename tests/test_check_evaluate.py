@@ -47,7 +47,7 @@ from derive.algebra.nodes import (
     Sum,
     Var,
 )
-from derive.check.compile import floats, multiprecision
+from derive.check.contexts import floats, multiprecision
 from derive.check.evaluate import Evaluator, evaluate_layer
 from derive.check.instance import Instance
 from derive.language.layer import Statement

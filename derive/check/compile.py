@@ -27,13 +27,14 @@ from itertools import product
 from random import Random
 from typing import Any
 
-import mpmath
 import sympy
 from sympy import Add, Expr, Integer, Mul, Pow, Rational, S
 
 from derive.algebra.functions import (
     BY_CLASS,
     And,
+    AtLeast,
+    AtMost,
     Ceil,
     Clip,
     Eq,
@@ -41,10 +42,9 @@ from derive.algebra.functions import (
     FloorDiv,
     Ge,
     Gt,
+    Guard,
     Heaviside,
     Le,
-    Lgamma,
-    Log1p,
     Lt,
     Maximum,
     Minimum,
@@ -67,87 +67,24 @@ from derive.algebra.nodes import (
     Hyper,
     Index,
     KeepingReduction,
-    LogSoftmax,
-    LogSumExp,
     Max,
-    Mean,
     Min,
     Norm,
-    Prod,
     Reduction,
     Size,
-    Softmax,
     Std,
     Sum,
-    Var,
 )
 from derive.algebra.text import show
+from derive.check.contexts import rounded
 from derive.check.instance import Instance
+from derive.check.pieces import EDGES, EXACT, KINKS, SIDES, STRUCTURAL
+from derive.check.reductions import KEEPING, REDUCTIONS
 
-__all__ = ["DIGITS", "Compiler", "floats", "multiprecision", "rounded"]
-
-DIGITS = 50
+__all__ = ["Closure", "Compiler"]
 
 Number = Any
 Closure = Callable[[], Number]
-
-# Distances below this are no accident of random inputs: the two sides are equal by the formula itself
-# (``maximum(x[i], x[j])`` at i = j, ``relu`` of a masked zero), up to the rounding of floats.
-_STRUCTURAL = 1e-12
-
-
-@lru_cache(maxsize=1)
-def multiprecision() -> Any:
-    """Return an mpmath context of its own with 50 digits; mpmath's global one stays as it is."""
-    context = mpmath.ctx_mp.MPContext()
-    context.dps = DIGITS
-    return context
-
-
-@lru_cache(maxsize=1)
-def floats() -> Any:
-    """Return the context of Python floats."""
-    context = mpmath.ctx_fp.FPContext()
-    context.nint = round
-    return context
-
-
-def rounded(x: float, noise: Random) -> float:
-    """Return the number moved by half a unit in the last place of float32, up or down at random; 0 and 1 stay."""
-    return x if x in (0.0, 1.0) else x * (1 + noise.choice((-1, 1)) * 2.0**-24)
-
-
-def _whole(x: float) -> float:
-    """Return the distance to the nearest integer."""
-    return abs(x - round(x)) if abs(x) < 1e15 else 0.0
-
-
-# The distance of the arguments from the nearest place where the function has a corner or a jump.
-_KINKS: dict[type, Callable[..., Any]] = {
-    **dict.fromkeys((sympy.Abs, Sign, Relu, Heaviside), abs),
-    **dict.fromkeys((Maximum, Minimum, Lt, Le, Gt, Ge, Eq, Ne), lambda a, b: abs(a - b)),
-    Clip: lambda x, lo, hi: min(abs(x - lo), abs(x - hi)),
-    **dict.fromkeys((Floor, Ceil), _whole),
-    Round: lambda x: _whole(x + 0.5),
-    **dict.fromkeys((FloorDiv, Mod), lambda a, b: _whole(a / b)),
-}
-
-# Which of its pieces a function is on.
-_SIDES: dict[type, Callable[..., int]] = {
-    **dict.fromkeys((sympy.Abs, Sign, Relu, Heaviside), lambda x: x > 0),
-    **dict.fromkeys((Maximum, Minimum, Lt, Le, Gt, Ge, Eq, Ne), lambda a, b: a > b),
-    Clip: lambda x, lo, hi: (x > lo) + (x > hi),
-}
-
-# The distance from the edge of the domain, or from a pole.
-_EDGES: dict[type, Callable[..., Any]] = {
-    sympy.log: abs,
-    Log1p: lambda x: abs(1 + x),
-    XLogY: lambda x, y: abs(y),
-    **dict.fromkeys((sympy.asin, sympy.acos), lambda x: abs(1 - abs(x))),
-    **dict.fromkeys((Lgamma, sympy.digamma), lambda x: x if x > 0 else _whole(x)),
-    sympy.polygamma: lambda n, x: x if x > 0 else _whole(x),
-}
 
 _CONSTANTS: dict[Expr, Callable[[Any], Number]] = {
     S.Pi: lambda mp: +mp.pi,
@@ -160,14 +97,8 @@ _CONSTANTS: dict[Expr, Callable[[Any], Number]] = {
 
 # Functions whose value is cheaper to compute than to look up.
 _CHEAP: tuple[type, ...] = (
-    Sign, Relu, Heaviside, sympy.Abs, Maximum, Minimum, Clip, Floor, Ceil, Round,
+    Sign, Relu, Heaviside, sympy.Abs, Maximum, Minimum, Clip, Floor, Ceil, Round, AtMost, AtLeast, Guard,
     Lt, Le, Gt, Ge, Eq, Ne, Not,
-)  # fmt: skip
-
-
-# What gives one of the numbers it is given, and so rounds nothing.
-_EXACT: tuple[type, ...] = (
-    Element, Where, Max, Min, Maximum, Minimum, Clip, Relu, sympy.Abs, Sign, Floor, Ceil, Round, StopGradient,
 )  # fmt: skip
 
 
@@ -225,7 +156,7 @@ class Compiler:
         found = self._closures.get(expr)
         if found is None:
             found = self._compile(expr)
-            if self.noise is not None and expr.args and not isinstance(expr, _EXACT):
+            if self.noise is not None and expr.args and not isinstance(expr, EXACT):
                 found = self._noisy(found, self.noise)
             self._closures[expr] = found
         return found
@@ -352,11 +283,11 @@ class Compiler:
         return look_up
 
     def _note_kink(self, distance: Any) -> None:
-        if _STRUCTURAL < distance < self.kink:
+        if STRUCTURAL < distance < self.kink:
             self.kink = float(distance)
 
     def _note_edge(self, distance: Any) -> None:
-        if _STRUCTURAL < distance < self.edge:
+        if STRUCTURAL < distance < self.edge:
             self.edge = float(distance)
 
     # Arithmetic
@@ -497,7 +428,7 @@ class Compiler:
 
     def _watched(self, cls: type, compute: Closure, args: list[Closure]) -> Closure:
         """Return ``compute``, noting kinks, edges and sides."""
-        kink, edge, side = _KINKS.get(cls), _EDGES.get(cls), _SIDES.get(cls)
+        kink, edge, side = KINKS.get(cls), EDGES.get(cls), SIDES.get(cls)
         if kink is None and edge is None:
             return compute
         number = len(self._closures)
@@ -571,7 +502,7 @@ class Compiler:
     def _reduction(self, expr: Reduction) -> Closure:
         body = self.closure(expr.body)
         loop, mp = self._loop(expr.indices, body), self.context
-        reduce = _REDUCTIONS[type(expr)]
+        reduce = REDUCTIONS[type(expr)]
         if self.watch and _moves(expr.body):
             if isinstance(expr, (Max, Min, ArgMax)):
                 return lambda: reduce(mp, self._ranked(loop(), least=isinstance(expr, Min)))
@@ -596,7 +527,7 @@ class Compiler:
         mp = self.context
         loop = self._loop(expr.indices, self.closure(expr.body))
         keys = [tuple(k) for k in product(*(self.instance.values(i) for i in expr.indices))]
-        of_table = _KEEPING[type(expr)]
+        of_table = KEEPING[type(expr)]
 
         # The whole row is computed once for the values of the indices that stay free, whatever is read of it.
         def compute() -> dict[Any, Number]:
@@ -645,60 +576,3 @@ def _applied(function: Callable[..., Number], mp: Any, args: list[Closure]) -> C
         (a,) = args
         return lambda: function(mp, a())
     return lambda: function(mp, *[a() for a in args])
-
-
-def _mean(mp: Any, values: list[Number]) -> Number:
-    return mp.fsum(values) / len(values)
-
-
-def _variance(mp: Any, values: list[Number]) -> Number:
-    mean = _mean(mp, values)
-    return _mean(mp, [(v - mean) ** 2 for v in values])
-
-
-def _log(mp: Any, x: Number) -> Number:
-    return BY_CLASS[sympy.log].mp(mp, x)
-
-
-def _extreme(choose: Callable[[list[Number]], Number]) -> Callable[[Any, list[Number]], Number]:
-    def extreme(mp: Any, values: list[Number]) -> Number:
-        return mp.nan if any(v != v for v in values) else choose(values)
-
-    return extreme
-
-
-def _product_of(mp: Any, values: list[Number]) -> Number:
-    result = mp.mpf(1)
-    for value in values:
-        result = result * value
-    return result
-
-
-def _softmax(mp: Any, values: list[Number]) -> list[Number]:
-    powers = [mp.exp(v) for v in values]
-    total = mp.fsum(powers)
-    return [p / total if total != 0 else mp.nan for p in powers]
-
-
-def _log_softmax(mp: Any, values: list[Number]) -> list[Number]:
-    total = _log(mp, mp.fsum([mp.exp(v) for v in values]))
-    return [v - total for v in values]
-
-
-_REDUCTIONS: dict[type, Callable[[Any, list[Number]], Number]] = {
-    Sum: lambda mp, v: mp.fsum(v),
-    Mean: _mean,
-    Prod: _product_of,
-    Max: _extreme(max),
-    Min: _extreme(min),
-    Var: _variance,
-    Std: lambda mp, v: mp.sqrt(_variance(mp, v)),
-    LogSumExp: lambda mp, v: _log(mp, mp.fsum([mp.exp(x) for x in v])),
-    Norm: lambda mp, v: mp.sqrt(mp.fsum([x * x for x in v])),
-    ArgMax: _extreme(lambda values: values.index(max(values))),
-}
-
-_KEEPING: dict[type, Callable[[Any, list[Number]], list[Number]]] = {
-    Softmax: _softmax,
-    LogSoftmax: _log_softmax,
-}

@@ -17,7 +17,8 @@ from typing import Any
 
 from derive.algebra.indices import names
 from derive.calculus.program import Program
-from derive.check.compile import Closure, Compiler, multiprecision, rounded
+from derive.check.compile import Closure, Compiler
+from derive.check.contexts import multiprecision, rounded
 from derive.check.instance import Array, Instance, Key
 from derive.language.layer import Layer, Statement
 

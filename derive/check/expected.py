@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from random import Random
 
 from derive.calculus.program import Program
-from derive.check.compile import floats
+from derive.check.contexts import floats
 from derive.check.evaluate import Evaluator
 from derive.check.instance import Array
 from derive.check.samples import Sample, work

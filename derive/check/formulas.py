@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from derive.calculus.program import Program
-from derive.check.compile import multiprecision
+from derive.check.contexts import multiprecision
 from derive.check.evaluate import Evaluator, evaluate_program, numbers
 from derive.check.instance import Array
 from derive.check.probes import Probe, along, choose_probes, pairing, place

@@ -27,7 +27,7 @@ from sympy import Expr, Integer
 from derive.algebra.functions import Eq, FloorDiv, Ge, Gt, Le, Lt, Ne
 from derive.algebra.indices import free_indices
 from derive.algebra.nodes import BATCH_SIZE, Delta, Element, Index, KeepingReduction, Kind, Reduction, Size
-from derive.check.compile import floats
+from derive.check.contexts import floats
 from derive.check.evaluate import Evaluator
 from derive.check.instance import Array, Instance, Key
 from derive.errors import CheckError
