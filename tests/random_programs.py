@@ -35,7 +35,20 @@ HYPERS = (HyperParameter("eps", Kind.REAL, 0.5), HyperParameter("p", Kind.INT, 2
 _BY_NAME = {p.name: p for p in PARAMETERS}
 _LETTERS = {N: "nm", C: "ck", D: "dj", S: "sv"}
 _FUNCTIONS = (sympy.tanh, f.Sigmoid, sympy.Abs, f.Relu, f.Sign, f.Softplus, f.LogSigmoid, sympy.sin, f.Floor, f.LogCosh)
-_REDUCTIONS = (nd.Sum, nd.Sum, nd.Sum, nd.Mean, nd.Max, nd.Min, nd.Prod, nd.LogSumExp, nd.Norm, nd.Var, nd.Std, nd.ArgMax)
+_REDUCTIONS = (
+    nd.Sum,
+    nd.Sum,
+    nd.Sum,
+    nd.Mean,
+    nd.Max,
+    nd.Min,
+    nd.Prod,
+    nd.LogSumExp,
+    nd.Norm,
+    nd.Var,
+    nd.Std,
+    nd.ArgMax,
+)
 _COMPARISONS = (f.Lt, f.Le, f.Gt, f.Ge, f.Eq, f.Ne)
 
 
@@ -88,7 +101,9 @@ class Maker:
         if kind == 1:
             return 1 - test
         if kind == 2:
-            return f.Where(test, self.random.choice([Integer(1), Integer(0), Rational(1, 2)]), self.random.choice([0, 2]))
+            return f.Where(
+                test, self.random.choice([Integer(1), Integer(0), Rational(1, 2)]), self.random.choice([0, 2])
+            )
         if kind == 3:
             return f.Maximum(a, b)
         return f.Where(test, a, b)
@@ -143,7 +158,9 @@ class Maker:
     def leaf(self, scope: tuple[Index, ...]) -> Expr:
         kind = self.random.random()
         if kind < 0.08:
-            return self.random.choice([Integer(2), Rational(1, 3), Rational(-3, 4), Hyper("eps"), N, sympy.sqrt(D), Hyper("p", Kind.INT)])
+            return self.random.choice(
+                [Integer(2), Rational(1, 3), Rational(-3, 4), Hyper("eps"), N, sympy.sqrt(D), Hyper("p", Kind.INT)]
+            )
         if kind < 0.13 and [i for i in scope if i != BATCH]:
             return self.random.choice([i for i in scope if i != BATCH])
         if self.deltas and kind < 0.25:
@@ -209,7 +226,10 @@ def random_program(seed: int, depth: int = 3) -> Program:
     """Return a program whose backward is any formula at all: lowering does not know what a derivative is."""
     maker = Maker(seed, deltas=False)
     rng = Random(seed + 1)
-    forward = [maker.statement("v", rng.choice(_TARGETS["v"]), depth), maker.statement("y", rng.choice(_TARGETS["y"]), depth)]
+    forward = [
+        maker.statement("v", rng.choice(_TARGETS["v"]), depth),
+        maker.statement("y", rng.choice(_TARGETS["y"]), depth),
+    ]
     maker.deltas = True
     maker.more.append(("dy", forward[-1].indices))
     backward = [maker.statement("b", rng.choice(_TARGETS["v"]), depth)]

@@ -100,9 +100,9 @@ class Array:
         return tuple(axis for axis in self.axes if axis is not None)
 
     def __str__(self) -> str:
-        inside = ", ".join(str(a) for a in self.args)
-        shape = ", ".join("1" if a is None else a.name for a in self.axes)
-        return f"{self.word()}({inside})[{shape}]"
+        inside = f"({', '.join(str(a) for a in self.args)})" if self.args else ""
+        shape = f"[{', '.join('1' if a is None else a.name for a in self.axes)}]" if self.axes else ""
+        return f"{self.word()}{inside}{shape}"
 
     def word(self) -> str:
         """Return the operation in a word."""

@@ -149,7 +149,8 @@ def _pair(
 
 
 def _is_read(group: Group) -> bool:
-    return len(group) == 1 and isinstance(group[0], Element)
+    """Return whether the group is a tensor, or a sum that is an array of its own anyway."""
+    return len(group) == 1 and isinstance(group[0], (Element, Sum))
 
 
 def _merged_vectors(a: Array, b: Array, bound: Sequence[Index]) -> Array | None:

@@ -49,6 +49,7 @@ from derive.algebra.nodes import (
     Element,
     Index,
     KeepingReduction,
+    Kind,
     LogSumExp,
     Max,
     Mean,
@@ -79,7 +80,7 @@ from derive.lower.arrays import (
 from derive.lower.layout import join, natural_order, place
 from derive.lower.scalars import is_number
 
-__all__ = ["Expressions", "as_real"]
+__all__ = ["Expressions", "as_real", "is_truth"]
 
 _METHODS: dict[type[Expr], str] = {
     Sum: "sum", Mean: "mean", Prod: "prod", Max: "max", Min: "min", Var: "var", Std: "std", ArgMax: "argmax",
@@ -98,6 +99,11 @@ def as_real(array: Array) -> Array:
     return Cast(array.axes, Dtype.REAL, (array,))
 
 
+def is_truth(expr: Expr) -> bool:
+    """Return whether an expression has truth values: a comparison or an element of a mask."""
+    return isinstance(expr, _Truth) or (isinstance(expr, Element) and expr.kind is Kind.BOOL)
+
+
 def number(value: Expr | int) -> Number:
     """Return a Python number as an array without axes."""
     return Number((), Dtype.NUMBER, value=sympy.sympify(value))
@@ -109,10 +115,12 @@ class Expressions:
     Attributes:
         shapes: the sizes of every tensor's axes, in order of definition.
         positions: the place of a name in that order.
+        nonpositive: names whose values are at most 0.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[Expr, ...]]) -> None:
+    def __init__(self, shapes: Mapping[str, tuple[Expr, ...]], nonpositive: frozenset[str] = frozenset()) -> None:
         self.shapes = shapes
+        self.nonpositive = nonpositive
         self.positions = {name: k for k, name in enumerate(shapes)}
 
     def lower(self, expr: Expr, order: Sequence[Axis]) -> Array:
@@ -254,7 +262,7 @@ class Expressions:
         if numbers != 1:
             result, divisor = number(numbers / divisor), S.One
         above = [_as_truth(f) for f in above]
-        truths = [f for f in above if isinstance(f, _Truth) or (isinstance(f, Element) and f.kind.value == "Bool")]
+        truths = [f for f in above if is_truth(f)]
         rest = [f for f in above if f not in truths]
         for rank in sorted({len(free_indices(f)) for f in (*rest, *below)}):
             for factor in sorted((f for f in rest if len(free_indices(f)) == rank), key=self.key):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sympy import Expr
 
+from derive.algebra.functions import LogSigmoid
 from derive.algebra.indices import elements, names
 from derive.algebra.nodes import (
     BATCH_SIZE,
@@ -22,6 +23,7 @@ from derive.algebra.nodes import (
     Index,
     KeepingReduction,
     Kind,
+    LogSoftmax,
     LogSumExp,
     Max,
     Mean,
@@ -92,7 +94,8 @@ def lower(program: Program) -> ArrayProgram:
     shapes |= {p.name: p.axes for p in layer.parameters}
     shapes |= {s.name: s.axes for s in forward}
     shapes |= {s.name: s.axes for s in backward}
-    work = _Layouts(Expressions(shapes))
+    logs = frozenset(s.name for s in (*forward, *backward) if isinstance(s.expr, (LogSoftmax, LogSigmoid)))
+    work = _Layouts(Expressions(shapes, logs))
     fixed = {*program.outputs, *(name for _, name in program.gradients)}
     later = [work.instructions(s, fixed) for s in reversed(backward)]
     earlier = [work.instructions(s, fixed) for s in reversed(forward)]

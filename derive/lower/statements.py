@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from derive.algebra.functions import Ne, Where
 from derive.algebra.nodes import Index, KeepingReduction, Kind, LogSoftmax, Softmax
 from derive.language.layer import Statement
 from derive.lower.arrays import (
@@ -31,8 +33,9 @@ from derive.lower.arrays import (
     values,
     walk,
 )
-from derive.lower.expressions import Expressions, as_real
+from derive.lower.expressions import Expressions, as_real, is_truth
 from derive.lower.prepare import is_staged
+from derive.lower.scalars import is_number
 from derive.lower.scatter import has_delta, scatter
 
 __all__ = ["lower_statement", "owned"]
@@ -56,18 +59,40 @@ def lower_statement(
     if has_delta(statement.expr):
         if not plain:
             return None
-        found = scatter(lowerer, statement)
+        found = _chosen_scatter(lowerer, statement) or scatter(lowerer, statement)
         if found is not None:
-            return _guarded(found)
+            return _guarded(found, lowerer.nonpositive)
     if isinstance(statement.expr, KeepingReduction):
         assert is_staged(statement.expr, statement.indices), f"lower: {statement}"
-        return _guarded(_softmax(lowerer, statement.name, statement.expr, tuple(order)))
+        return _guarded(_softmax(lowerer, statement.name, statement.expr, tuple(order)), lowerer.nonpositive)
     if plain:
-        return _guarded(owned(lowerer, statement, copy=own))
+        return _guarded(owned(lowerer, statement, copy=own), lowerer.nonpositive)
     value = _typed(lowerer.lower(statement.expr, order), statement.kind)
     if value.indices != statement.indices:
         return None
-    return _guarded([Assign(statement.name, value)])
+    return _guarded([Assign(statement.name, value)], lowerer.nonpositive)
+
+
+def _chosen_scatter(lowerer: Expressions, statement: Statement) -> list[Instruction] | None:
+    """Return ``where(c, p - delta, 0)`` as a scatter of the first branch, and then the choice."""
+    expr = statement.expr
+    if not isinstance(expr, Where) or has_delta(expr.args[0]):
+        return None
+    for branch, other in (expr.args[1:], expr.args[:0:-1]):
+        if has_delta(branch) and is_number(other):
+            found = scatter(lowerer, replace(statement, expr=branch))
+            if found is None:
+                return None
+            condition = lowerer.lower(
+                Ne(expr.args[0], 0) if not is_truth(expr.args[0]) else expr.args[0], statement.indices
+            )
+            own = Name(statement.indices, Dtype.REAL, name=statement.name)
+            rest = Number((), Dtype.NUMBER, value=other)
+            args = (condition, own, rest) if branch is expr.args[1] else (condition, rest, own)
+            choice = Apply(statement.indices, Dtype.REAL, args, spelling="np.where({0}, {1}, {2})")
+            quiet = [_quiet(i, lowerer.nonpositive, values(i)) for i in found]
+            return [*quiet, Assign(statement.name, choice)]
+    return None
 
 
 def owned(lowerer: Expressions, statement: Statement, *, copy: bool = True) -> list[Instruction]:
@@ -131,30 +156,38 @@ _RISKS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def _guarded(instructions: list[Instruction]) -> list[Instruction]:
+def _guarded(instructions: list[Instruction], nonpositive: frozenset[str]) -> list[Instruction]:
     """Silence warnings of values that a ``where`` does not select, in the statements that have them."""
     result: list[Instruction] = []
     for instruction in instructions:
-        risks = {
-            risk
+        branches = [
+            branch
             for value in values(instruction)
             for node in walk(value)
             if isinstance(node, Apply) and node.spelling.startswith("np.where")
             for branch in node.args[1:]
-            for part in walk(branch)
-            for risk in _risks(part)
-        }
-        result.append(Guarded(tuple(sorted(risks)), (instruction,)) if risks else instruction)
+        ]
+        result.append(_quiet(instruction, nonpositive, branches))
     return result
 
 
-def _risks(array: Array) -> tuple[str, ...]:
+def _quiet(instruction: Instruction, nonpositive: frozenset[str], unused: Iterable[Array]) -> Instruction:
+    """Silence the warnings that computing ``unused`` may give."""
+    if isinstance(instruction, Guarded):
+        return instruction
+    risks = {risk for array in unused for part in walk(array) for risk in _risks(part, nonpositive)}
+    return Guarded(tuple(sorted(risks)), (instruction,)) if risks else instruction
+
+
+def _risks(array: Array, nonpositive: frozenset[str]) -> tuple[str, ...]:
     if isinstance(array, Binary):
         if array.op == "/" and isinstance(array.args[1], Number):
             return ()
         return _RISKS.get(array.op, ())
     if isinstance(array, Apply):
         inner = array.args[0] if array.args else None
+        if isinstance(inner, Read) and inner.name in nonpositive and array.word() in ("np.exp", "np.expm1"):
+            return ()
         if isinstance(inner, Binary) and inner.op in ("*", "/") and isinstance(inner.args[1], Number):
             inner = inner.args[0]
         if isinstance(inner, Binary) and inner.op == "*" and isinstance(inner.args[0], Number):

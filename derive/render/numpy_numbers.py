@@ -54,6 +54,7 @@ _MATH: dict[type[Expr], str] = {
     sympy.erf: "math.erf", Lgamma: "math.lgamma", sympy.Abs: "abs", Floor: "math.floor", Ceil: "math.ceil",
     Round: "round", Maximum: "max", Minimum: "min", AtMost: "min", AtLeast: "max",
 }  # fmt: skip
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _WORDS = {And: "and", Or: "or", FloorDiv: "//", Mod: "%"}
 _CONSTANTS = {S.Pi: "np.pi", S.Exp1: "np.e", S.Infinity: "np.inf", S.NaN: "np.nan"}
 
@@ -205,6 +206,8 @@ class NumberText:
         if kind is Relu:
             return f"max({args[0][0]}, 0)", ATOM
         row = BY_CLASS[kind]
+        if row.infix and row.name in _MIRRORED and expr.args[0].is_number and not expr.args[1].is_number:
+            return f"{inside(args[1], ADD)} {_MIRRORED[row.name]} {inside(args[0], ADD)}", COMPARE  # N > 2, not 2 < N
         if row.infix:
             return row.numpy.format(*(inside(a, ADD) for a in args)), COMPARE
         spelling = self.imported(row.numpy) if row.scipy else row.numpy
