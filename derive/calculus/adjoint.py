@@ -15,7 +15,9 @@ A reduction on the way is one linear step with its own weights:
     sum 1    mean 1/count    max [e = max]/ties    logsumexp softmax(e)
     norm e/norm (0 at 0)     prod the product of the others
 
-and softmax, log-softmax are written through their own output.
+and softmax, log-softmax are written through their own output. The softmax
+that a logsumexp or a log-softmax passes on is read from the statement that
+computes it, where there is one.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ from derive.algebra.nodes import (
     Tensor,
     Var,
 )
-from derive.algebra.terms import Letters, Term, Terms, collect, normal
+from derive.algebra.terms import Letters, Term, Terms, collect, normal, unify
 from derive.calculus.local import derivative, variables
 from derive.errors import DerivationError
 from derive.language.layer import Layer, Statement
@@ -66,12 +68,14 @@ class Adjoint:
             that later statements read, whose ``d<name>`` the caller hands in.
         indices: the letters of the left side.
         paths: one (name of the statement it comes through, terms) a path.
+        partials: the local derivatives other than 1, ``∂v/∂u`` a path.
     """
 
     name: str
     symbol: str
     indices: tuple[Index, ...]
     paths: tuple[tuple[str, Terms], ...]
+    partials: tuple[Equation, ...] = ()
 
     @property
     def target(self) -> Element:
@@ -98,6 +102,21 @@ class _Edge:
     bound: tuple[Index, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What the edges of one statement need.
+
+    Attributes:
+        statement: it.
+        letters: the source of bound indices.
+        distributions: the statements that are a softmax or a log-softmax, the former first.
+    """
+
+    statement: Statement
+    letters: Letters
+    distributions: tuple[Statement, ...]
+
+
 def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) -> list[Adjoint]:
     """Return the adjoint of every name that has one, outputs first, parameters last.
 
@@ -110,6 +129,7 @@ def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) ->
     incoming: dict[str, list[tuple[str, _Edge]]] = {}
     result: list[Adjoint] = []
     defined = {s.name: s for s in statements}
+    distributions = _distributions(statements)
     for statement in reversed(statements):
         if not statement.kind.differentiable:
             continue
@@ -124,7 +144,7 @@ def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) ->
             result.append(Adjoint(name, symbol, statement.indices, paths))
         elif name not in layer.returns:
             continue
-        for edge in _edges(statement, symbol, letters):
+        for edge in _edges(_Context(statement, letters, distributions), symbol):
             incoming.setdefault(edge.element.name, []).append((name, edge))
     chosen = target_indices(layer, statements)
     for parameter in layer.parameters:
@@ -190,22 +210,27 @@ def _landed(edge: _Edge, indices: tuple[Index, ...], letters: Letters) -> Iterat
         )
 
 
-def _edges(statement: Statement, symbol: str, letters: Letters) -> Iterator[_Edge]:
+def _distributions(statements: Sequence[Statement]) -> tuple[Statement, ...]:
+    found = [s for s in statements if isinstance(s.expr, (Softmax, LogSoftmax)) and s.expr.at == s.expr.indices]
+    return tuple(sorted(found, key=lambda s: isinstance(s.expr, LogSoftmax)))
+
+
+def _edges(context: _Context, symbol: str) -> Iterator[_Edge]:
+    statement = context.statement
     cotangent = Element(Tensor(symbol), *statement.indices)
-    yield from _through(statement.expr, cotangent, statement.indices, statement, statement.target, letters)
+    yield from _through(statement.expr, cotangent, statement.indices, statement.target, context)
 
 
 def _through(
     expr: Expr,
     cotangent: Expr,
     bound: tuple[Index, ...],
-    statement: Statement,
     own: Element | None,
-    letters: Letters,
+    context: _Context,
 ) -> Iterator[_Edge]:
     """Yield the reads of ``expr``, whose cotangent at each value of ``bound`` is given."""
     if is_binder(expr):
-        yield from _reduction(expr, cotangent, bound, statement, own, letters)
+        yield from _reduction(expr, cotangent, bound, own, context)
         return
     for variable in variables(expr):
         local = derivative(expr, variable, own)
@@ -215,7 +240,7 @@ def _through(
         if isinstance(variable, Element):
             yield _Edge(variable, flow, bound)
         else:
-            yield from _reduction(variable, flow, bound, statement, None, letters)
+            yield from _reduction(variable, flow, bound, None, context)
 
 
 def _product(cotangent: Expr, local: Expr) -> Expr:
@@ -226,14 +251,13 @@ def _reduction(
     expr: Expr,
     cotangent: Expr,
     bound: tuple[Index, ...],
-    statement: Statement,
     own: Element | None,
-    letters: Letters,
+    context: _Context,
 ) -> Iterator[_Edge]:
     if isinstance(expr, (Softmax, LogSoftmax)):
-        yield from _normalized(expr, cotangent, bound, statement, own, letters)
+        yield from _normalized(expr, cotangent, bound, own, context)
         return
-    fresh = {i: letters.fresh(i) for i in expr.indices}
+    fresh = {i: context.letters.fresh(i) for i in expr.indices}
     body = substitute(expr.body, fresh)
     inner = (*bound, *fresh.values())
     value = expr if own is None else own
@@ -245,7 +269,7 @@ def _reduction(
         ties = Sum(Eq(expr.body, value), *expr.indices)
         weight = Eq(body, value) / ties
     elif isinstance(expr, LogSumExp):
-        weight = Softmax(expr.body, expr.indices, tuple(fresh.values()))
+        weight = substitute(_probability(expr, context) or Softmax(expr.body, expr.indices, expr.indices), fresh)
     elif isinstance(expr, Norm):
         weight = body / Where(Eq(value, S.Zero), S.One, value)
     elif isinstance(expr, Prod):
@@ -258,21 +282,38 @@ def _reduction(
     elif isinstance(expr, Std):
         weight = (body - Mean(expr.body, *expr.indices)) / (expr.count * Where(Eq(value, S.Zero), S.One, value))
     else:
-        raise DerivationError(f"no derivative is known for '{expr.word}'", statement.span)
-    yield from _through(body, _product(cotangent, weight), inner, statement, None, letters)
+        raise DerivationError(f"no derivative is known for '{expr.word}'", context.statement.span)
+    yield from _through(body, _product(cotangent, weight), inner, None, context)
+
+
+def _probability(expr: LogSumExp | LogSoftmax, context: _Context) -> Expr | None:
+    """``softmax[indices](body)`` of a logsumexp or log-softmax, if another statement has computed it or its logarithm.
+
+    ``p[n, c]``, or ``exp(logp[n, c])``, in the letters of the reduction.
+    """
+    for statement in context.distributions:
+        own = statement.expr
+        if statement.name == context.statement.name:
+            continue
+        mapping: dict[Expr, Expr] = {}
+        if not unify(own.body, expr.body, mapping, frozenset(statement.indices)):
+            continue
+        if {mapping.get(i) for i in own.indices} == set(expr.indices) and set(statement.indices) <= set(mapping):
+            read = Element(statement.tensor, *(mapping[i] for i in statement.indices))
+            return read if isinstance(own, Softmax) else exp(read)
+    return None
 
 
 def _normalized(
     expr: Softmax | LogSoftmax,
     cotangent: Expr,
     bound: tuple[Index, ...],
-    statement: Statement,
     own: Element | None,
-    letters: Letters,
+    context: _Context,
 ) -> Iterator[_Edge]:
     """softmax: ``p·(dp - Σ p·dp)``; log-softmax: ``dy - exp(y)·Σ dy``, as two paths into the body."""
     at = expr.at
-    fresh = {i: letters.fresh(i) for i in expr.indices}
+    fresh = {i: context.letters.fresh(i) for i in expr.indices}
 
     def value(places: dict[Index, Index]) -> Expr:
         if own is not None and all(isinstance(a, Index) for a in at):
@@ -283,8 +324,11 @@ def _normalized(
     here = own if own is not None else expr
     there = value(fresh)
     direct = cotangent * here if isinstance(expr, Softmax) else cotangent
-    spread = -direct * (there if isinstance(expr, Softmax) else exp(there))
+    if isinstance(expr, LogSoftmax):
+        known = _probability(expr, context)
+        there = exp(there) if known is None else substitute(known, fresh)
+    spread = -direct * there
     body_here = substitute(expr.body, dict(zip(expr.indices, at, strict=True)))
-    yield from _through(body_here, direct, bound, statement, None, letters)
+    yield from _through(body_here, direct, bound, None, context)
     body_there = substitute(expr.body, fresh)
-    yield from _through(body_there, spread, (*bound, *fresh.values()), statement, None, letters)
+    yield from _through(body_there, spread, (*bound, *fresh.values()), None, context)

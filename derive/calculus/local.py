@@ -90,7 +90,11 @@ def derivative(expr: Expr, variable: Expr, own: Expr | None = None) -> Expr:
 
 def _power(expr: Pow, variable: Expr, own: Expr | None) -> Expr:
     base, exponent = expr.args
-    inner = derivative(base, variable)
+    if exponent.is_number and exponent > 1:
+        # relu(x)**p with p > 1: relu(x)**(p - 1) is 0 where the derivative of relu is.
+        inner = derivative(_positive_part(base) or base, variable)
+    else:
+        inner = derivative(base, variable)
     terms = []
     if inner != 0:
         terms.append(inner * exponent * _lowered(base, exponent, own))
@@ -98,6 +102,15 @@ def _power(expr: Pow, variable: Expr, own: Expr | None) -> Expr:
     if outer != 0:
         terms.append(outer * log(base) * (expr if own is None else own))
     return Add(*terms)
+
+
+def _positive_part(expr: Expr) -> Expr | None:
+    """Return ``x`` of ``relu(x)`` or ``maximum(x, 0)``."""
+    if isinstance(expr, Relu):
+        return expr.args[0]
+    if isinstance(expr, Maximum) and S.Zero in expr.args:
+        return next((a for a in expr.args if a != 0), None)
+    return None
 
 
 _THROUGH_OWN: dict[Expr, Integer] = {
