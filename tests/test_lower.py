@@ -12,6 +12,7 @@ import sympy
 from random_programs import PARAMETERS, SIZES, random_program
 from sympy import Expr, Rational
 
+from derive.algebra.functions import AtMost, Gt, Guard, Where
 from derive.algebra.nodes import BATCH, Delta, Element, Hyper, Index, Kind, Size, Softmax, Sum, Tensor
 from derive.calculus.program import Program
 from derive.check.contexts import floats
@@ -327,6 +328,20 @@ def test_statements_that_nothing_needs_are_left_out() -> None:
     layer = parse("def f(x: Real[N]):\n    a[n] = exp(x[n])\n    b[n] = exp(a[n])\n    y[n] = a[n]\n    return y\n")
     program = lower(Program(layer, layer.statements, (), ("y",), ("dy",), ()))
     assert [str(s).partition(" =")[0] for s in program.forward] == ["a", "y"]
+
+
+def test_a_statement_that_only_renames_is_left_out() -> None:
+    text = "def f(x: Real[N, M]):\n    a[m, n] = x[n, m]\n    y[n, m] = exp(a[m, n]) + a[m, n]\n    return y\n"
+    program = lower(Program(parse(text), parse(text).statements, (), ("y",), ("dy",), ()))
+    assert [str(s) for s in program.forward] == ["y = +(x[n, m], np.exp(x[n, m])[n, m])[n, m]"]
+
+
+def test_formulas_for_people_leave_guards_out() -> None:
+    layer = parse("def f(x: Real[N]):\n    y[n] = where(x[n] > 0, x[n], 0)\n    return y\n")
+    x = at("x", n)
+    y = Statement("y", (n,), Where(Gt(x, 0), sympy.log(Guard(Gt(x, 0), x, sympy.S.One)), sympy.exp(AtMost(x, 0))))
+    program = lower(Program(layer, (y,), (), ("y",), ("dy",), ()))
+    assert program.forward_formulas == ("y[n] = where(x[n] > 0, log(x[n]), exp(x[n]))",)
 
 
 def test_an_array_program_prints_readably() -> None:

@@ -36,7 +36,7 @@ from derive.language.layer import Statement
 from derive.lower.layout import natural_order
 from derive.lower.scalars import is_number
 
-__all__ = ["is_staged", "narrowed", "prepared", "settled", "without_dead"]
+__all__ = ["is_staged", "narrowed", "prepared", "settled", "without_aliases", "without_dead"]
 
 _NAMES: dict[type[Expr], str] = {Softmax: "p", LogSoftmax: "logp"}
 
@@ -84,6 +84,36 @@ def without_dead(program: Program) -> Program:
 
     backward = live(program.backward)
     return replace(program, forward=live(program.forward), backward=backward)
+
+
+def without_aliases(program: Program) -> Program:
+    """Drop intermediate results that only rename (or transpose) another; what reads them reads that one."""
+    fixed = {*program.outputs, *(name for _, name in program.gradients)}
+    known: dict[str, tuple[Element, tuple[Index, ...]]] = {}
+
+    def read(element: Element) -> Expr | None:
+        if element.name not in known:
+            return None
+        source, indices = known[element.name]
+        return substitute(source, dict(zip(indices, element.subscripts, strict=True)))
+
+    def rewritten(statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        result = []
+        for s in statements:
+            expr = replace_elements(s.expr, read)
+            plain = (
+                isinstance(expr, Element)
+                and expr.kind is s.kind
+                and sorted(expr.subscripts, key=str) == sorted(s.indices, key=str)
+            )
+            if s.name not in fixed and plain:
+                known[s.name] = (expr, s.indices)
+            else:
+                result.append(replace(s, expr=expr))
+        return tuple(result)
+
+    forward = rewritten(program.forward)
+    return replace(program, forward=forward, backward=rewritten(program.backward))
 
 
 def narrowed(program: Program) -> Program:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from sympy import Expr
 
-from derive.algebra.functions import LogSigmoid
-from derive.algebra.indices import elements, names
+from derive.algebra.functions import AtLeast, AtMost, Guard, LogSigmoid
+from derive.algebra.indices import elements, names, rebuild
 from derive.algebra.nodes import (
     BATCH_SIZE,
     ArgMax,
@@ -67,7 +67,7 @@ from derive.lower.arrays import (
     walk,
 )
 from derive.lower.expressions import Expressions
-from derive.lower.prepare import narrowed, prepared, without_dead
+from derive.lower.prepare import narrowed, prepared, without_aliases, without_dead
 from derive.lower.scalars import is_number, sizes_in
 from derive.lower.sizes import find_sizes, same_shape, shaped
 from derive.lower.statements import lower_statement
@@ -80,7 +80,7 @@ Units = tuple[bool, ...]
 def lower(program: Program) -> ArrayProgram:
     """Turn forward and backward statements into whole-array operations."""
     layer = program.layer
-    original = without_dead(program)
+    original = without_dead(without_aliases(program))
     program = narrowed(original)
     taken = {p.name for p in layer.parameters} | {h.name for h in layer.hypers} | set(program.cotangents)
     taken |= {s.name for s in (*program.forward, *program.backward)} | {s.name for s in layer.sizes}
@@ -140,8 +140,8 @@ def lower(program: Program) -> ArrayProgram:
         precision=precision,
         labels=labels,
         nonempty=_nonempty(layer, original),
-        forward_formulas=tuple(map(str, original.forward)),
-        backward_formulas=tuple(map(str, original.backward)),
+        forward_formulas=tuple(map(_formula, original.forward)),
+        backward_formulas=tuple(map(_formula, original.backward)),
     )
 
 
@@ -247,6 +247,22 @@ def _lifted(array: Array) -> Array:
     inner = first.args[0].axes
     args = tuple(a.args[0] if isinstance(a, Expand) else a for a in array.args)
     return Expand(first.axes, array.dtype, (replace(array, axes=inner, args=args),))
+
+
+def _formula(statement: Statement) -> str:
+    """Return the equation for people: a guard of a branch that is not taken changes no value that is."""
+    return str(replace(statement, expr=_unguarded(statement.expr)))
+
+
+def _unguarded(expr: Expr) -> Expr:
+    if not expr.args:
+        return expr
+    if isinstance(expr, (AtMost, AtLeast)):
+        return _unguarded(expr.args[0])
+    if isinstance(expr, Guard):
+        _, a, b = expr.args
+        return _unguarded(b if is_number(a) else a)
+    return rebuild(expr, (_unguarded(a) for a in expr.args))
 
 
 def _source(layer: Layer) -> str:
