@@ -9,7 +9,7 @@ from sympy import Expr
 from derive.algebra.indices import free_indices, rebuild, substitute
 from derive.algebra.nodes import BATCH, BATCH_SIZE, Index, KeepingReduction, Reduction
 
-__all__ = ["readable"]
+__all__ = ["plain_letters", "readable"]
 
 # What one writes when the first choice is taken: sum over n beside a free n runs over m.
 _NEXT = {
@@ -26,6 +26,17 @@ def readable(expr: Expr, taken: Iterable[Index] = ()) -> Expr:
         taken: indices whose letters are in use around it (a statement's left side).
     """
     return _rename(expr, frozenset(i.name for i in taken))
+
+
+def plain_letters(indices: Iterable[Index], taken: Iterable[Index]) -> dict[Expr, Expr]:
+    """Choose a letter that people read for each index, none of them among ``taken``."""
+    used = {i.name for i in taken}
+    mapping: dict[Expr, Expr] = {}
+    for index in indices:
+        new = _letter(index, used, used)
+        used.add(new.name)
+        mapping[index] = new
+    return mapping
 
 
 def _rename(expr: Expr, taken: frozenset[str]) -> Expr:

@@ -44,6 +44,7 @@ __all__ = [
     "Mean",
     "Min",
     "Norm",
+    "Partial",
     "Prod",
     "Reduction",
     "Size",
@@ -228,6 +229,13 @@ class Delta(_Node):
 
     def _eval_is_extended_nonnegative(self) -> bool:
         return True
+
+
+class Partial(_Node):
+    """``∂of/∂wrt`` of two elements, as it stands in the steps of a derivation; nothing computes with it."""
+
+    def __new__(cls, of: Element, wrt: Element) -> Partial:
+        return Expr.__new__(cls, of, wrt)
 
 
 class Reduction(_Node):

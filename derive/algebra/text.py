@@ -6,7 +6,7 @@ from sympy import Add, Expr, Integer, Mul, Pow, Rational, S, default_sort_key
 
 from derive.algebra.functions import BY_CLASS
 from derive.algebra.indices import free_indices, is_binder, names
-from derive.algebra.nodes import BATCH_SIZE, Delta, Element, KeepingReduction, Reduction, Size
+from derive.algebra.nodes import BATCH_SIZE, Delta, Element, KeepingReduction, Partial, Reduction, Size
 
 __all__ = ["decimal", "show"]
 
@@ -49,6 +49,8 @@ def _show(expr: Expr) -> tuple[str, int]:
         if not expr.subscripts:
             return expr.name, _ATOM
         return f"{expr.name}[{', '.join(show(s) for s in expr.subscripts)}]", _ATOM
+    if isinstance(expr, Partial):
+        return f"partial({show(expr.args[0])}, {show(expr.args[1])})", _ATOM
     if isinstance(expr, Delta):
         return f"delta({show(expr.args[0])}, {show(expr.args[1])})", _ATOM
     if isinstance(expr, (Reduction, KeepingReduction)):

@@ -22,24 +22,27 @@ computes it, where there is one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from sympy import Expr, S, exp
+from sympy import Expr, Mul, S, exp
 
 from derive.algebra.functions import And, Eq, Where
 from derive.algebra.indices import elements, is_binder, substitute
+from derive.algebra.letters import plain_letters, readable
 from derive.algebra.nodes import (
     BATCH,
     Delta,
     Element,
     Index,
+    KeepingReduction,
     LogSoftmax,
     LogSumExp,
     Max,
     Mean,
     Min,
     Norm,
+    Partial,
     Prod,
     Softmax,
     Std,
@@ -49,6 +52,7 @@ from derive.algebra.nodes import (
 )
 from derive.algebra.terms import Letters, Term, Terms, collect, normal, unify
 from derive.calculus.local import derivative, variables
+from derive.calculus.program import Equation
 from derive.errors import DerivationError
 from derive.language.layer import Layer, Statement
 
@@ -95,11 +99,12 @@ def adjoint_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Edge:
-    """One read of ``element``: its cotangent is ``Σ_bound coefficient``."""
+    """One read of ``element``: its cotangent is ``Σ_bound coefficient``, the statement's cotangent times ``local``."""
 
     element: Element
     coefficient: Expr
     bound: tuple[Index, ...]
+    local: Expr = S.One
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,8 @@ def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) ->
                 given = Element(Tensor(symbol), *statement.indices)
                 paths = ((GIVEN, (Term.of_atom(given),)), *paths)
                 symbol += "_total"
-            result.append(Adjoint(name, symbol, statement.indices, paths))
+            partials = _partials(incoming[name], defined)
+            result.append(Adjoint(name, symbol, statement.indices, paths, partials))
         elif name not in layer.returns:
             continue
         for edge in _edges(_Context(statement, letters, distributions), symbol):
@@ -154,7 +160,8 @@ def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) ->
             if parameter.name in layer.returns:
                 given = Element(Tensor(adjoint_name(parameter.name) + "_out"), *indices)
                 paths = ((GIVEN, (Term.of_atom(given),)), *paths)
-            result.append(Adjoint(parameter.name, adjoint_name(parameter.name), indices, paths))
+            partials = _partials(incoming.get(parameter.name, []), defined)
+            result.append(Adjoint(parameter.name, adjoint_name(parameter.name), indices, paths, partials))
     assert not set(incoming) - set(defined) - {p.name for p in layer.parameters}
     return result
 
@@ -218,7 +225,34 @@ def _distributions(statements: Sequence[Statement]) -> tuple[Statement, ...]:
 def _edges(context: _Context, symbol: str) -> Iterator[_Edge]:
     statement = context.statement
     cotangent = Element(Tensor(symbol), *statement.indices)
-    yield from _through(statement.expr, cotangent, statement.indices, statement.target, context)
+    for edge in _through(statement.expr, cotangent, statement.indices, statement.target, context):
+        local = Mul(*(f for f in Mul.make_args(edge.coefficient) if f != cotangent))
+        yield replace(edge, local=local)
+
+
+def _partials(edges: Sequence[tuple[str, _Edge]], defined: Mapping[str, Statement]) -> tuple[Equation, ...]:
+    """The local derivatives ``∂v/∂u`` of the statements that read ``u``, where one formula says them."""
+    by_path: dict[str, list[_Edge]] = {}
+    for through, edge in edges:
+        by_path.setdefault(through, []).append(edge)
+    found: list[Equation] = []
+    for through, several in by_path.items():
+        statement = defined[through]
+        widest = max(several, key=lambda e: len(e.bound))
+        if len(several) > 1 and not isinstance(statement.expr, KeepingReduction):
+            continue
+        total = S.Zero
+        for edge in several:
+            places = zip(widest.element.subscripts, edge.element.subscripts, strict=True)
+            total = total + edge.local * Mul(*(Delta(a, b) for a, b in places))
+        if total == 1:
+            continue
+        inner = [i for i in widest.bound if i not in statement.indices]
+        mapping = plain_letters(inner, statement.indices)
+        wrt = substitute(widest.element, mapping)
+        taken = (*statement.indices, *(m for m in mapping.values() if isinstance(m, Index)))
+        found.append(Equation(Partial(statement.target, wrt), readable(substitute(total, mapping), taken)))
+    return tuple(found)
 
 
 def _through(

@@ -62,6 +62,7 @@ def differentiate(layer: Layer, stable: Layer, steps: Sequence[Step], wrt: Seque
             a.target,
             readable(as_expr(a.terms), a.indices),
             _chain_reason(a),
+            formulas=a.partials,
             terms=tuple((p, readable(as_expr(t), a.indices)) for p, t in a.paths),
         )
         for a in found
@@ -85,7 +86,9 @@ def _wanted(layer: Layer, wrt: Sequence[str] | None) -> tuple[str, ...]:
 def _chain_reason(adjoint: Adjoint) -> str:
     if not adjoint.paths:
         return f"no gradient reaches {adjoint.name}"
-    return f"{adjoint.name} is read by {_listed([p for p, _ in adjoint.paths])}"
+    holes = "; ".join(f"{{{k}}}" for k in range(len(adjoint.partials)))
+    where = f", {holes}" if holes else ""
+    return f"{adjoint.name} is read by {_listed([p for p, _ in adjoint.paths])}{where}"
 
 
 def _listed(words: Sequence[str]) -> str:

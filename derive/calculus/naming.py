@@ -61,6 +61,7 @@ from derive.algebra.nodes import (
     Sum,
     Var,
 )
+from derive.algebra.terms import unify
 from derive.calculus.program import Stage, Step
 from derive.language.layer import Layer, Statement
 
@@ -90,6 +91,18 @@ class _Names:
         self.repeated: Counter[Expr] = Counter()
         for statement in layer.statements:
             self.repeated.update(_sums(statement.expr))
+
+    def reading(self, expr: Expr) -> Element | None:
+        """Return the name that holds a value, possibly under other letters: ``xc[m, d]`` for ``x[m, d] - mu[d]``."""
+        known = self.by_value.get(expr)
+        if known is not None:
+            return known
+        for value, target in self.by_value.items():
+            mapping: dict[Expr, Expr] = {}
+            variables = frozenset(target.subscripts)
+            if type(value) is type(expr) and unify(value, expr, mapping, variables) and set(mapping) == variables:
+                return Element(target.tensor, *(mapping[s] for s in target.subscripts))
+        return None
 
     def choose(self, wish: str) -> str:
         name, number = wish, 2
@@ -240,7 +253,7 @@ def _factor(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool
         base, power = expr.args
     if isinstance(base, Add) and _is_difference(base):
         new = _inside(base, order, state, linear=False)
-        difference = state.by_value.get(new) or _name(new, _difference_name(new), order, state)
+        difference = state.reading(new) or _name(new, _difference_name(new), order, state)
         state.differences.add(difference.name)
         return difference**power
     if power.is_negative and type(base) in BY_CLASS and names(base):

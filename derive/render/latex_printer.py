@@ -182,6 +182,10 @@ class TexPrinter(Printer):
             return self.truth(Box(f"{a.text} = {b.text}", a.width + b.width + 14.0, ADD))
         return Box(rf"\delta_{{{a.text},{b.text}}}", 5.0 + _SMALL * (a.width + b.width + 4.0))
 
+    def partial(self, of: Box, wrt: Box) -> Box:
+        text = rf"\frac{{\partial {of.text}}}{{\partial {wrt.text}}}"
+        return Box(text, max(of.width, wrt.width) + 9.0, ATOM, 2)
+
     def fraction(self, above: Box, below: Box) -> Box:
         text = rf"\frac{{{_small(above.text)}}}{{{_small(below.text)}}}"
         return Box(text, max(above.width, below.width) + 3.0, ATOM, 2)

@@ -19,7 +19,7 @@ from sympy import Add, Expr, Integer, Mul, Pow, Rational, S
 
 from derive.algebra.functions import And, Ge, Le, Not, Or, Where
 from derive.algebra.indices import free_indices, is_binder, substitute
-from derive.algebra.nodes import Delta, Element, Index, KeepingReduction, Mean, Reduction, Sum
+from derive.algebra.nodes import Delta, Element, Index, KeepingReduction, Mean, Partial, Reduction, Sum
 from derive.render.formula import (
     ADD,
     AND,
@@ -78,6 +78,10 @@ class Printer(ABC):
     @abstractmethod
     def delta(self, expr: Delta) -> Box:
         """Return Kronecker's delta."""
+
+    @abstractmethod
+    def partial(self, of: Box, wrt: Box) -> Box:
+        """Return a partial derivative of one element with respect to another."""
 
     @abstractmethod
     def fraction(self, above: Box, below: Box) -> Box:
@@ -144,6 +148,8 @@ class Printer(ABC):
             return self.element(expr)
         if isinstance(expr, Delta):
             return self.delta(expr)
+        if isinstance(expr, Partial):
+            return self.partial(self.box(expr.args[0]), self.box(expr.args[1]))
         if isinstance(expr, Add):
             return self._sum(expr)
         if isinstance(expr, Mean) and self.means_as_sums:

@@ -99,6 +99,9 @@ class TerminalPrinter(Printer):
         a, b = sorted((self.box(x).text for x in expr.args), key=lambda text: (len(text), text))
         return _flat(f"delta({a}, {b})" if self.ascii else f"δ({a}, {b})")
 
+    def partial(self, of: Box, wrt: Box) -> Box:
+        return _flat(f"d({of.text})/d({wrt.text})" if self.ascii else f"∂{of.text}/∂{wrt.text}")
+
     def fraction(self, above: Box, below: Box) -> Box:
         top = self.parens(above) if above.open else self.inside(above, MUL)
         return _flat(f"{top.text}/{self.inside(below, POWER).text}", MUL)

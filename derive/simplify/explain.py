@@ -28,10 +28,17 @@ def closing_steps(closed: Sequence[Closed]) -> list[Step]:
         for fact in entry.facts:
             steps += _fact_steps(fact, seen)
         if entry.inlined:
-            steps.append(rewritten(target, entry.before, f"write out {', '.join(entry.inlined)}"))
+            reason = f"write out {', '.join(entry.inlined)}"
+            if _sums(entry.before) < _sums(entry.adjoint.terms):
+                reason += "; a Kronecker delta picks one term of its sum"
+            steps.append(rewritten(target, entry.before, reason))
         if entry.facts:
             steps.append(by_facts(target, entry.terms, entry.facts))
     return steps
+
+
+def _sums(terms: Terms) -> int:
+    return sum(len(t.bound) for t in terms)
 
 
 def by_facts(target: Element, terms: Terms, facts: Sequence[Fact]) -> Step:
