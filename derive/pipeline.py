@@ -15,7 +15,7 @@ from derive.stability import stabilize
 if TYPE_CHECKING:
     from derive.check import Report
 
-__all__ = ["build", "build_module", "derive_program"]
+__all__ = ["build", "build_module", "derive_program", "inspect"]
 
 
 def derive_program(layer: Layer, wrt: Sequence[str] | None = None) -> Program:
@@ -40,20 +40,25 @@ def build_module(layer: Layer, wrt: Sequence[str] | None = None) -> str:
     return render(lower(derive_program(layer, wrt)))
 
 
+def inspect(layer: Layer, wrt: Sequence[str] | None = None, seed: int = 0) -> tuple[str, Report]:
+    """Return the text of a layer's NumPy module and the report of its check, whatever the verdict."""
+    from derive.check import check
+    from derive.lower import lower
+    from derive.render.numpy import render
+
+    program = derive_program(layer, wrt)
+    text = render(lower(program))
+    return text, check(layer, program, text, seed=seed)
+
+
 def build(layer: Layer, target: str = "numpy", wrt: Sequence[str] | None = None, seed: int = 0) -> tuple[str, Report]:
     """Return the text of a layer's module and the report of its check, which it passed.
 
     Raises:
         CheckError: formulas and code disagree with independent evaluation.
     """
-    from derive.check import check
-    from derive.lower import lower
-    from derive.render.numpy import render
-
     assert target == "numpy", target
-    program = derive_program(layer, wrt)
-    text = render(lower(program))
-    report = check(layer, program, text, seed=seed)
+    text, report = inspect(layer, wrt, seed)
     if not report.passed:
         raise CheckError(f"{layer.name}: the generated code does not pass its check", hint=report.failure())
     return text, report

@@ -294,12 +294,9 @@ def check(layer: tuple[str, ...], as_json: bool, seed: int, wrt: str | None) -> 
       derive check batchnorm
       derive check mine.layer --json
     """
-    from derive.check import check as compare
     from derive.commands.names import differentiated
     from derive.language import load_all
-    from derive.lower import lower
-    from derive.pipeline import derive_program
-    from derive.render.numpy import render
+    from derive.pipeline import inspect
 
     layers = [item for word in layer for item in load_all(word)]
     names = differentiated(wrt, layers)
@@ -307,8 +304,8 @@ def check(layer: tuple[str, ...], as_json: bool, seed: int, wrt: str | None) -> 
     with Progress(len(layers)) as progress:
         for item in layers:
             progress.begin(item.name)
-            program = derive_program(item, names)
-            reports.append(compare(item, program, render(lower(program)), seed=seed))
+            _, report = inspect(item, names, seed)
+            reports.append(report)
     if as_json:
         results = [report.to_json() for report in reports]
         say(json.dumps({"passed": all(report.passed for report in reports), "layers": results}, indent=2))
