@@ -83,7 +83,12 @@ def test_no_name_of_a_layer_gets_in_the_way_of_the_code(name: str) -> None:
     """As parameter, hyper-parameter, intermediate result and output."""
     rng = np.random.default_rng(1)
     x, w = rng.standard_normal((2, 3, 4)), rng.standard_normal(4)
-    body = ("h[..., d] = sigmoid(x[..., d]*w[d]*s)", "y[..., d] = h[..., d] + mean[..., k](x[..., k])", "return y")
+    body = (
+        "h[..., d] = sigmoid(x[..., d]*w[d]*s)",
+        "c = mean[..., d](x[..., d])",
+        "y[..., d] = h[..., d] + c",
+        "return y",
+    )
     signature = "x: Real[..., D], w: Real[D], *, s: Real = 2.0"
     plain = module(layer(signature, *body))
     y, cache = plain["forward"](x, w)
@@ -125,13 +130,20 @@ def test_the_hash_seed_does_not_matter() -> None:
     assert len(texts) == 1
 
 
+MANY = layer(
+    "x: Real[N, D], " + ", ".join(f"weight_{k}: Real[D]" for k in range(30)),
+    "y[n, d] = x[n, d]*" + "*".join(f"weight_{k}[d]" for k in range(30)),
+    "return y",
+)
+
+
 def test_formatter_and_linter_have_nothing_to_say(tmp_path: Path) -> None:
     """Long random formulas, so that every way of breaking a line is met."""
     folder = tmp_path / "generated"
     folder.mkdir()
     for seed in range(40):
         (folder / f"random_{seed}.py").write_text(render(lower(random_program(seed, depth=4))), encoding="utf-8")
-    for name, text in WHOLE.items():
+    for name, text in {**WHOLE, "many": MANY}.items():
         (folder / f"{name}.py").write_text(build_module(parse(text)), encoding="utf-8")
     config = f"--config={ROOT / 'pyproject.toml'}"
     for command in (["format", "--check", config], ["check", config, "--ignore=E741"]):

@@ -20,8 +20,8 @@ from sympy import Integer
 import derive
 from derive.algebra.nodes import BATCH_SIZE, Kind
 from derive.lower.arrays import ArrayProgram, Dtype, Dtypes, Field, Function, Part, SizeOf
-from derive.render.numpy_docs import axes_text, docstring, formulas, shapes, split_source
-from derive.render.numpy_text import FunctionText, call_lines
+from derive.render.numpy_docs import axes_text, docstring, formulas, shapes, split_source, wrapped
+from derive.render.numpy_text import WIDTH, FunctionText, call_lines
 
 __all__ = ["render"]
 
@@ -228,7 +228,7 @@ def _imports(lines: Sequence[str], scipy: set[str], special: bool) -> tuple[str,
 
 
 def _module_doc(arrays: ArrayProgram) -> list[str]:
-    text, source = split_source(arrays.doc)
+    text, source = split_source("\n".join(line for long in arrays.doc.splitlines() for line in wrapped(long)))
     lines = text or [f"The layer {arrays.name}, forward and backward."]
     lines = [*lines, "", *formulas(arrays.forward_formulas)]
     return [*lines, "", *source] if source else lines
@@ -302,11 +302,11 @@ def _forward(arrays: ArrayProgram, text: FunctionText, reals: Sequence[str]) -> 
     arguments = list(inputs)
     if arrays.hypers:
         arguments += ["*", *(f"{h}={default!r}" for h, default in arrays.hypers)]
-    body = [*call_lines(f"{', '.join(map(rename, inputs))} = _expect", inputs)]
+    body = _checked(list(map(rename, inputs)), inputs)
     body += [f"{rename(h)} = {h}" for h, _ in arrays.hypers if rename(h) != h]
     statements = text.body(arrays.forward)
     if text.dtype_used and text.dtype == "dtype":
-        body.append(f"dtype = np.result_type({', '.join(reals)})")
+        body += call_lines("dtype = np.result_type", reals)
     body += _size_lines(arrays.forward_sizes, text)
     for label in arrays.labels:
         body.append(f'_labels("{label.name}", {rename(label.name)}, {text.numbers.text(label.size)[0]})')
@@ -315,7 +315,7 @@ def _forward(arrays: ArrayProgram, text: FunctionText, reals: Sequence[str]) -> 
     if arrays.dtypes is Dtypes.ONE:
         fields.append(f"{reals[0]}.dtype")
     elif arrays.dtypes is Dtypes.EACH:
-        body.append(f"dtypes = {_tuple([f'{rename(p)}.dtype' for p, _ in arrays.gradients])}")
+        body += _tuple_lines("dtypes", [f"{rename(p)}.dtype" for p, _ in arrays.gradients])
         fields.append("dtypes")
     outputs = [rename(name) for name, _, _ in arrays.outputs]
     result = outputs[0] if len(outputs) == 1 else f"({', '.join(outputs)})"
@@ -338,6 +338,25 @@ def _kind(dtype: Dtype) -> Kind:
 
 def _tuple(pieces: Sequence[str]) -> str:
     return f"({', '.join(pieces)}{',' if len(pieces) == 1 else ''})"
+
+
+def _tuple_lines(name: str, pieces: Sequence[str]) -> list[str]:
+    """Return ``name = (…)``, one element a line where it is too long."""
+    line = f"{name} = {_tuple(pieces)}"
+    return [line] if len(line) <= WIDTH - 4 else [f"{name} = (", *(f"    {piece}," for piece in pieces), ")"]
+
+
+def _checked(names: Sequence[str], inputs: Sequence[str]) -> list[str]:
+    """Return ``x, w = _expect(x, w)``; of very many, a few at a time get their names."""
+    targets = ", ".join(names)
+    if len(targets) < WIDTH - 20:
+        return call_lines(f"{targets} = _expect", inputs)
+    lines = call_lines("arrays = _expect", inputs)
+    for first in range(0, len(names), 8):
+        some = names[first : first + 8]
+        target = f"{', '.join(some)}{',' if len(some) == 1 else ''}"
+        lines.append(f"{target if len(some) > 1 else f'({target})'} = arrays[{first}:{first + len(some)}]")
+    return lines
 
 
 def _signature(name: str, arguments: Sequence[str]) -> list[str]:
@@ -368,11 +387,15 @@ def _backward(arrays: ArrayProgram, text: FunctionText) -> FunctionView:
     body += [*_size_lines(arrays.backward_sizes, text), *checks, *statements]
     gradients = [rename(name) for _, name in arrays.gradients]
     if arrays.dtypes is Dtypes.EACH:
-        body += call_lines("return Gradients", [f"*map(np.asarray, {_tuple(gradients)}, dtypes)"])
+        line = f"return Gradients(*map(np.asarray, {_tuple(gradients)}, dtypes))"
+        if len(line) > WIDTH - 4:
+            body += _tuple_lines("gradients", gradients)
+            line = "return Gradients(*map(np.asarray, gradients, dtypes))"
+        body.append(line)
     else:
         body += call_lines("return Gradients", gradients)
     given = shapes((c.name, c.axes, Kind.REAL) for c in arrays.cotangents)
-    doc = [f"Return Gradients({', '.join(f'd{p}' for p, _ in arrays.gradients)}).", ""]
+    doc = [*wrapped(f"Return Gradients({', '.join(f'd{p}' for p, _ in arrays.gradients)})."), ""]
     doc += formulas(arrays.backward_formulas)
     doc += ["", *given, "Raises ValueError for another shape."]
     arguments = [*(rename(c.name) for c in arrays.cotangents), "cache"]

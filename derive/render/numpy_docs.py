@@ -10,7 +10,7 @@ from sympy import Expr
 from derive.algebra.nodes import BATCH_SIZE, Kind
 from derive.algebra.text import show
 
-__all__ = ["axes_text", "docstring", "formulas", "shapes", "split_source"]
+__all__ = ["axes_text", "docstring", "formulas", "shapes", "split_source", "wrapped"]
 
 _WIDTH = 110
 
@@ -73,6 +73,14 @@ def _wrapped(text: str, room: int) -> list[str]:
     least = min(d for d, _ in fitting)
     cut = max(k for d, k in fitting if d == least)
     return [text[:cut].rstrip(), *_wrapped(text[cut:].lstrip(), room)]
+
+
+def wrapped(line: str) -> list[str]:
+    """Break a line of text that is too long for a docstring; its further lines keep its indentation."""
+    indent = line[: len(line) - len(line.lstrip())]
+    if len(line) <= _WIDTH:
+        return [line]
+    return textwrap.wrap(line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def axes_text(axes: Sequence[Expr]) -> str:
