@@ -16,6 +16,7 @@ from derive.algebra.nodes import Element, Hyper, Index, Kind, Size, Tensor
 from derive.errors import DeriveError, LayerSyntaxError
 from derive.language import catalogue, layer, load, load_all, parse, parse_all
 from derive.language.layer import Layer
+from derive.language.verify import verify
 from tests.layer_texts import layers
 
 N = Size("N")
@@ -188,7 +189,7 @@ def test_a_wrong_layer_does_not_keep_another_one_from_being_loaded(tmp_path: Pat
 
 @pytest.mark.parametrize("name", catalogue())
 def test_every_catalogue_layer_is_printed_and_read_back(name: str) -> None:
-    layer = load(name)
+    layer = verify(load(name))
     assert isinstance(layer, Layer)
     assert layer.name == name
     assert load_all(name) == (layer,)
@@ -286,4 +287,5 @@ def test_a_random_layer_is_printed_and_read_back(text: str) -> None:
     except DeriveError as error:  # a constant that has no value
         assert error.message in ("a constant too large", "a division by zero", "a value that is not a real number")
         return
+    verify(layer)
     assert parse(str(layer)) == layer

@@ -24,6 +24,7 @@ from derive.algebra.nodes import (
 from derive.errors import DeriveError, ShapeError
 from derive.language import load, parse
 from derive.language.layer import Layer
+from derive.language.verify import verify
 
 N, D = Size("N"), Size("D")
 n, d = Index("n", N), Index("d", D)
@@ -33,7 +34,7 @@ x = Element(Tensor("x"), n, d)
 def resolved(*lines: str, signature: str = "x: Real[N, D]", before: str = "") -> Layer:
     """Return the layer f of these lines, which is also printed and read back."""
     text = before + f"def f({signature}):\n" + "".join(f"    {line}\n" for line in lines)
-    layer = parse(text, "f")
+    layer = verify(parse(text, "f"))
     assert parse(str(layer)) == layer
     return layer
 
@@ -62,7 +63,7 @@ def test_another_statement_may_use_a_letter_for_another_axis() -> None:
 def test_a_reduction_hides_the_letter_of_the_statement() -> None:
     layer = resolved("y[n] = x[n, 0] + sum[n](x[0, n])", "return y")
     assert layer.statements[0].expr == Element(Tensor("x"), n, 0) + Sum(
-        Element(Tensor("x"), 0, Index("n", D)), Index("n", D)
+        Element(Tensor("x"), 0, Index("n2", D)), Index("n2", D)
     )
 
 

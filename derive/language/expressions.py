@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from sympy import Expr, S
 
@@ -31,12 +32,20 @@ class Builder:
         scope: what names stand for.
         bound: the letters each reduction introduces, with their ranges.
         layers: layers that may be called on elements.
+        left: the indices of the left side.
     """
 
-    def __init__(self, scope: Scope, bound: Mapping[int, Mapping[str, Letter]], layers: Layers) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        bound: Mapping[int, Mapping[str, Letter]],
+        layers: Layers,
+        left: Iterable[Index] = (),
+    ) -> None:
         self.scope = scope
         self.bound = bound
         self.layers = layers
+        self._around = [i.name for i in left]
 
     def value(self, node: Expression, indices: Indices) -> Expr:
         """Return the value of an expression in which ``indices`` are bound.
@@ -88,10 +97,24 @@ class Builder:
         word = node.word.id
         if word in KEEPING:
             own = {_letter(letter): indices[_letter(letter)] for letter in node.letters}
+            body = self.value(node.body, indices)
         else:
-            own = {name: index(letter) for name, letter in self.bound[id(node)].items()}
-        body = self.value(node.body, {**indices, **own})
+            own = {name: self._bound_index(letter) for name, letter in self.bound[id(node)].items()}
+            inside = [i.name for i in own.values()]
+            self._around += inside
+            body = self.value(node.body, {**indices, **own})
+            del self._around[len(self._around) - len(inside) :]
         return checked(reduced(word, body, tuple(own.values())), node.at)
+
+    def _bound_index(self, letter: Letter) -> Index:
+        """Return the index of a reduction; one that hides another gets a letter of its own, such as n2."""
+        if letter.name not in self._around:
+            return index(letter)
+        taken = set(self._around).union(self.scope.hypers, self.scope.tensors, *self.bound.values())
+        number = 2
+        while f"{letter.name}{number}" in taken:
+            number += 1
+        return index(replace(letter, name=f"{letter.name}{number}"))
 
     def _call(self, node: Call, indices: Indices) -> Expr:
         arguments = [self.value(argument, indices) for argument in node.arguments]

@@ -244,6 +244,12 @@ class Ranges:
             self.visit(node.body, letters)
             return
         own = {name: self.letter(letter) for name, letter in zip(names, node.letters, strict=True)}
+        if "..." in own and "..." in letters:
+            raise LayerSyntaxError(
+                f"'{word}[...]' stands where '...' is in use already",
+                own["..."].at,
+                f"give it a name in an equation of its own: s = {written(node.at)}",
+            )
         self.bound[id(node)] = own
         self.visit(node.body, {**letters, **own})
         for name, introduced in own.items():

@@ -177,7 +177,7 @@ class _Resolver:
                     else f"it stands alone on no axis on the right; declare {_declaration(target)}",
                 )
         indices = {key: index(letter) for key, letter in letters.items()}
-        built = check_range(Builder(scope, ranges.bound, self.layers).value(value, indices), value.at)
+        built = check_range(Builder(scope, ranges.bound, self.layers, indices.values()).value(value, indices), value.at)
         kind = kind_of(built)
         if declared is not None and declared.kind in (Kind.INT, Kind.BOOL) and kind is not declared.kind:
             raise ShapeError(
