@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import ast
-import itertools
-import math
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import mpmath
-import numpy as np
 import pytest
-import scipy.special
-import sympy
 from sympy import Expr
 
-from derive.algebra.functions import BY_CLASS, XLogY
 from derive.algebra.nodes import (
-    Element,
-    Hyper,
-    Index,
     Kind,
-    LogSoftmax,
-    LogSumExp,
-    Max,
-    Mean,
-    Min,
-    Norm,
-    Prod,
-    Size,
-    Softmax,
-    Sum,
 )
-from derive.calculus.program import Equation, Stage
 from derive.check.evaluate import Evaluator
-from derive.check.instance import Array, Instance
+from derive.check.instance import Instance
 from derive.language import parse
 from derive.language.layer import Layer
-from derive.stability import PHASES, stabilize
+from derive.stability import PHASES
 from derive.stability.matching import same
 from derive.stability.rule import Rule
 

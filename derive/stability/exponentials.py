@@ -128,9 +128,9 @@ def log_of_product_with_exponential(e: Expr) -> Expr | None:
     Why: the exponential overflows or underflows where its logarithm is an ordinary number.
     Holds: p > 0; also for a softmax, a sigmoid or a sum of exponentials in place of exp(a).
     """
-    if not isinstance(e.args[0], Mul):
+    if not isinstance(e.args[0], (Mul, exp)):
         return None
-    logs = {f: log_of(f) for f in e.args[0].args}
+    logs = {f: log_of(f) for f in factors(e.args[0])}
     known = [value for value in logs.values() if value is not None]
     rest = Mul(*(f for f, value in logs.items() if value is None))
     return Add(*known, plain_log(rest)) if known else None

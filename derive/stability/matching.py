@@ -359,7 +359,7 @@ def log_sum(expr: Expr) -> Expr | None:
     factor, body, bound = found
     if not _grows(body) or isinstance(body, cosh):
         return None
-    split = exponential_part(body) or masked_exponential(body)
+    split = masked_exponential(body) or exponential_part(body)
     if split is None:
         return None
     exponent, weight = split

@@ -15,7 +15,7 @@ as it was written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Flag, auto
 from functools import cached_property
@@ -242,12 +242,19 @@ class Rewriter:
                 if depth and all(form is found[e].forms[0] for e, form in forms.items()):
                     continue  # tried already
                 trial = Rewriter(self._phase, None)
-                candidate = substitute_elements(expr, {e: found[e].at(e, form) for e, form in forms.items()})
+                candidate = _written_out(expr, {e: found[e].at(e, form) for e, form in forms.items()})
                 after = trial.rewrite(candidate)
                 if len(trial.firings) > sum(form.firings for form in forms.values()):
                     self.firings.extend(trial.firings)
                     return after
         return None
+
+
+def _written_out(expr: Expr, values: Mapping[Expr, Expr]) -> Expr:
+    """``expr`` with elements replaced; ``log(exp(x))`` is kept as it is, for a rule to see it."""
+    if isinstance(expr, log):
+        return log(substitute_elements(expr.args[0], values), evaluate=False)
+    return substitute_elements(expr, values)
 
 
 def _subsets(items: list[Element]) -> Iterator[tuple[Element, ...]]:
