@@ -122,7 +122,7 @@ def name_intermediates(layer: Layer) -> tuple[tuple[Statement, ...], frozenset[s
             result.append(statement)
             continue
         names_.current = statement.name
-        expr = _visit_top(statement, names_)
+        expr = _visit_top(_with_repeated_named(statement, names_), names_)
         for made in names_.made:
             result.append(made)
             automatic.add(made.name)
@@ -155,6 +155,68 @@ def _with(statement: Statement, expr: Expr) -> Statement:
     return Statement(statement.name, statement.indices, expr, statement.kind, statement.span)
 
 
+def _with_repeated_named(statement: Statement, state: _Names) -> Statement:
+    """Name what a statement has written out more than once: the argument of ``gelu(sum[i](x[n, i]*w[i, j]))``."""
+    expr = statement.expr
+    while True:
+        counts = Counter(_compounds(expr, frozenset()))
+        repeated = [e for e, count in counts.items() if count > 1 and free_indices(e) <= set(statement.indices)]
+        if not repeated:
+            return statement if expr is statement.expr else _with(statement, expr)
+        part = max(repeated, key=lambda e: (_nodes(e), str(e)))
+        wish = _reduction_name(part) if isinstance(part, (Sum, Mean)) else f"pre_{state.current}"
+        target = _name(_inside(part, statement.indices, state, linear=True), wish, statement.indices, state)
+        expr = _replaced(expr, part, target)
+
+
+def _compounds(expr: Expr, bound: frozenset[Index]) -> list[Expr]:
+    """The sums in an expression, over indices and of terms with these, that do not depend on ``bound``."""
+    if not expr.args or isinstance(expr, Element):
+        return []
+    found = []
+    whole = isinstance(expr, (Sum, Mean)) or (isinstance(expr, Add) and expr.has(Sum, Mean))
+    if whole and free_indices(expr).isdisjoint(bound) and any(e.kind.differentiable for e in elements(expr)):
+        found.append(expr)
+    inner = bound | set(expr.indices) if is_binder(expr) else bound
+    for arg in expr.args[:1] if is_binder(expr) else expr.args:
+        found += _compounds(arg, inner)
+    return found
+
+
+def _nodes(expr: Expr) -> int:
+    return 1 + sum(map(_nodes, expr.args))
+
+
+def _replaced(expr: Expr, part: Expr, target: Element) -> Expr:
+    """Read ``part`` by its name, except where one of its letters is bound to something else."""
+    if expr == part:
+        return target
+    if not expr.args or isinstance(expr, Element):
+        return expr
+    if is_binder(expr):
+        if not free_indices(part).isdisjoint(expr.indices):
+            return expr
+        return rebuild(expr, (_replaced(expr.args[0], part, target), *expr.args[1:]))
+    return rebuild(expr, (_replaced(a, part, target) for a in expr.args))
+
+
+def _with_factors_named(body: Expr, bound: tuple[Index, ...], order: tuple[Index, ...], state: _Names) -> Expr:
+    """Name ``gate[n, f]*up[n, f]`` in ``sum[f](gate[n, f]*up[n, f]*w[f, d])``: one contraction back serves both."""
+    sized = [f for f in Mul.make_args(body) if any(e.kind.differentiable for e in elements(f))]
+    for rest in sized:
+        others = [f for f in sized if f is not rest]
+        along = frozenset().union(*map(free_indices, others))
+        whole = any(free_indices(f) == along for f in others)
+        if len(others) < 2 or not whole or free_indices(rest) <= along or rest.has(Sum, Mean):
+            continue
+        if not along & free_indices(rest) & set(bound):
+            continue
+        product = _inside(Mul(*others), order, state, linear=False)
+        factors = [f for f in Mul.make_args(body) if f not in others]
+        return Mul(*factors, _name(product, f"pre_{state.current}", order, state))
+    return body
+
+
 def _visit_top(statement: Statement, state: _Names) -> Expr:
     """Name what is inside the statement's expression, not the expression itself."""
     order = statement.indices
@@ -176,7 +238,8 @@ def _inside(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool
         inner = tuple(i for i in order if i in free_indices(expr.body))
         inner = (*inner, *(i for i in expr.indices if i not in inner))  # softmax[s] keeps the s of the statement
         if isinstance(expr, (Sum, Mean)):
-            return rebuild(expr, (_inside(expr.body, inner, state, linear=True), *expr.args[1:]))
+            body = _with_factors_named(expr.body, expr.indices, inner, state)
+            return rebuild(expr, (_inside(body, inner, state, linear=True), *expr.args[1:]))
         return rebuild(expr, (_argument(expr.body, inner, state), *expr.args[1:]))
     if isinstance(expr, Add):
         return rebuild(expr, (_term(a, order, state, linear=linear) for a in expr.args))
