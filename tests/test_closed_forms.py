@@ -156,6 +156,48 @@ def f(x: Real[N, D], c: Real[K, D]):
         "dx",
         "dy*sum[j](j*x**maximum(j - 1, 0)*a[j])",
     ),
+    "a gated product before a matrix": (
+        """
+def f(gate: Real[N, F], up: Real[N, F], w: Real[F, D]):
+    y[n, d] = sum[f](gate[n, f] * up[n, f] * w[f, d])
+    return y
+""",
+        "dgate",
+        "dpre_y[n, f]*up[n, f]",
+    ),
+    "standardised in one line, with another letter": (
+        """
+def f(x: Real[N, D]):
+    y[n, d] = (x[n, d] - mean[m](x[m, d])) / std[m](x[m, d])
+    return y
+""",
+        "dx",
+        "(dy[m, d] - y[m, d]*mean[n](dy[n, d]*y[n, d]) - mean[n](dy[n, d]))/sqrt(mean_xc[d])",
+    ),
+    "a logsumexp beside its softmax": (
+        """
+def f(z: Real[N, C]):
+    p[n, c] = softmax[c](z[n, c])
+    s[n] = log(sum[k](exp(z[n, k])))
+    return p, s
+""",
+        "dz",
+        "p[n, c]*(dp[n, c] + ds[n] - sum[k](dp[n, k]*p[n, k]))",
+    ),
+    "an activation that is written out twice": (
+        """
+def f(x: Real[N, I], w: Real[I, O]):
+    y[n, o] = silu(sum[i](x[n, i] * w[i, o]))
+    return y
+""",
+        "dx",
+        "sum[o](dw_dot_x[n, o]*w[i, o])",
+    ),
+    "a squared relu": (
+        "def f(x: Real[N]):\n    y[n] = relu(x[n])**2\n    return y\n",
+        "dx",
+        "2*relu(x[n])*dy[n]",
+    ),
     "both reads of one tensor": (
         "def f(x: Real[N, N]):\n    y[i, j] = x[i, j] + x[j, i]\n    return y\n",
         "dx",
