@@ -219,7 +219,7 @@ class Expressions:
             if constant.could_extract_minus_sign() and plus:
                 minus.insert(0, ((0,), -constant))
             else:
-                plus.append(((1,) if constant.free_symbols else (-99,), constant))
+                plus.append(((-99,) if constant.is_Integer else (1,), constant))
         plus.sort(key=lambda item: item[0])
         minus.sort(key=lambda item: item[0])
         result: Array | None = None

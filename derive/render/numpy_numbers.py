@@ -149,7 +149,7 @@ class NumberText:
             above.append(coefficient)
         under_root: Expr = S.One
         for factor in Mul.make_args(rest):
-            if isinstance(factor, Pow) and abs(factor.exp) == S.Half and factor.base.is_number:
+            if isinstance(factor, Pow) and abs(factor.exp) == S.Half and factor.base.is_positive:
                 under_root *= factor.base if factor.exp.is_positive else 1 / factor.base
             elif isinstance(factor, Pow) and factor.exp.is_number and factor.exp.is_negative:
                 below.append(Pow(factor.base, -factor.exp))

@@ -170,7 +170,7 @@ class FunctionText:
 
     @_text.register
     def _(self, array: Expand) -> Text:
-        pieces = ["None" if a is None else "..." if a == BATCH else ":" for a in array.axes]
+        pieces = _absorbed(["None" if a is None else "..." if a == BATCH else ":" for a in array.axes])
         return f"{inside(self._text(array.args[0]), ATOM)}[{', '.join(pieces)}]", ATOM
 
     @_text.register
@@ -254,7 +254,7 @@ class FunctionText:
         text += f"axis={_axis_number(place, source.axes)})"
         if array.keep:
             return text, ATOM
-        pieces = ["..." if a == BATCH else "0" if k == place else ":" for k, a in enumerate(source.axes)]
+        pieces = _absorbed(["..." if a == BATCH else "0" if k == place else ":" for k, a in enumerate(source.axes)])
         return f"{text}[{', '.join(pieces)}]", ATOM
 
     @_text.register
@@ -305,6 +305,7 @@ class FunctionText:
                 pieces.append(self.numbers.text(place)[0])
             else:
                 pieces.append(self._text(places[place - 1])[0])
+        pieces = _absorbed(pieces)
         if "..." not in pieces:
             while pieces and pieces[-1] == ":":
                 pieces.pop()
@@ -467,23 +468,34 @@ class FunctionText:
 
     def _hoisted(self, value: Array, width: int, reads: set[str], own: str | None) -> tuple[list[str], Array, Array]:
         """Return lines for the longest part of ``value``, ``value`` with its name instead, and the part."""
-        best: tuple[int, int] | None = None
-        for k, arg in enumerate(value.args):
-            length = len(self.expression(arg))
-            if not isinstance(arg, (Name, Number)) and (best is None or length > best[0]):
-                best = (length, k)
-        if best is None or best[0] < 12:
+        path = self._longest(value)
+        if path is None:
             return [], value, value
-        k = best[1]
-        part = value.args[k]
+        part = value.args[path[0]]
+        # What does not fit a line of its own either is gone into, unless it can be broken at its operators.
+        while len(self.expression(part)) + 12 > width and not (isinstance(part, Binary) and self._breaks(part, width)):
+            further = self._longest(part)
+            if further is None:
+                break
+            path = (*path, *further)
+            part = part.args[further[0]]
         if own is not None and own not in reads:
             name, target = own, self.rename(own)
         else:
             name = target = self._fresh("term")
         lines = self._broken(target, "=", part, width, reads, None if name in reads else own)
-        args = list(value.args)
-        args[k] = Name(part.axes, part.dtype, name=name)
-        return lines, replace(value, args=tuple(args)), part
+        return lines, _replaced(value, path, Name(part.axes, part.dtype, name=name)), part
+
+    def _longest(self, value: Array) -> tuple[int, ...] | None:
+        """Return which argument has the longest text, or None where none is worth a line."""
+        lengths = [(len(self.expression(a)), -k) for k, a in enumerate(value.args) if not isinstance(a, (Name, Number))]
+        if not lengths or max(lengths)[0] < 12:
+            return None
+        return (-max(lengths)[1],)
+
+    def _breaks(self, value: Binary, width: int) -> bool:
+        pieces = list(self._chain(value))
+        return len(pieces) > 2 and all(len(_INDENT) + len(piece) <= width for piece in pieces)
 
     def _fresh(self, stem: str) -> str:
         name, number = stem, 2
@@ -502,6 +514,15 @@ def call_lines(prefix: str, arguments: Sequence[str], width: int = WIDTH - len(_
     if len(hugging) <= width:
         return [f"{prefix}(", hugging, ")"]
     return [f"{prefix}(", *(f"{_INDENT}{a}," for a in arguments), ")"]
+
+
+def _replaced(value: Array, path: Sequence[int], part: Array) -> Array:
+    """Return the value with the argument at the end of the path replaced."""
+    if not path:
+        return part
+    args = list(value.args)
+    args[path[0]] = _replaced(args[path[0]], path[1:], part)
+    return replace(value, args=tuple(args))
 
 
 def _operands(text: str, operators: str) -> Iterator[str]:
@@ -534,6 +555,16 @@ def _is_one_call(spelling: str) -> bool:
         if depth == 0 and character == ")" and k + 1 < len(spelling):
             return False
     return True
+
+
+def _absorbed(pieces: list[str]) -> list[str]:
+    """Drop the whole axes that come right after ``...``, which takes them as well."""
+    if pieces[:1] != ["..."]:
+        return pieces
+    rest = pieces[1:]
+    while rest and rest[0] == ":":
+        del rest[0]
+    return ["...", *rest]
 
 
 def _axis_number(place: int, axes: Sequence[Axis]) -> int:
