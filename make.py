@@ -58,6 +58,7 @@ def set_up(extra: str) -> None:
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
     print("installing what pyproject.toml asks for", flush=True)
     python("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", f".[{extra}]")
+    python("-m", "compileall", "-q", "derive")  # else every start compiles, where Python may not write bytecode
     stamp.write_text(project, encoding="utf-8")
 
 
