@@ -408,7 +408,8 @@ def test_a_parameter_may_have_any_name_that_the_language_takes(name: str) -> Non
     made = parse(
         f"def other(x: Real[..., D], *, {name}: Real = 1.5):\n"
         f"    z[..., d] = lgamma({name} + x[..., d]**2) * sigmoid({name}*x[..., d])\n"
-        f"    y = mean[..., d](z[..., d] - mean[...](z[..., d]))\n"
+        f"    m[d] = mean[...](z[..., d])\n"
+        f"    y = mean[..., d](z[..., d] - m[d])\n"
         "    return y\n"
     )
     text, report = build(made)
