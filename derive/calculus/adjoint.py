@@ -167,17 +167,23 @@ def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) ->
 
 
 def target_indices(layer: Layer, statements: Sequence[Statement]) -> dict[str, tuple[Index, ...]]:
-    """Choose the letters for every parameter's axes: those of its first plain read, else of the sizes."""
+    """Choose the letters for every parameter's axes: those of a plain read, else of the sizes.
+
+    A read by the letters of a statement's left side comes before one by the
+    letters of a reduction, which may be numbered.
+    """
     parameters = {p.name: p for p in layer.parameters}
     chosen: dict[str, tuple[Index, ...]] = {}
+    second: dict[str, tuple[Index, ...]] = {}
     for statement in statements:
         for element in elements(statement.expr):
             if element.name in parameters and element.name not in chosen:
                 plain = tuple(s for s in element.subscripts if isinstance(s, Index))
                 distinct = len({p.name for p in plain}) == len(element.subscripts)
                 if distinct and tuple(p.size for p in plain) == parameters[element.name].axes:
-                    chosen[element.name] = plain
-    return {name: chosen.get(name) or _letters_of(p.axes) for name, p in parameters.items()}
+                    own = set(plain) <= set(statement.indices) or not any(p.name[-1].isdigit() for p in plain)
+                    (chosen if own else second).setdefault(element.name, plain)
+    return {name: chosen.get(name) or second.get(name) or _letters_of(p.axes) for name, p in parameters.items()}
 
 
 def _letters_of(axes: Sequence[Expr]) -> tuple[Index, ...]:
