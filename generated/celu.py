@@ -1,6 +1,6 @@
 """Continuously differentiable exponential linear unit.
 
-    y[...] = where(x[...] > 0, x[...], alpha*expm1(at_most(x[...], 0)/alpha))
+    y[...] = where(x[...] > 0, x[...], alpha*expm1(x[...]/alpha))
 
 Source: Barron, "Continuously Differentiable Exponential Linear Units", 2017.
 """
@@ -40,7 +40,7 @@ def forward(x, *, alpha=1.0):
 def backward(dy, cache):
     """Return Gradients(dx).
 
-        dx[...] = where(x[...] > 0, 1, exp(at_most(x[...], 0)/alpha))*dy[...]
+        dx[...] = where(x[...] > 0, 1, exp(x[...]/alpha))*dy[...]
 
     dy: [...].
     Raises ValueError for another shape.

@@ -1,6 +1,6 @@
 """Exponential linear unit.
 
-    y[...] = where(x[...] > 0, x[...], alpha*expm1(at_most(x[...], 0)))
+    y[...] = where(x[...] > 0, x[...], alpha*expm1(x[...]))
 
 Source: Clevert, Unterthiner & Hochreiter, "Fast and Accurate Deep Network Learning by Exponential
 Linear Units (ELUs)", 2016.
@@ -41,7 +41,7 @@ def forward(x, *, alpha=1.0):
 def backward(dy, cache):
     """Return Gradients(dx).
 
-        dx[...] = where(x[...] > 0, 1, alpha*exp(at_most(x[...], 0)))*dy[...]
+        dx[...] = where(x[...] > 0, 1, alpha*exp(x[...]))*dy[...]
 
     dy: [...].
     Raises ValueError for another shape.

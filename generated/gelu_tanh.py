@@ -51,7 +51,7 @@ def backward(dy, cache):
     """
     x, tanh_x = cache
     dy = _cotangent("dy", dy, x.shape, x.dtype)
-    dx = dy * (0.5 + x * (1 + 0.134145 * x * x) * (1 - tanh_x * tanh_x) / math.sqrt(2 * np.pi) + 0.5 * tanh_x)
+    dx = dy * (x * (1 + 0.134145 * x * x) * (1 - tanh_x * tanh_x) / math.sqrt(2 * np.pi) + 0.5 * tanh_x + 0.5)
     return Gradients(dx)
 
 

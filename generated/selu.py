@@ -1,6 +1,6 @@
 """Scaled exponential linear unit, whose constants keep mean 0 and variance 1 from layer to layer.
 
-    y[...] = scale*where(x[...] > 0, x[...], alpha*expm1(at_most(x[...], 0)))
+    y[...] = scale*where(x[...] > 0, x[...], alpha*expm1(x[...]))
 
 Source: Klambauer, Unterthiner, Mayr & Hochreiter, "Self-Normalizing Neural Networks", 2017.
 """
@@ -41,7 +41,7 @@ def forward(x, *, alpha=1.6732632423543772, scale=1.0507009873554805):
 def backward(dy, cache):
     """Return Gradients(dx).
 
-        dx[...] = scale*where(x[...] > 0, 1, alpha*exp(at_most(x[...], 0)))*dy[...]
+        dx[...] = scale*where(x[...] > 0, 1, alpha*exp(x[...]))*dy[...]
 
     dy: [...].
     Raises ValueError for another shape.
