@@ -3,8 +3,9 @@
     python benchmarks/derivation.py
 
 Times are medians of several runs in one process, in milliseconds of processor
-time, imports and reading of the layer file aside; they depend on the machine,
-the growth with depth does not.
+time, imports and reading of the layer file aside. SymPy's cache of results is
+emptied before each run, so that none is an answer remembered. The figures
+depend on the machine, the growth with depth does not.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from sympy.core.cache import clear_cache
 
 from derive.language import catalogue, load, parse
 from derive.language.layer import Layer
@@ -31,6 +34,7 @@ def median_ms(run: Callable[[], object]) -> float:
     run()
     times = []
     for _ in range(RUNS):
+        clear_cache()
         start = time.process_time()
         run()
         times.append((time.process_time() - start) * 1e3)

@@ -21,6 +21,7 @@ from derive.check.instance import Instance
 from derive.language import parse
 from derive.language.layer import Layer, Parameter, Statement
 from derive.lower import lower
+from derive.pipeline import build_module
 from derive.render.numpy import render
 from derive.render.numpy_text import FunctionText
 
@@ -430,3 +431,20 @@ def test_any_program_has_the_values_of_its_formulas(batch: tuple[int, ...]) -> N
                     assert error < tolerance, (seed, name, error, str(program))
         compared += 1
     assert compared > 50
+
+
+def test_a_row_that_is_masked_altogether_passes_no_gradient_and_no_warning() -> None:
+    text = """
+def f(x: Real[N, D], m: Bool[N, D]):
+    lse[n] = log(sum[d](where(m[n, d], exp(x[n, d]), 0)))
+    y[n] = log(1 + exp(lse[n]))
+    return y
+"""
+    namespace: dict[str, Any] = {}
+    exec(build_module(parse(text)), namespace)
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    y, cache = namespace["forward"](x, np.array([[True, False], [False, False]]))
+    (dx,) = namespace["backward"](np.ones(2), cache)
+    assert y[1] == 0
+    np.testing.assert_array_equal(dx[1], [0, 0])
+    assert dx[0, 0] == pytest.approx(1 / (1 + np.exp(-1.0)), rel=1e-12)

@@ -116,11 +116,18 @@ class Expressions:
         shapes: the sizes of every tensor's axes, in order of definition.
         positions: the place of a name in that order.
         nonpositive: names whose values are at most 0.
+        masked: names of softmaxes whose rows may be masked altogether, read only under their masks.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[Expr, ...]], nonpositive: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[Expr, ...]],
+        nonpositive: frozenset[str] = frozenset(),
+        masked: frozenset[str] = frozenset(),
+    ) -> None:
         self.shapes = shapes
         self.nonpositive = nonpositive
+        self.masked = masked
         self.positions = {name: k for k, name in enumerate(shapes)}
 
     def lower(self, expr: Expr, order: Sequence[Axis]) -> Array:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sympy import Expr
+from sympy import Expr, S
 
 from derive.algebra.functions import AtLeast, AtMost, Guard, LogSigmoid
 from derive.algebra.indices import elements, names, rebuild
@@ -29,6 +29,7 @@ from derive.algebra.nodes import (
     Mean,
     Min,
     Reduction,
+    Softmax,
     Std,
     Var,
 )
@@ -95,7 +96,8 @@ def lower(program: Program) -> ArrayProgram:
     shapes |= {s.name: s.axes for s in forward}
     shapes |= {s.name: s.axes for s in backward}
     logs = frozenset(s.name for s in (*forward, *backward) if isinstance(s.expr, (LogSoftmax, LogSigmoid)))
-    work = _Layouts(Expressions(shapes, logs))
+    masked = frozenset(s.name for s in backward if isinstance(s.expr, Softmax) and s.expr.body.has(S.NegativeInfinity))
+    work = _Layouts(Expressions(shapes, logs, masked))
     fixed = {*program.outputs, *(name for _, name in program.gradients)}
     later = [work.instructions(s, fixed) for s in reversed(backward)]
     earlier = [work.instructions(s, fixed) for s in reversed(forward)]

@@ -64,7 +64,10 @@ def lower_statement(
             return _guarded(found, lowerer.nonpositive)
     if isinstance(statement.expr, KeepingReduction):
         assert is_staged(statement.expr, statement.indices), f"lower: {statement}"
-        return _guarded(_softmax(lowerer, statement.name, statement.expr, tuple(order)), lowerer.nonpositive)
+        steps = _softmax(lowerer, statement.name, statement.expr, tuple(order))
+        if statement.name in lowerer.masked:  # -inf less -inf in a row that the mask drops
+            return [*steps[:-2], Guarded(("invalid",), tuple(steps[-2:]))]
+        return _guarded(steps, lowerer.nonpositive)
     if plain:
         return _guarded(owned(lowerer, statement, copy=own), lowerer.nonpositive)
     value = _typed(lowerer.lower(statement.expr, order), statement.kind)

@@ -117,31 +117,37 @@ def _divided(term: Term, front: dict[Expr, Expr]) -> Term:
 
 def without_copies(lines: Sequence[Line], results: Sequence[str]) -> list[Line]:
     """Read ``ddiff`` under the name ``dx`` where the result ``dx[n] = ddiff[n]`` is a copy of it."""
-    current = list(lines)
+    current = {line.name: line for line in lines}
     renamed: set[str] = set()
     for name in results:
-        line = next((entry for entry in current if entry.name == name), None)
-        if line is None or len(line.terms) != 1 or line.terms[0].coefficient != 1 or line.terms[0].bound:
+        line = current.get(name)
+        source = _copied(line) if line is not None else None
+        if line is None or source is None or source.name not in current:
             continue
-        factors = line.terms[0].factors
-        if len(factors) != 1 or factors[0][1] != 1 or not isinstance(factors[0][0], Element):
-            continue
-        source = factors[0][0]
-        origin = next((entry for entry in current if entry.name == source.name), None)
-        if origin is None or origin.name in results or origin.name in renamed:
-            continue
-        if source.subscripts != line.target.subscripts or len(set(source.subscripts)) < len(source.subscripts):
+        if source.name in results or source.name in renamed:
             continue
         renamed.add(name)
         tensor = line.target.tensor
-        current = [
-            Line(Element(tensor, *entry.target.subscripts), entry.terms)
-            if entry is origin
-            else Line(entry.target, _renamed(entry.terms, origin.name, tensor))
-            for entry in current
-            if entry is not line
-        ]
-    return current
+        moved: dict[str, Line] = {}
+        for entry in current.values():
+            if entry.name == source.name:
+                moved[name] = Line(Element(tensor, *entry.target.subscripts), entry.terms)
+            elif entry.name != name:
+                moved[entry.name] = Line(entry.target, _renamed(entry.terms, source.name, tensor))
+        current = moved
+    return list(current.values())
+
+
+def _copied(line: Line) -> Element | None:
+    """Return what the line is a copy of, axis by axis."""
+    if len(line.terms) != 1 or line.terms[0].coefficient != 1 or line.terms[0].bound:
+        return None
+    factors = line.terms[0].factors
+    if len(factors) != 1 or factors[0][1] != 1 or not isinstance(factors[0][0], Element):
+        return None
+    source = factors[0][0]
+    plain = source.subscripts == line.target.subscripts and len(set(source.subscripts)) == len(source.subscripts)
+    return source if plain else None
 
 
 def _renamed(terms: Terms, name: str, tensor: Tensor) -> Terms:
