@@ -22,8 +22,9 @@ computes it, where there is one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sympy import Expr, Mul, S, exp
 
@@ -72,14 +73,14 @@ class Adjoint:
             that later statements read, whose ``d<name>`` the caller hands in.
         indices: the letters of the left side.
         paths: one (name of the statement it comes through, terms) a path.
-        partials: the local derivatives other than 1, ``∂v/∂u`` a path.
+        partials: gives the local derivatives other than 1, ``∂v/∂u`` a path.
     """
 
     name: str
     symbol: str
     indices: tuple[Index, ...]
     paths: tuple[tuple[str, Terms], ...]
-    partials: tuple[Equation, ...] = ()
+    partials: Callable[[], tuple[Equation, ...]] = field(default=tuple, compare=False, repr=False)
 
     @property
     def target(self) -> Element:
@@ -146,7 +147,7 @@ def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) ->
                 given = Element(Tensor(symbol), *statement.indices)
                 paths = ((GIVEN, (Term.of_atom(given),)), *paths)
                 symbol += "_total"
-            partials = _partials(incoming[name], defined)
+            partials = partial(_partials, incoming[name], defined)
             result.append(Adjoint(name, symbol, statement.indices, paths, partials))
         elif name not in layer.returns:
             continue
@@ -160,7 +161,7 @@ def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) ->
             if parameter.name in layer.returns:
                 given = Element(Tensor(adjoint_name(parameter.name) + "_out"), *indices)
                 paths = ((GIVEN, (Term.of_atom(given),)), *paths)
-            partials = _partials(incoming.get(parameter.name, []), defined)
+            partials = partial(_partials, incoming.get(parameter.name, []), defined)
             result.append(Adjoint(parameter.name, adjoint_name(parameter.name), indices, paths, partials))
     assert not set(incoming) - set(defined) - {p.name for p in layer.parameters}
     return result

@@ -10,7 +10,7 @@ from derive.algebra.letters import readable
 from derive.algebra.terms import Letters, as_expr
 from derive.calculus.adjoint import Adjoint, adjoints
 from derive.calculus.naming import name_intermediates
-from derive.calculus.program import Stage, Step
+from derive.calculus.program import Stage, Step, Steps
 from derive.errors import UnknownNameError
 from derive.language.layer import Layer, Statement
 
@@ -37,7 +37,7 @@ class Staged:
     adjoints: tuple[Adjoint, ...]
     wanted: tuple[str, ...]
     letters: Letters
-    steps: tuple[Step, ...]
+    steps: Sequence[Step]
 
 
 def differentiate(layer: Layer, stable: Layer, steps: Sequence[Step], wrt: Sequence[str] | None = None) -> Staged:
@@ -56,18 +56,25 @@ def differentiate(layer: Layer, stable: Layer, steps: Sequence[Step], wrt: Seque
     letters = Letters()
     forward, automatic, named = name_intermediates(stable)
     found = tuple(adjoints(stable, forward, letters))
-    chain = [
-        Step(
-            Stage.CHAIN,
-            a.target,
-            readable(as_expr(a.terms), a.indices),
-            _chain_reason(a),
-            formulas=a.partials,
-            terms=tuple((p, readable(as_expr(t), a.indices)) for p, t in a.paths),
-        )
-        for a in found
-    ]
-    return Staged(layer, forward, automatic, found, wanted, letters, (*steps, *named, *chain))
+    story = Steps(lambda: steps, lambda: named, lambda: map(_chain_step, found))
+    return Staged(layer, forward, automatic, found, wanted, letters, story)
+
+
+def _chain_step(adjoint: Adjoint) -> Step:
+    """The adjoint by the chain rule, one contribution a path, with the local derivatives in the reason."""
+    partials = adjoint.partials()
+    reason = f"no gradient reaches {adjoint.name}"
+    if adjoint.paths:
+        holes = "".join(f"{'; ' if k else ', '}{{{k}}}" for k in range(len(partials)))
+        reason = f"{adjoint.name} is read by {_listed([p for p, _ in adjoint.paths])}{holes}"
+    return Step(
+        Stage.CHAIN,
+        adjoint.target,
+        readable(as_expr(adjoint.terms), adjoint.indices),
+        reason,
+        formulas=partials,
+        terms=tuple((p, readable(as_expr(t), adjoint.indices)) for p, t in adjoint.paths),
+    )
 
 
 def _wanted(layer: Layer, wrt: Sequence[str] | None) -> tuple[str, ...]:
@@ -81,14 +88,6 @@ def _wanted(layer: Layer, wrt: Sequence[str] | None) -> tuple[str, ...]:
             what = "is not differentiable" if layer.parameter(name) else "is no parameter"
             raise UnknownNameError(f"'{name}' {what} of layer '{layer.name}'", hint=hint)
     return tuple(n for n in layer.differentiable if n in wrt)
-
-
-def _chain_reason(adjoint: Adjoint) -> str:
-    if not adjoint.paths:
-        return f"no gradient reaches {adjoint.name}"
-    holes = "; ".join(f"{{{k}}}" for k in range(len(adjoint.partials)))
-    where = f", {holes}" if holes else ""
-    return f"{adjoint.name} is read by {_listed([p for p, _ in adjoint.paths])}{where}"
 
 
 def _listed(words: Sequence[str]) -> str:

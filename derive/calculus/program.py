@@ -7,15 +7,18 @@ data, each with its reason, for whoever prints the derivation.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
+from typing import overload
 
 from sympy import Expr
 
 from derive.algebra.nodes import Element
 from derive.language.layer import Layer, Statement
 
-__all__ = ["Equation", "Program", "Stage", "Step"]
+__all__ = ["Equation", "Program", "Stage", "Step", "Steps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,27 @@ class Step:
     terms: tuple[tuple[str, Expr], ...] = ()
 
 
+class Steps(Sequence[Step]):
+    """Steps that are put together when somebody first looks at them: most who derive only want the code."""
+
+    def __init__(self, *parts: Callable[[], Iterable[Step]]) -> None:
+        self._parts = parts
+
+    @cached_property
+    def _steps(self) -> tuple[Step, ...]:
+        return tuple(step for part in self._parts for step in part())
+
+    @overload
+    def __getitem__(self, place: int) -> Step: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Step]: ...
+    def __getitem__(self, place: int | slice) -> Step | Sequence[Step]:
+        return self._steps[place]
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """Forward statements, backward statements, and what they mean.
@@ -80,7 +104,7 @@ class Program:
     outputs: tuple[str, ...]
     cotangents: tuple[str, ...]
     gradients: tuple[tuple[str, str], ...]
-    steps: tuple[Step, ...] = field(default=(), compare=False, repr=False)
+    steps: Sequence[Step] = field(default=(), compare=False, repr=False)
 
     def definition(self, name: str) -> Statement | None:
         """Return the forward or backward statement that defines ``name``, or None."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from derive.calculus.adjoint import adjoint_name
 from derive.calculus.differentiate import Staged
-from derive.calculus.program import Program, Step
+from derive.calculus.program import Program, Steps
 from derive.language.layer import Layer
 from derive.simplify.closing import close
 from derive.simplify.cost import cost
@@ -41,12 +41,12 @@ def simplify(staged: Staged) -> Program:
     plain = needed([Line(a.target, a.terms) for a in staged.adjoints], results)
     plain = in_order(without_copies(plain, results))
     if plain != lines:
-        least = _WORTH_STAGES * _cost(lines, results)
-        if _cost(plain, results) < least:
+        stages = _cost(plain, results)
+        if stages < _WORTH_STAGES * _cost(lines, results):
             # What several read keeps its name, what one reads does not; if even that is no match, every stage does.
             lines, steps = _closed(staged, facts, results, shared=True)
-            if _cost(plain, results) < _WORTH_STAGES * _cost(lines, results):
-                lines, steps = plain, []
+            if stages < _WORTH_STAGES * _cost(lines, results):
+                lines, steps = plain, Steps()
     backward = tuple(statement_of(line, results) for line in lines)
     return Program(
         staged.layer,
@@ -55,7 +55,7 @@ def simplify(staged: Staged) -> Program:
         staged.layer.returns,
         tuple(_given(name, staged.layer) for name in staged.layer.returns),
         gradients,
-        (*staged.steps, *steps, *map(result_step, backward)),
+        Steps(lambda: staged.steps, lambda: steps, lambda: map(result_step, backward)),
     )
 
 
@@ -64,21 +64,18 @@ def _cost(lines: list[Line], results: list[str]) -> float:
     return min(cost(statement_of(line, results) for line in lines), cost(map(expanded, lines)))
 
 
-def _closed(staged: Staged, facts: FactBook, results: list[str], *, shared: bool) -> tuple[list[Line], list[Step]]:
+def _closed(staged: Staged, facts: FactBook, results: list[str], *, shared: bool) -> tuple[list[Line], Steps]:
     """Return the closed form, in the order of computation, and the steps to it.
 
     ``shared``: an adjoint that several others read keeps its name.
     """
     letters = staged.letters
     closed = close(staged.adjoints, facts, staged.wanted, letters, shared=shared)
-    steps = closing_steps(closed)
     lines = needed([Line(c.adjoint.target, c.terms) for c in closed if c.kept], results)
-    lines, more = read_results(lines, results, facts, letters)
-    steps += more
-    lines, more = drop_vanishing_sums(lines, facts, letters)
-    steps += more
-    lines, more = name_products(lines, closed, letters)
-    steps += more
+    lines, read = read_results(lines, results, facts, letters)
+    lines, vanished = drop_vanishing_sums(lines, facts, letters)
+    lines, named = name_products(lines, closed, letters)
+    steps = Steps(lambda: closing_steps(closed), lambda: (*read, *vanished, *named))
     return in_order(without_copies(needed(lines, results), results)), steps
 
 
