@@ -7,17 +7,19 @@ from dataclasses import replace
 
 from sympy import Expr, S
 
-from derive.algebra.indices import free_indices, names, replace_elements, substitute
+from derive.algebra.functions import BY_CLASS
+from derive.algebra.indices import free_indices, names, rebuild, replace_elements, substitute
 from derive.algebra.nodes import Element, Tensor
 from derive.algebra.terms import Letters, Term, Terms, collect, matches, unify
 from derive.calculus.program import Step
+from derive.language.layer import Statement
 from derive.simplify.closing import Closed
 from derive.simplify.explain import by_facts, rewritten
 from derive.simplify.facts import Fact, FactBook, apply_facts, definition_fact
 from derive.simplify.lines import Line, indices_of
 from derive.simplify.structure import common_factors
 
-__all__ = ["name_products", "read_results", "without_copies"]
+__all__ = ["name_products", "read_forward_values", "read_results", "without_copies"]
 
 
 def read_results(
@@ -148,6 +150,22 @@ def _copied(line: Line) -> Element | None:
     source = factors[0][0]
     plain = source.subscripts == line.target.subscripts and len(set(source.subscripts)) == len(source.subscripts)
     return source if plain else None
+
+
+def read_forward_values(statement: Statement, forward: Sequence[Statement]) -> Statement:
+    """Read a function of the inputs that forward has computed under its name: ``p`` for ``sigmoid(z)``."""
+    known = [s for s in forward if type(s.expr) in BY_CLASS and not BY_CLASS[type(s.expr)].infix]
+    known = [s for s in known if free_indices(s.expr) == frozenset(s.indices)]
+
+    def visit(expr: Expr) -> Expr:
+        for source in known:
+            mapping: dict[Expr, Expr] = {}
+            if type(expr) is type(source.expr) and unify(source.expr, expr, mapping, frozenset(source.indices)):
+                return substitute(source.target, mapping)
+        return rebuild(expr, map(visit, expr.args)) if expr.args and not isinstance(expr, Element) else expr
+
+    expr = visit(statement.expr) if known else statement.expr
+    return statement if expr is statement.expr else replace(statement, expr=expr)
 
 
 def _renamed(terms: Terms, name: str, tensor: Tensor) -> Terms:

@@ -21,7 +21,7 @@ from derive.simplify.explain import closing_steps, result_step
 from derive.simplify.facts import FactBook, find_facts
 from derive.simplify.forward import forward_statements
 from derive.simplify.lines import Line, expanded, in_order, needed, statement_of
-from derive.simplify.sharing import name_products, read_results, without_copies
+from derive.simplify.sharing import name_products, read_forward_values, read_results, without_copies
 from derive.simplify.vanishing import drop_vanishing_sums
 
 __all__ = ["simplify"]
@@ -47,7 +47,8 @@ def simplify(staged: Staged) -> Program:
             lines, steps = _closed(staged, facts, results, shared=True)
             if stages < _WORTH_STAGES * _cost(lines, results):
                 lines, steps = plain, Steps()
-    backward = tuple(statement_of(line, results) for line in lines)
+    written = (statement_of(line, results) for line in lines)
+    backward = tuple(read_forward_values(statement, staged.forward) for statement in written)
     return Program(
         staged.layer,
         forward_statements(staged, backward),
