@@ -23,7 +23,6 @@ from scipy.special import expit, log_expit  # NumPy has none
 class Cache(NamedTuple):
     """What backward reads of a call of forward."""
 
-    z: np.ndarray  # [...]
     t: np.ndarray  # [...]
     p: np.ndarray  # [...]
     log_sigmoid_neg_z: np.ndarray  # [...]
@@ -58,7 +57,7 @@ def forward(z, t, *, alpha=0.25, gamma=2.0):
     weight = (1 - alpha) * (1 - t) + alpha * t
     loss = (ce * miss**gamma * weight).mean()
     dtypes = (z.dtype, t.dtype)
-    return loss, Cache(z, t, p, log_sigmoid_neg_z, log_sigmoid_z, ce, miss, weight, alpha, gamma, dtypes)
+    return loss, Cache(t, p, log_sigmoid_neg_z, log_sigmoid_z, ce, miss, weight, alpha, gamma, dtypes)
 
 
 def backward(dloss, cache):
@@ -66,19 +65,19 @@ def backward(dloss, cache):
 
         dmiss[...] = gamma*dloss*ce[...]*miss[...]**(gamma - 1)*weight[...]/sum[...](1)
         dce[...]   = dloss*miss[...]**gamma*weight[...]/sum[...](1)
-        dz[...]    = dmiss[...]*p[...]*(1 - p[...])*(1 - 2*t[...]) - dce[...]*(t[...] - sigmoid(z[...]))
+        dz[...]    = dmiss[...]*p[...]*(1 - p[...])*(1 - 2*t[...]) - dce[...]*(t[...] - p[...])
         dt[...]    = dmiss[...]*(1 - 2*p[...]) + dce[...]*(log_sigmoid_neg_z[...] - log_sigmoid_z[...])
                      + (2*alpha - 1)*dloss*ce[...]*miss[...]**gamma/sum[...](1)
 
     dloss: scalar.
     Raises ValueError for another shape.
     """
-    z, t, p, log_sigmoid_neg_z, log_sigmoid_z, ce, miss, weight, alpha, gamma, dtypes = cache
-    count = z.size
+    t, p, log_sigmoid_neg_z, log_sigmoid_z, ce, miss, weight, alpha, gamma, dtypes = cache
+    count = t.size
     dloss = _cotangent("dloss", dloss, (), np.result_type(*dtypes))
     dmiss = gamma / count * dloss * ce * miss ** (gamma - 1) * weight
     dce = dloss / count * miss**gamma * weight
-    dz = p * dmiss * (1 - 2 * t) * (1 - p) - dce * (t - expit(z))
+    dz = p * dmiss * (1 - 2 * t) * (1 - p) - dce * (t - p)
     dt = (
         (2 * alpha - 1) / count * dloss * ce * miss**gamma
         + dmiss * (1 - 2 * p)
