@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from derive.algebra.functions import FUNCTIONS
+from derive.language import parse_all
+from derive.pipeline import build
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
@@ -101,3 +104,23 @@ def test_readme_layers_are_in_the_language() -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     layers = [layer.name for block in blocks if block.startswith("def ") for layer in derive.parse_all(block)]
     assert layers == ["batchnorm", "cross_entropy", "causal_attention"]
+
+
+LANGUAGE = ROOT / "derive" / "language" / "README.md"
+
+
+def test_the_layers_of_the_language_page_pass_their_check() -> None:
+    text = LANGUAGE.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    layers = [layer for block in blocks for layer in parse_all(block, LANGUAGE.name)]
+    assert len(layers) >= 5
+    for layer in layers:
+        build(layer)  # raises CheckError where code and formula disagree
+
+
+def test_both_pages_name_every_function_that_a_user_may_write() -> None:
+    made = {"polygamma", "heaviside", "xlogy", "at_most", "at_least", "guard", "log_cosh", "log_ndtr"}  # by the program
+    for page in (README, LANGUAGE):
+        words = set(re.findall(r"\w+", page.read_text(encoding="utf-8")))
+        assert {row.name for row in FUNCTIONS if not row.infix} - made <= words
+        assert {"sum", "mean", "prod", "logsumexp", "softmax", "log_softmax", "norm", "argmax", "std"} <= words
