@@ -151,7 +151,7 @@ def log1p_of_exponential(e: Expr) -> Expr | None:
 def exponential_less_one(e: Expr) -> Expr | None:
     """f*exp(x) - f = f*expm1(x)
 
-    Why: near x = 0 the difference of two numbers close to f loses its digits.
+    Why: near x = 0 the difference of two nearly equal numbers loses its digits.
     Holds: every real x.
     """
     for term in e.args:
@@ -253,7 +253,7 @@ def twice_sigmoid_less_one(e: Expr) -> Expr | None:
 def difference_of_exponentials(e: Expr) -> Expr | None:
     """exp(x) - exp(-x) = 2*sinh(x)
 
-    Why: near x = 0 the difference of two numbers close to 1 loses its digits.
+    Why: near x = 0 the difference of two nearly equal numbers loses its digits.
     Holds: every real x.
     """
     split = {t: exponential_part(t) for t in e.args}
