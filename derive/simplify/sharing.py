@@ -96,6 +96,9 @@ def name_products(lines: Sequence[Line], closed: Sequence[Closed], letters: Lett
         count = 0
         renewed: list[Line] = []
         for line in current:
+            if not fact.reads <= line.reads:
+                renewed.append(line)
+                continue
             front = common_factors(line.terms)
             inside = [_divided(t, front) for t in line.terms]
             folded, used = apply_facts(tuple(inside), FactBook([fact]), letters)
