@@ -14,12 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
 
 import sympy
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sympy import Expr
 
 import derive
@@ -32,6 +28,7 @@ from derive.render.formula import TRUTH, Notation, Piece, break_lines
 from derive.render.latex_printer import TexPrinter, name_tex
 from derive.render.latex_text import code, escape
 from derive.render.legend import expressions, grouped, index_ranges, layer_text, quoted, symbols
+from derive.render.templates import environment
 
 __all__ = ["latex", "tex"]
 
@@ -125,28 +122,8 @@ def latex(program: Program, *, steps: bool = False, standalone: bool = False) ->
         backward=_aligned(((s.target, s.expr) for s in program.backward), printer),
         stages=tuple(_stages(program, printer)) if steps else (),
     )
-    template = _environment().get_template("document.tex.jinja" if standalone else "fragment.tex.jinja")
+    template = environment("latex").get_template("document.tex.jinja" if standalone else "fragment.tex.jinja")
     return template.render(v=view)
-
-
-@cache
-def _environment() -> Environment:
-    inside = Path(str(files("derive"))) / "templates"
-    root = inside if inside.is_dir() else inside.parent.parent / "templates"
-    return Environment(
-        loader=FileSystemLoader(root / "latex"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-        block_start_string="<%",
-        block_end_string="%>",
-        variable_start_string="<<",
-        variable_end_string=">>",
-        comment_start_string="<#",
-        comment_end_string="#>",
-    )
 
 
 def _wrapped(lines: Iterable[str]) -> list[str]:

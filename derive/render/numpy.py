@@ -10,11 +10,7 @@ import builtins
 import keyword
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sympy import Integer
 
 import derive
@@ -22,6 +18,7 @@ from derive.algebra.nodes import BATCH_SIZE, Kind
 from derive.lower.arrays import ArrayProgram, Dtype, Dtypes, Field, Function, Part, SizeOf
 from derive.render.numpy_docs import axes_text, docstring, formulas, shapes, split_source, wrapped
 from derive.render.numpy_text import WIDTH, FunctionText, call_lines
+from derive.render.templates import environment
 
 __all__ = ["render"]
 
@@ -105,23 +102,8 @@ class ModuleView:
 
 def render(arrays: ArrayProgram) -> str:
     """Return the text of the module."""
-    text = _environment().get_template("module.py.jinja").render(view=_view(arrays))
+    text = environment("numpy").get_template("module.py.jinja").render(view=_view(arrays))
     return text.rstrip("\n") + "\n"
-
-
-@cache
-def _environment() -> Environment:
-    """Return the environment; the templates lie beside the package in a checkout, inside it in a wheel."""
-    inside = Path(str(files("derive"))) / "templates"
-    root = inside if inside.is_dir() else inside.parent.parent / "templates"
-    return Environment(
-        loader=FileSystemLoader(root / "numpy"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
 
 
 def _renamer(names: Iterable[str], used: frozenset[str]) -> Callable[[str], str]:
