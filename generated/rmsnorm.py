@@ -1,8 +1,9 @@
 """Division by the root mean square over the last axis.
 
-    ms[...]   = mean[d](x[..., d]**2)
-    rms[...]  = 1/sqrt(ms[...] + eps)
-    y[..., d] = gamma[d]*rms[...]*x[..., d]
+    ms[...]      = mean[d](x[..., d]**2)
+    rrms[...]    = 1/sqrt(ms[...] + eps)
+    xhat[..., d] = rrms[...]*x[..., d]
+    y[..., d]    = gamma[d]*xhat[..., d]
 
 Source: Zhang & Sennrich, "Root Mean Square Layer Normalization", 2019.
 """
@@ -18,9 +19,9 @@ import numpy as np
 class Cache(NamedTuple):
     """What backward reads of a call of forward."""
 
-    x: np.ndarray  # [..., D]
     gamma: np.ndarray  # [D]
-    rms: np.ndarray  # [..., 1]
+    rrms: np.ndarray  # [..., 1]
+    xhat: np.ndarray  # [..., D]
     y: np.ndarray  # [..., D]
     dtypes: tuple[np.dtype, ...]
 
@@ -40,25 +41,26 @@ def forward(x, gamma, *, eps=1e-06):
     """
     x, gamma = _expect(x, gamma)
     ms = (x * x).mean(axis=-1, keepdims=True)
-    rms = 1 / np.sqrt(ms + eps)
-    y = gamma * rms * x
+    rrms = 1 / np.sqrt(ms + eps)
+    xhat = rrms * x
+    y = gamma * xhat
     dtypes = (x.dtype, gamma.dtype)
-    return y, Cache(x, gamma, rms, y, dtypes)
+    return y, Cache(gamma, rrms, xhat, y, dtypes)
 
 
 def backward(dy, cache):
     """Return Gradients(dx, dgamma).
 
-        dx[..., d] = rms[...]*(gamma[d]*dy[..., d] - rms[...]*x[..., d]*mean[k](dy[..., k]*y[..., k]))
-        dgamma[d]  = sum[...](rms[...]*dy[..., d]*x[..., d])
+        dx[..., d] = rrms[...]*(gamma[d]*dy[..., d] - xhat[..., d]*mean[k](dy[..., k]*y[..., k]))
+        dgamma[d]  = sum[...](dy[..., d]*xhat[..., d])
 
     dy: [..., D].
     Raises ValueError for another shape.
     """
-    x, gamma, rms, y, dtypes = cache
-    dy = _cotangent("dy", dy, x.shape, np.result_type(*dtypes))
-    dx = rms * (gamma * dy - rms * (dy * y).mean(axis=-1, keepdims=True) * x)
-    dgamma = (rms * dy * x).sum(axis=tuple(range(rms.ndim - 1)))
+    gamma, rrms, xhat, y, dtypes = cache
+    dy = _cotangent("dy", dy, xhat.shape, np.result_type(*dtypes))
+    dx = rrms * (gamma * dy - (dy * y).mean(axis=-1, keepdims=True) * xhat)
+    dgamma = (dy * xhat).sum(axis=tuple(range(dy.ndim - 1)))
     return Gradients(*map(np.asarray, (dx, dgamma), dtypes))
 
 

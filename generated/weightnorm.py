@@ -1,7 +1,8 @@
 """A weight matrix from the directions of its columns, v, and their lengths, g.
 
-    norm_v[o] = norm[k](v[k, o])
-    w[i, o]   = g[o]*v[i, o]/norm_v[o]
+    norm_v[o]  = norm[k](v[k, o])
+    vhat[i, o] = v[i, o]/norm_v[o]
+    w[i, o]    = g[o]*vhat[i, o]
 
 Source: Salimans & Kingma, "Weight Normalization: A Simple Reparameterization to Accelerate Training of
 Deep Neural Networks", 2016.
@@ -18,9 +19,9 @@ import numpy as np
 class Cache(NamedTuple):
     """What backward reads of a call of forward."""
 
-    v: np.ndarray  # [I, O]
     g: np.ndarray  # [O]
     norm_v: np.ndarray  # [O]
+    vhat: np.ndarray  # [I, O]
     dtypes: tuple[np.dtype, ...]
 
 
@@ -39,24 +40,25 @@ def forward(v, g):
     """
     v, g = _expect(v, g)
     norm_v = _norm(v, axis=0)
-    w = g / norm_v * v
+    vhat = v / norm_v
+    w = g * vhat
     dtypes = (v.dtype, g.dtype)
-    return w, Cache(v, g, norm_v, dtypes)
+    return w, Cache(g, norm_v, vhat, dtypes)
 
 
 def backward(dw, cache):
     """Return Gradients(dv, dg).
 
-        dg[o]    = sum[i](dw[i, o]*v[i, o])/norm_v[o]
-        dv[k, o] = g[o]*(dw[k, o] - dg[o]*v[k, o]/norm_v[o])/norm_v[o]
+        dg[o]    = sum[i](dw[i, o]*vhat[i, o])
+        dv[k, o] = g[o]*(dw[k, o] - dg[o]*vhat[k, o])/norm_v[o]
 
     dw: [I, O].
     Raises ValueError for another shape.
     """
-    v, g, norm_v, dtypes = cache
-    dw = _cotangent("dw", dw, v.shape, np.result_type(*dtypes))
-    dg = (dw * v).sum(axis=0) / norm_v
-    dv = g / norm_v * (dw - dg / norm_v * v)
+    g, norm_v, vhat, dtypes = cache
+    dw = _cotangent("dw", dw, vhat.shape, np.result_type(*dtypes))
+    dg = (dw * vhat).sum(axis=0)
+    dv = g / norm_v * (dw - dg * vhat)
     return Gradients(*map(np.asarray, (dv, dg), dtypes))
 
 

@@ -31,7 +31,7 @@ CATALOGUE = {
     },
     # Zhang & Sennrich (2019); mean(g·xhat) is mean(dy·y).
     "rmsnorm": {
-        "dx": "rms[...]*(gamma[d]*dy[..., d] - rms[...]*x[..., d]*mean[k](dy[..., k]*y[..., k]))",
+        "dx": "rrms[...]*(gamma[d]*dy[..., d] - xhat[..., d]*mean[k](dy[..., k]*y[..., k]))",
     },
     "instancenorm": {
         "dx": "gamma[c]*rstd[n, c]*(dy[n, c, i, j] - xhat[n, c, i, j]*mean[k, l](dy[n, c, k, l]*xhat[n, c, k, l])"
@@ -51,8 +51,8 @@ CATALOGUE = {
     "softsign": {"dx": "dy[...]/(abs(x[...]) + 1)**2"},
     # Salimans & Kingma (2016), eq. 3.
     "weightnorm": {
-        "dg": "sum[i](dw[i, o]*v[i, o])/norm_v[o]",
-        "dv": "g[o]*(dw[k, o] - dg[o]*v[k, o]/norm_v[o])/norm_v[o]",
+        "dg": "sum[i](dw[i, o]*vhat[i, o])",
+        "dv": "g[o]*(dw[k, o] - dg[o]*vhat[k, o])/norm_v[o]",
     },
     # Vaswani et al. (2017); rowsum(p·dp) is rowsum(dy·y) (Dao et al., 2022).
     "attention": {
@@ -98,6 +98,26 @@ def bessel(x: Real[N, D], *, eps: Real = 1e-5):
 """,
         "dx",
         "rstd[d]*(dy[n, d] - y[n, d]*sum[m](dy[m, d]*y[m, d])/(N - 1) - mean[m](dy[m, d]))",
+    ),
+    "batch normalization in one equation": (
+        """
+def f(x: Real[N, D], gamma: Real[D], beta: Real[D], *, eps: Real = 1e-5):
+    y[n, d] = gamma[d] * (x[n, d] - mean[m](x[m, d])) / sqrt(var[m](x[m, d]) + eps) + beta[d]
+    return y
+""",
+        "dx",
+        "gamma[d]*rstd[d]*(N*dy[m, d] - dgamma[d]*xhat[m, d] - dbeta[d])/N",
+    ),
+    "layer normalization by the mean of squares": (
+        """
+def f(x: Real[..., D], g: Real[D], b: Real[D], *, eps: Real = 1e-5):
+    m[...] = mean[d](x[..., d])
+    s[...] = sqrt(mean[d](x[..., d]**2) - m[...]**2 + eps)
+    y[..., d] = g[d] * (x[..., d] - m[...]) / s[...] + b[d]
+    return y
+""",
+        "dx",
+        "(dxhat[..., d] - xhat[..., d]*mean[k](dxhat[..., k]*xhat[..., k]) - mean[k](dxhat[..., k]))/s[...]",
     ),
     "own output of an exponential": (
         "def f(x: Real[N]):\n    y[n] = exp(x[n])\n    return y\n",

@@ -88,6 +88,9 @@ class _Names:
         self.places = {p.name: k for k, p in enumerate(layer.parameters)}
         self.spreads: set[str] = set()
         self.differences: set[str] = set()
+        self.squares: set[str] = set()
+        self.reciprocals: set[str] = set()
+        self.behind: dict[str, frozenset[str]] = {}
         self.repeated: Counter[Expr] = Counter()
         for statement in layer.statements:
             self.repeated.update(_sums(statement.expr))
@@ -103,6 +106,17 @@ class _Names:
             if type(value) is type(expr) and unify(value, expr, mapping, variables) and set(mapping) == variables:
                 return Element(target.tensor, *(mapping[s] for s in target.subscripts))
         return None
+
+    def note(self, name: str, expr: Expr) -> None:
+        """Remember what kind of value a name holds, and all that it depends on."""
+        reads = names(expr)
+        self.behind[name] = reads.union(*(self.behind.get(r, frozenset()) for r in reads))
+        if _is_spread(expr, self.differences):
+            self.spreads.add(name)
+        elif isinstance(expr, Mean) and isinstance(expr.body, Pow) and expr.body.exp == 2:
+            self.squares.add(name)
+        if isinstance(expr, Pow) and expr.exp.is_negative:
+            self.reciprocals.add(name)
 
     def choose(self, wish: str) -> str:
         name, number = wish, 2
@@ -129,8 +143,7 @@ def name_intermediates(layer: Layer) -> tuple[tuple[Statement, ...], frozenset[s
         names_.made.clear()
         result.append(statement if expr is statement.expr else _with(statement, expr))
         names_.by_value.setdefault(expr, statement.target)
-        if _is_spread(expr, names_.differences):
-            names_.spreads.add(statement.name)
+        names_.note(statement.name, expr)
     return tuple(result), frozenset(automatic), tuple(names_.steps)
 
 
@@ -245,7 +258,8 @@ def _inside(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool
         return rebuild(expr, (_term(a, order, state, linear=linear) for a in expr.args))
     if isinstance(expr, Mul):
         sized = [f for f in expr.args if names(f)]
-        return rebuild(expr, (_factor(f, order, state, linear=linear and len(sized) == 1) for f in expr.args))
+        product = rebuild(expr, (_factor(f, order, state, linear=linear and len(sized) == 1) for f in expr.args))
+        return _with_normalized(product, order, state)
     if isinstance(expr, Pow):
         if isinstance(expr.base, Add) and _is_difference(expr.base):
             return rebuild(expr, (_factor(expr.base, order, state, linear=False), expr.exp))
@@ -277,6 +291,34 @@ def _argument(expr: Expr, order: tuple[Index, ...], state: _Names) -> Expr:
 def _branch(expr: Expr, order: tuple[Index, ...], state: _Names) -> Expr:
     """A branch of ``where``: its derivative is written into the same ``where``, so only contractions get a name."""
     return _argument(expr, order, state) if expr.has(Sum, Mean) else _part(expr, order, state)
+
+
+def _with_normalized(expr: Expr, order: tuple[Index, ...], state: _Names) -> Expr:
+    """Name what is normalized by a statistic of its own inside a longer product.
+
+    ``gamma[d]*x[n, d]/rms[n]`` is ``gamma[d]*xhat[n, d]``: the gradients of
+    ``gamma`` and of ``x`` both read ``xhat``.
+    """
+    factors = [f for f in Mul.make_args(expr) if names(f)]
+    if len(factors) < 3:
+        return expr
+    for whole in factors:
+        if not isinstance(whole, Element) or not whole.kind.differentiable or free_indices(whole) != free_indices(expr):
+            continue
+        sources = {whole.name} | state.behind.get(whole.name, frozenset())
+        for statistic in factors:
+            divides = isinstance(statistic, Pow) and statistic.exp.is_negative
+            divides = divides or (isinstance(statistic, Element) and statistic.name in state.reciprocals)
+            if not divides or not free_indices(statistic) < free_indices(whole):
+                continue
+            read = names(statistic)
+            if not sources & read.union(*(state.behind.get(r, frozenset()) for r in read)):
+                continue
+            stem = whole.name[:-1] if whole.name in state.differences and whole.name.endswith("c") else whole.name
+            rest = [f for f in Mul.make_args(expr) if f not in (whole, statistic)]
+            product = whole * statistic
+            return Mul(*rest, state.reading(product) or _name(product, f"{stem}hat", order, state))
+    return expr
 
 
 def _term(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool) -> Expr:
@@ -333,7 +375,7 @@ def _factor(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool
         inverse = state.by_value.get(1 / root)
         if inverse is not None:
             return 1 / inverse
-        return _name(root, _root_name(root, state.spreads), order, state)
+        return _name(root, _root_name(root, state), order, state)
     return _part(expr, order, state)
 
 
@@ -344,6 +386,7 @@ def _name(expr: Expr, wish: str, order: tuple[Index, ...], state: _Names) -> Ele
     state.made.append(statement)
     target = statement.target
     state.by_value[expr] = target
+    state.note(name, expr)
     state.steps.append(Step(Stage.NAME, target, expr, "give the intermediate result a name"))
     return target
 
@@ -386,11 +429,13 @@ def _difference_name(expr: Expr) -> str:
     return "diff"
 
 
-def _root_name(root: Expr, spreads: Container[str]) -> str:
+def _root_name(root: Expr, state: _Names) -> str:
     inverse = root.exp.is_negative
     means = [e.name for e in elements(root)]
-    if any(n in spreads or n.startswith("var") for n in means):
+    if any(n in state.spreads or n.startswith("var") for n in means):
         return "rstd" if inverse else "std"
+    if any(n in state.squares for n in means):
+        return "rrms" if inverse else "rms"
     stem = means[0] if len(means) == 1 else "root"
     if root.base.has(Mean, Sum):
         return "rrms" if inverse else "rms"
@@ -426,5 +471,5 @@ def _worth(expr: Expr, state: _Names) -> Callable[[Expr], str] | None:
     if isinstance(expr, _EXPENSIVE):
         return _function_name
     if isinstance(expr, Pow) and expr.exp.is_Rational and expr.exp.q == 2 and isinstance(expr.base, Add):
-        return lambda e: _root_name(e, state.spreads)
+        return lambda e: _root_name(e, state)
     return None
