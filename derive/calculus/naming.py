@@ -11,6 +11,7 @@ becomes
 so that each local derivative can be written through values that are already
 computed. Named are: a nonlinear reduction and an expensive function inside a
 larger expression, a root of a sum, a difference inside a product or a power,
+what is normalized by a statistic of its own inside a longer product (``xhat``),
 and the compound argument of a function whose derivative reads it. A name that
 nothing but its one user reads in the end is written back into that user.
 """
