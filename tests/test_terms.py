@@ -31,6 +31,11 @@ def test_substituting_a_bound_letter_leaves_the_sum_alone():
     assert substitute(total, {n: m}) == total
 
 
+def test_an_element_of_the_bound_letter_is_not_the_free_one():
+    expr = T("x", n) + Sum(T("x", n), n)
+    assert substitute(expr, {T("x", n): T("y", n)}) == T("y", n) + Sum(T("x", n), n)
+
+
 def test_substituting_elements_reaches_under_their_own_sum():
     total = Sum(T("x", n) ** 2, n)
     inner = substitute_elements(total, {T("x", n): T("u", n) - T("mu")})

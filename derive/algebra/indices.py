@@ -101,8 +101,8 @@ def rebuild(expr: Expr, args: Iterable[Expr]) -> Expr:
 def substitute(expr: Expr, mapping: Mapping[Expr, Expr]) -> Expr:
     """Replace free indices, sizes, hyper-parameters or whole elements, capturing nothing.
 
-    Keys are matched as whole nodes, outermost first; a bound index shadows a
-    key of the same letter and range.
+    Keys are matched as whole nodes, outermost first; a bound index shadows the
+    keys that read it: in ``Sum(x[i], i)`` the element ``x[i]`` is another one.
     """
     if not mapping:
         return expr
@@ -112,7 +112,7 @@ def substitute(expr: Expr, mapping: Mapping[Expr, Expr]) -> Expr:
         return expr
     if isinstance(expr, (Reduction, KeepingReduction)):
         bound = expr.indices
-        inner = {k: v for k, v in mapping.items() if k not in bound}
+        inner = {k: v for k, v in mapping.items() if not free_indices(k) & set(bound)}
         live = {k: v for k, v in inner.items() if not isinstance(k, Index) or k in free_indices(expr.body)}
         incoming = frozenset().union(*(free_indices(v) for v in live.values())) if live else frozenset()
         letters = {i.name for i in incoming}
