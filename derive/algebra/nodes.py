@@ -6,6 +6,7 @@ nodes here own the indices:
     Element(x, n, d)          x[n, d]
     Sum(body, n)              sum[n](body)
     Softmax(body, (k,), (c,)) softmax over k of body, read at c
+    Padded(x[p + r], 0)       x[p + r] inside x, 0 outside
     Delta(a, b)               1 where a = b, else 0 (Kronecker)
 
 An index letter is bound by the reduction that names it, as a variable is by a
@@ -44,6 +45,7 @@ __all__ = [
     "Mean",
     "Min",
     "Norm",
+    "Padded",
     "Partial",
     "Prod",
     "Reduction",
@@ -214,6 +216,29 @@ class Element(_Node):
 
     def _eval_is_integer(self) -> bool | None:
         return True if self.args[0].tag in (Kind.INT, Kind.BOOL) else None
+
+
+class Padded(_Node):
+    """``padded(x, fill)[f]``: the element where every subscript lies inside its axis, else ``fill``.
+
+    ``args = (element, fill)``. An element that is not padded lies inside for
+    certain (that was proved when the layer was read), except that the element
+    of a recurrence one step before its first is its start.
+    """
+
+    def __new__(cls, element: Element, fill: Expr | int = 0) -> Padded:
+        assert isinstance(element, Element), element
+        return Expr.__new__(cls, element, sympy.sympify(fill))
+
+    @property
+    def element(self) -> Element:
+        """What is read inside."""
+        return self.args[0]
+
+    @property
+    def fill(self) -> Expr:
+        """The value outside: a constant."""
+        return self.args[1]
 
 
 class Delta(_Node):

@@ -6,7 +6,7 @@ from sympy import Add, Expr, Integer, Mul, Pow, Rational, S, default_sort_key
 
 from derive.algebra.functions import BY_CLASS
 from derive.algebra.indices import free_indices, is_binder, names
-from derive.algebra.nodes import BATCH_SIZE, Delta, Element, KeepingReduction, Partial, Reduction, Size
+from derive.algebra.nodes import BATCH_SIZE, Delta, Element, KeepingReduction, Padded, Partial, Reduction, Size
 
 __all__ = ["decimal", "show"]
 
@@ -49,6 +49,9 @@ def _show(expr: Expr) -> tuple[str, int]:
         if not expr.subscripts:
             return expr.name, _ATOM
         return f"{expr.name}[{', '.join(show(s) for s in expr.subscripts)}]", _ATOM
+    if isinstance(expr, Padded):
+        fill = f", {show(expr.fill)}" if expr.fill != 0 else ""
+        return f"padded({expr.element.name}{fill})[{', '.join(map(show, expr.element.subscripts))}]", _ATOM
     if isinstance(expr, Partial):
         return f"partial({show(expr.args[0])}, {show(expr.args[1])})", _ATOM
     if isinstance(expr, Delta):

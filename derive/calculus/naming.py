@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Container
+from dataclasses import replace
 
 from sympy import (
     Abs,
@@ -166,7 +167,7 @@ def _sums(expr: Expr) -> list[Expr]:
 
 
 def _with(statement: Statement, expr: Expr) -> Statement:
-    return Statement(statement.name, statement.indices, expr, statement.kind, statement.span)
+    return replace(statement, expr=expr)
 
 
 def _with_repeated_named(statement: Statement, state: _Names) -> Statement:

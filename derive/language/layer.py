@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sympy import Expr
+from sympy import Expr, Integer
 
 from derive.algebra.nodes import Element, Hyper, Index, Kind, Size, Tensor
 from derive.algebra.text import show
 from derive.errors import Source, Span
 
-__all__ = ["DerivedSize", "HyperParameter", "Layer", "Parameter", "Statement"]
+__all__ = ["Carry", "DerivedSize", "HyperParameter", "Layer", "Parameter", "Statement"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,39 @@ class DerivedSize:
 
 
 @dataclass(frozen=True, slots=True)
+class Carry:
+    """What makes a statement a recurrence: it may be read one step earlier.
+
+    ``h[t, n]`` with ``Carry(t, 1, h0[n])`` is computed for t = 0, 1, …;
+    ``h[t - 1, n]`` is its earlier element, and ``h[-1, n]`` is ``h0[n]``. With
+    ``step`` -1 time runs backwards: the earlier element is ``h[t + 1, n]``, and
+    that after the last, ``h[T, n]``, is the start.
+
+    Attributes:
+        index: the letter of the axis along which the recurrence runs, one of the statement's indices.
+        step: 1, or -1 for a recurrence that runs from the last element to the first.
+        start: the value before the first step; its free indices are the statement's others.
+    """
+
+    index: Index
+    step: int
+    start: Expr
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
-    """``name[indices] = expr``; the free indices of ``expr`` are among ``indices``."""
+    """``name[indices] = expr``; the free indices of ``expr`` are among ``indices``.
+
+    ``carry``: the statement is a recurrence. Which statements form one loop
+    follows from what they read (:func:`derive.language.loops.loops`).
+    """
 
     name: str
     indices: tuple[Index, ...]
     expr: Expr
     kind: Kind = Kind.REAL
     span: Span | None = field(default=None, compare=False, repr=False)
+    carry: Carry | None = None
 
     @property
     def tensor(self) -> Tensor:
@@ -87,8 +112,18 @@ class Statement:
         """The sizes of the axes."""
         return tuple(index.size for index in self.indices)
 
+    @property
+    def start(self) -> Element | None:
+        """The element that holds the start of a recurrence: ``h[-1, n]``, or ``h[T, n]`` where time runs backwards."""
+        if self.carry is None:
+            return None
+        index = self.carry.index
+        place = Integer(-1) if self.carry.step == 1 else index.size
+        return Element(self.tensor, *(place if i == index else i for i in self.indices))
+
     def __str__(self) -> str:
-        return f"{show(self.target)} = {show(self.expr)}"
+        start = f"{show(self.start)} = {show(self.carry.start)}; " if self.carry is not None else ""
+        return f"{start}{show(self.target)} = {show(self.expr)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def prepared(statements: Iterable[Statement], taken: set[str]) -> tuple[Statemen
         else:
             expr = splitter.split(expr)
         result += splitter.statements
-        result.append(Statement(statement.name, statement.indices, expr, statement.kind, statement.span))
+        result.append(replace(statement, expr=expr))
     return tuple(result)
 
 
