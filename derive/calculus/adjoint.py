@@ -57,7 +57,16 @@ from derive.calculus.program import Equation
 from derive.errors import DerivationError
 from derive.language.layer import Layer, Statement
 
-__all__ = ["GIVEN", "Adjoint", "adjoint_name", "adjoints", "target_indices"]
+__all__ = [
+    "GIVEN",
+    "Adjoint",
+    "Edge",
+    "adjoint_name",
+    "adjoints",
+    "distributions",
+    "local_edges",
+    "target_indices",
+]
 
 GIVEN = "the result"
 """The name of the path by which the caller's own cotangent reaches an output."""
@@ -99,7 +108,7 @@ def adjoint_name(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Edge:
+class Edge:
     """One read of ``element``: its cotangent is ``Σ_bound coefficient``, the statement's cotangent times ``local``."""
 
     element: Element
@@ -123,24 +132,30 @@ class _Context:
     distributions: tuple[Statement, ...]
 
 
-def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) -> list[Adjoint]:
+def adjoints(
+    layer: Layer,
+    statements: Sequence[Statement],
+    letters: Letters,
+    naming: Callable[[str], str] = adjoint_name,
+) -> list[Adjoint]:
     """Return the adjoint of every name that has one, outputs first, parameters last.
 
     An output that nothing else reads is its cotangent itself and has no entry;
     one that later statements read too has the cotangent among its paths.
+    ``naming`` says what the adjoint of a name is called.
 
     Raises:
         DerivationError: no derivative is known for a construct.
     """
-    incoming: dict[str, list[tuple[str, _Edge]]] = {}
+    incoming: dict[str, list[tuple[str, Edge]]] = {}
     result: list[Adjoint] = []
     defined = {s.name: s for s in statements}
-    distributions = _distributions(statements)
+    known = distributions(statements)
     for statement in reversed(statements):
         if not statement.kind.differentiable:
             continue
         name = statement.name
-        symbol = adjoint_name(name)
+        symbol = naming(name)
         if name in incoming:
             paths = _paths(incoming[name], statement.indices, letters)
             if name in layer.returns:
@@ -151,7 +166,7 @@ def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) ->
             result.append(Adjoint(name, symbol, statement.indices, paths, partials))
         elif name not in layer.returns:
             continue
-        for edge in _edges(_Context(statement, letters, distributions), symbol):
+        for edge in _edges(_Context(statement, letters, known), symbol):
             incoming.setdefault(edge.element.name, []).append((name, edge))
     chosen = target_indices(layer, statements)
     for parameter in layer.parameters:
@@ -159,10 +174,10 @@ def adjoints(layer: Layer, statements: Sequence[Statement], letters: Letters) ->
             indices = chosen[parameter.name]
             paths = _paths(incoming.get(parameter.name, []), indices, letters)
             if parameter.name in layer.returns:
-                given = Element(Tensor(adjoint_name(parameter.name) + "_out"), *indices)
+                given = Element(Tensor(naming(parameter.name) + "_out"), *indices)
                 paths = ((GIVEN, (Term.of_atom(given),)), *paths)
             partials = partial(_partials, incoming.get(parameter.name, []), defined)
-            result.append(Adjoint(parameter.name, adjoint_name(parameter.name), indices, paths, partials))
+            result.append(Adjoint(parameter.name, naming(parameter.name), indices, paths, partials))
     assert not set(incoming) - set(defined) - {p.name for p in layer.parameters}
     return result
 
@@ -201,7 +216,7 @@ def _letters_of(axes: Sequence[Expr]) -> tuple[Index, ...]:
 
 
 def _paths(
-    edges: Sequence[tuple[str, _Edge]], indices: tuple[Index, ...], letters: Letters
+    edges: Sequence[tuple[str, Edge]], indices: tuple[Index, ...], letters: Letters
 ) -> tuple[tuple[str, Terms], ...]:
     by_path: dict[str, list[Term]] = {}
     for through, edge in edges:
@@ -209,7 +224,7 @@ def _paths(
     return tuple((through, collect(terms)) for through, terms in by_path.items())
 
 
-def _landed(edge: _Edge, indices: tuple[Index, ...], letters: Letters) -> Iterator[Term]:
+def _landed(edge: Edge, indices: tuple[Index, ...], letters: Letters) -> Iterator[Term]:
     """``Σ_bound coefficient · δ(j, f)`` with the deltas of plain indices resolved."""
     fresh = {i: letters.fresh(i) for i in edge.bound}
     coefficient = substitute(edge.coefficient, fresh)
@@ -224,12 +239,27 @@ def _landed(edge: _Edge, indices: tuple[Index, ...], letters: Letters) -> Iterat
         )
 
 
-def _distributions(statements: Sequence[Statement]) -> tuple[Statement, ...]:
+def distributions(statements: Sequence[Statement]) -> tuple[Statement, ...]:
+    """Return the statements that are a softmax or a log-softmax, the former first."""
     found = [s for s in statements if isinstance(s.expr, (Softmax, LogSoftmax)) and s.expr.at == s.expr.indices]
     return tuple(sorted(found, key=lambda s: isinstance(s.expr, LogSoftmax)))
 
 
-def _edges(context: _Context, symbol: str) -> Iterator[_Edge]:
+def local_edges(statement: Statement, known: tuple[Statement, ...], letters: Letters) -> Iterator[Edge]:
+    """Yield the reads of a statement; the coefficient of each is its local derivative.
+
+    ``∂v[I]/∂u[f] = Σ coefficient`` over the edge's bound indices other than ``I``.
+
+    Args:
+        statement: ``v[I] = e``.
+        known: the :func:`distributions` of the statements before it.
+        letters: the source of bound indices.
+    """
+    context = _Context(statement, letters, known)
+    yield from _through(statement.expr, S.One, statement.indices, statement.target, context)
+
+
+def _edges(context: _Context, symbol: str) -> Iterator[Edge]:
     statement = context.statement
     cotangent = Element(Tensor(symbol), *statement.indices)
     for edge in _through(statement.expr, cotangent, statement.indices, statement.target, context):
@@ -237,9 +267,9 @@ def _edges(context: _Context, symbol: str) -> Iterator[_Edge]:
         yield replace(edge, local=local)
 
 
-def _partials(edges: Sequence[tuple[str, _Edge]], defined: Mapping[str, Statement]) -> tuple[Equation, ...]:
+def _partials(edges: Sequence[tuple[str, Edge]], defined: Mapping[str, Statement]) -> tuple[Equation, ...]:
     """The local derivatives ``∂v/∂u`` of the statements that read ``u``, where one formula says them."""
-    by_path: dict[str, list[_Edge]] = {}
+    by_path: dict[str, list[Edge]] = {}
     for through, edge in edges:
         by_path.setdefault(through, []).append(edge)
     found: list[Equation] = []
@@ -268,7 +298,7 @@ def _through(
     bound: tuple[Index, ...],
     own: Element | None,
     context: _Context,
-) -> Iterator[_Edge]:
+) -> Iterator[Edge]:
     """Yield the reads of ``expr``, whose cotangent at each value of ``bound`` is given."""
     if is_binder(expr):
         yield from _reduction(expr, cotangent, bound, own, context)
@@ -279,7 +309,7 @@ def _through(
             continue
         flow = _product(cotangent, local)
         if isinstance(variable, Element):
-            yield _Edge(variable, flow, bound)
+            yield Edge(variable, flow, bound)
         else:
             yield from _reduction(variable, flow, bound, None, context)
 
@@ -294,7 +324,7 @@ def _reduction(
     bound: tuple[Index, ...],
     own: Element | None,
     context: _Context,
-) -> Iterator[_Edge]:
+) -> Iterator[Edge]:
     if isinstance(expr, (Softmax, LogSoftmax)):
         yield from _normalized(expr, cotangent, bound, own, context)
         return
@@ -351,7 +381,7 @@ def _normalized(
     bound: tuple[Index, ...],
     own: Element | None,
     context: _Context,
-) -> Iterator[_Edge]:
+) -> Iterator[Edge]:
     """softmax: ``p·(dp - Σ p·dp)``; log-softmax: ``dy - exp(y)·Σ dy``, as two paths into the body."""
     at = expr.at
     fresh = {i: context.letters.fresh(i) for i in expr.indices}
