@@ -23,7 +23,7 @@ import sympy
 from sympy import Add, Expr, Mul, Pow, Rational, S
 
 from derive.algebra.indices import free_indices, names, substitute
-from derive.algebra.nodes import Delta, Element, Index, Mean, Sum
+from derive.algebra.nodes import Delta, Element, Index, Mean, Padded, Sum
 
 __all__ = [
     "Letters",
@@ -76,22 +76,14 @@ class Term:
                 number = number * atom**exponent
                 continue
             merged[atom] = merged.get(atom, S.Zero) + exponent
-        live = {a: e for a, e in merged.items() if e != 0}
+        live = {a: S.One if isinstance(a, Delta) else e for a, e in merged.items() if e != 0}
         indices = list(bound)
         live = _read_at_deltas(live, indices)
-        # Σ_i δ(i, f)·g(i) = g(f): f is in range by construction (gathers are checked, indices have the axis' range).
-        changed = True
-        while changed and indices:
-            changed = False
-            for atom in live:
-                if not isinstance(atom, Delta):
-                    continue
-                for index, other in (atom.args, atom.args[::-1]):
-                    if index in indices and index not in free_indices(other):
-                        rest = [(a, e) for a, e in live.items() if a != atom]
-                        moved = [(substitute(a, {index: other}), e) for a, e in rest]
-                        left = [i for i in indices if i != index]
-                        return Term.of(number, moved, left)
+        for index, other, delta in _resolvable(live, indices):
+            rest = [(a, e) for a, e in live.items() if a != delta]
+            moved = _moved(rest, index, other)
+            if moved is not None:
+                return Term.of(number, moved, [i for i in indices if i != index])
         occurring: frozenset[Index] = frozenset().union(*(free_indices(a) for a in live)) if live else frozenset()
         for index in [i for i in indices if i not in occurring]:
             indices.remove(index)
@@ -145,11 +137,57 @@ class Term:
 Terms = tuple[Term, ...]
 
 
+def _resolvable(factors: Mapping[Expr, Expr], bound: Sequence[Index]) -> Iterator[tuple[Index, Expr, Expr]]:
+    """Yield bound indices that a delta fixes, with their values and the deltas; certain values first."""
+    later: list[tuple[Index, Expr, Expr]] = []
+    for atom in factors:
+        if not isinstance(atom, Delta):
+            continue
+        for index, other in (atom.args, atom.args[::-1]):
+            if isinstance(index, Index) and index in bound and index not in free_indices(other):
+                if _is_certain(index, other):
+                    yield index, other, atom
+                elif not isinstance(other, Index):
+                    later.append((index, other, atom))
+    yield from later
+
+
+def _is_certain(index: Index, value: Expr) -> bool:
+    """Whether a value of an index lies in its range: gathers and constants are checked where they are read."""
+    if isinstance(value, Index):
+        return bool(value.size == index.size)
+    return isinstance(value, Element) or not free_indices(value)
+
+
+def _moved(factors: Sequence[tuple[Expr, Expr]], index: Index, value: Expr) -> list[tuple[Expr, Expr]] | None:
+    """``Σ_i δ(i, f)·g(i) = g(f)``; where f may lie outside, ``g(f)`` is padded by 0.
+
+    A factor that reads i by itself has i's whole range as its axis (a
+    cotangent that a window's adjoint is read with), so it is 0 outside and the
+    product with it; what else reads i is padded to be defined there. None where
+    that does not do: the delta stays.
+    """
+    if _is_certain(index, value):
+        return [(substitute(a, {index: value}), e) for a, e in factors]
+    reading = [(a, e) for a, e in factors if index in free_indices(a)]
+    if not any(isinstance(a, Element) and index in a.subscripts for a, _ in reading):
+        return None
+    if not all(isinstance(a, (Element, Padded, Delta)) and e.is_positive for a, e in reading):
+        return None
+    result: list[tuple[Expr, Expr]] = []
+    for atom, exponent in factors:
+        new = substitute(atom, {index: value})
+        result.append((Padded(new) if isinstance(atom, Element) and new != atom else new, exponent))
+    return result
+
+
 def _read_at_deltas(factors: dict[Expr, Expr], bound: Sequence[Index]) -> dict[Expr, Expr]:
     """``δ(c, t[n])·p[n, c]`` is ``δ(c, t[n])·p[n, t[n]]``: what is read off the delta's place is lost."""
     for delta in [a for a in factors if isinstance(a, Delta)]:
         for index, place in (delta.args, delta.args[::-1]):
             if not isinstance(index, Index) or index in bound or index in free_indices(place):
+                continue
+            if not _is_certain(index, place):
                 continue
             if any(index in free_indices(a) for a in factors if a != delta):
                 moved: dict[Expr, Expr] = {}
@@ -347,8 +385,8 @@ def unify(pattern: Expr, expr: Expr, mapping: dict[Expr, Expr], variables: froze
     if isinstance(pattern, Index) and pattern in variables:
         if pattern in mapping:
             return bool(mapping[pattern] == expr)
-        if isinstance(expr, Index) and expr.size != pattern.size:
-            return False
+        if not _is_certain(pattern, expr):
+            return False  # a shifted place may lie outside what the pattern speaks of
         mapping[pattern] = expr
         return True
     if not (free_indices(pattern) & variables) and pattern == expr:

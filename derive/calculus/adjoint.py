@@ -18,21 +18,22 @@ A reduction on the way is one linear step with its own weights:
 and softmax, log-softmax are written through their own output. The softmax
 that a logsumexp or a log-softmax passes on is read from the statement that
 computes it, where there is one.
+
+A window is no exception: ``x[p*s + r]`` leaves the delta ``δ(j, p*s + r)``, and
+what a padded read finds outside lands nowhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from sympy import Expr, Mul, S, exp
 
 from derive.algebra.functions import And, Eq, Where
-from derive.algebra.indices import elements, is_binder, substitute
+from derive.algebra.indices import is_binder, substitute
 from derive.algebra.letters import plain_letters, readable
 from derive.algebra.nodes import (
-    BATCH,
     Delta,
     Element,
     Index,
@@ -43,6 +44,7 @@ from derive.algebra.nodes import (
     Mean,
     Min,
     Norm,
+    Padded,
     Partial,
     Prod,
     Softmax,
@@ -55,21 +57,20 @@ from derive.algebra.terms import Letters, Term, Terms, collect, normal, unify
 from derive.calculus.local import derivative, variables
 from derive.calculus.program import Equation
 from derive.errors import DerivationError
-from derive.language.layer import Layer, Statement
+from derive.language.layer import Carry, Statement
 
 __all__ = [
-    "GIVEN",
     "Adjoint",
+    "Context",
     "Edge",
     "adjoint_name",
-    "adjoints",
     "distributions",
+    "edges",
     "local_edges",
-    "target_indices",
+    "partials",
+    "paths_to",
+    "through",
 ]
-
-GIVEN = "the result"
-"""The name of the path by which the caller's own cotangent reaches an output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Adjoint:
         indices: the letters of the left side.
         paths: one (name of the statement it comes through, terms) a path.
         partials: gives the local derivatives other than 1, ``∂v/∂u`` a path.
+        carry: for ``d<name>_next``, which is read one step earlier in the backward's order.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Adjoint:
     indices: tuple[Index, ...]
     paths: tuple[tuple[str, Terms], ...]
     partials: Callable[[], tuple[Equation, ...]] = field(default=tuple, compare=False, repr=False)
+    carry: Carry | None = None
 
     @property
     def target(self) -> Element:
@@ -115,10 +118,11 @@ class Edge:
     coefficient: Expr
     bound: tuple[Index, ...]
     local: Expr = S.One
+    padded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Context:
+class Context:
     """What the edges of one statement need.
 
     Attributes:
@@ -132,96 +136,14 @@ class _Context:
     distributions: tuple[Statement, ...]
 
 
-def adjoints(
-    layer: Layer,
-    statements: Sequence[Statement],
-    letters: Letters,
-    naming: Callable[[str], str] = adjoint_name,
-) -> list[Adjoint]:
-    """Return the adjoint of every name that has one, outputs first, parameters last.
-
-    An output that nothing else reads is its cotangent itself and has no entry;
-    one that later statements read too has the cotangent among its paths.
-    ``naming`` says what the adjoint of a name is called.
-
-    Raises:
-        DerivationError: no derivative is known for a construct.
-    """
-    incoming: dict[str, list[tuple[str, Edge]]] = {}
-    result: list[Adjoint] = []
-    defined = {s.name: s for s in statements}
-    known = distributions(statements)
-    for statement in reversed(statements):
-        if not statement.kind.differentiable:
-            continue
-        name = statement.name
-        symbol = naming(name)
-        if name in incoming:
-            paths = _paths(incoming[name], statement.indices, letters)
-            if name in layer.returns:
-                given = Element(Tensor(symbol), *statement.indices)
-                paths = ((GIVEN, (Term.of_atom(given),)), *paths)
-                symbol += "_total"
-            partials = partial(_partials, incoming[name], defined)
-            result.append(Adjoint(name, symbol, statement.indices, paths, partials))
-        elif name not in layer.returns:
-            continue
-        for edge in _edges(_Context(statement, letters, known), symbol):
-            incoming.setdefault(edge.element.name, []).append((name, edge))
-    chosen = target_indices(layer, statements)
-    for parameter in layer.parameters:
-        if parameter.kind.differentiable:
-            indices = chosen[parameter.name]
-            paths = _paths(incoming.get(parameter.name, []), indices, letters)
-            if parameter.name in layer.returns:
-                given = Element(Tensor(naming(parameter.name) + "_out"), *indices)
-                paths = ((GIVEN, (Term.of_atom(given),)), *paths)
-            partials = partial(_partials, incoming.get(parameter.name, []), defined)
-            result.append(Adjoint(parameter.name, naming(parameter.name), indices, paths, partials))
-    assert not set(incoming) - set(defined) - {p.name for p in layer.parameters}
-    return result
-
-
-def target_indices(layer: Layer, statements: Sequence[Statement]) -> dict[str, tuple[Index, ...]]:
-    """Choose the letters for every parameter's axes: those of a plain read, else of the sizes.
-
-    A read by the letters of a statement's left side comes before one by the
-    letters of a reduction, which may be numbered.
-    """
-    parameters = {p.name: p for p in layer.parameters}
-    chosen: dict[str, tuple[Index, ...]] = {}
-    second: dict[str, tuple[Index, ...]] = {}
-    for statement in statements:
-        for element in elements(statement.expr):
-            if element.name in parameters and element.name not in chosen:
-                plain = tuple(s for s in element.subscripts if isinstance(s, Index))
-                distinct = len({p.name for p in plain}) == len(element.subscripts)
-                if distinct and tuple(p.size for p in plain) == parameters[element.name].axes:
-                    own = set(plain) <= set(statement.indices) or not any(p.name[-1].isdigit() for p in plain)
-                    (chosen if own else second).setdefault(element.name, plain)
-    return {name: chosen.get(name) or second.get(name) or _letters_of(p.axes) for name, p in parameters.items()}
-
-
-def _letters_of(axes: Sequence[Expr]) -> tuple[Index, ...]:
-    indices: list[Index] = []
-    for size in axes:
-        used = {i.name for i in indices}
-        if size == BATCH.size:
-            indices.append(BATCH)
-            continue
-        first = size.name[0].lower() if size.is_Symbol else "i"
-        letter = next((c for c in (first, *"ijklmabcr") if c not in used), f"{first}{len(indices)}")
-        indices.append(Index(letter, size))
-    return tuple(indices)
-
-
-def _paths(
+def paths_to(
     edges: Sequence[tuple[str, Edge]], indices: tuple[Index, ...], letters: Letters
 ) -> tuple[tuple[str, Terms], ...]:
+    """Return the contributions to ``du[indices]``, one (statement, terms) a path."""
     by_path: dict[str, list[Term]] = {}
-    for through, edge in edges:
-        by_path.setdefault(through, []).extend(_landed(edge, indices, letters))
-    return tuple((through, collect(terms)) for through, terms in by_path.items())
+    for via, edge in edges:
+        by_path.setdefault(via, []).extend(_landed(edge, indices, letters))
+    return tuple((via, collect(terms)) for via, terms in by_path.items())
 
 
 def _landed(edge: Edge, indices: tuple[Index, ...], letters: Letters) -> Iterator[Term]:
@@ -255,26 +177,27 @@ def local_edges(statement: Statement, known: tuple[Statement, ...], letters: Let
         known: the :func:`distributions` of the statements before it.
         letters: the source of bound indices.
     """
-    context = _Context(statement, letters, known)
-    yield from _through(statement.expr, S.One, statement.indices, statement.target, context)
+    context = Context(statement, letters, known)
+    yield from through(statement.expr, S.One, statement.indices, statement.target, context)
 
 
-def _edges(context: _Context, symbol: str) -> Iterator[Edge]:
+def edges(context: Context, symbol: str) -> Iterator[Edge]:
+    """Yield what the context's statement reads; ``symbol`` is the name of its cotangent."""
     statement = context.statement
     cotangent = Element(Tensor(symbol), *statement.indices)
-    for edge in _through(statement.expr, cotangent, statement.indices, statement.target, context):
+    for edge in through(statement.expr, cotangent, statement.indices, statement.target, context):
         local = Mul(*(f for f in Mul.make_args(edge.coefficient) if f != cotangent))
         yield replace(edge, local=local)
 
 
-def _partials(edges: Sequence[tuple[str, Edge]], defined: Mapping[str, Statement]) -> tuple[Equation, ...]:
+def partials(edges: Sequence[tuple[str, Edge]], defined: Mapping[str, Statement]) -> tuple[Equation, ...]:
     """The local derivatives ``∂v/∂u`` of the statements that read ``u``, where one formula says them."""
     by_path: dict[str, list[Edge]] = {}
-    for through, edge in edges:
-        by_path.setdefault(through, []).append(edge)
+    for via, edge in edges:
+        by_path.setdefault(via, []).append(edge)
     found: list[Equation] = []
-    for through, several in by_path.items():
-        statement = defined[through]
+    for via, several in by_path.items():
+        statement = defined[via]
         widest = max(several, key=lambda e: len(e.bound))
         if len(several) > 1 and not isinstance(statement.expr, KeepingReduction):
             continue
@@ -292,12 +215,12 @@ def _partials(edges: Sequence[tuple[str, Edge]], defined: Mapping[str, Statement
     return tuple(found)
 
 
-def _through(
+def through(
     expr: Expr,
     cotangent: Expr,
     bound: tuple[Index, ...],
     own: Element | None,
-    context: _Context,
+    context: Context,
 ) -> Iterator[Edge]:
     """Yield the reads of ``expr``, whose cotangent at each value of ``bound`` is given."""
     if is_binder(expr):
@@ -308,8 +231,9 @@ def _through(
         if local == 0:
             continue
         flow = _product(cotangent, local)
-        if isinstance(variable, Element):
-            yield Edge(variable, flow, bound)
+        if isinstance(variable, (Element, Padded)):
+            padded = isinstance(variable, Padded)
+            yield Edge(variable.element if padded else variable, flow, bound, padded=padded)
         else:
             yield from _reduction(variable, flow, bound, None, context)
 
@@ -323,7 +247,7 @@ def _reduction(
     cotangent: Expr,
     bound: tuple[Index, ...],
     own: Element | None,
-    context: _Context,
+    context: Context,
 ) -> Iterator[Edge]:
     if isinstance(expr, (Softmax, LogSoftmax)):
         yield from _normalized(expr, cotangent, bound, own, context)
@@ -354,10 +278,10 @@ def _reduction(
         weight = (body - Mean(expr.body, *expr.indices)) / (expr.count * Where(Eq(value, S.Zero), S.One, value))
     else:
         raise DerivationError(f"no derivative is known for '{expr.word}'", context.statement.span)
-    yield from _through(body, _product(cotangent, weight), inner, None, context)
+    yield from through(body, _product(cotangent, weight), inner, None, context)
 
 
-def _probability(expr: LogSumExp | LogSoftmax, context: _Context) -> Expr | None:
+def _probability(expr: LogSumExp | LogSoftmax, context: Context) -> Expr | None:
     """``softmax[indices](body)`` of a logsumexp or log-softmax, if another statement has computed it or its logarithm.
 
     ``p[n, c]``, or ``exp(logp[n, c])``, in the letters of the reduction.
@@ -380,7 +304,7 @@ def _normalized(
     cotangent: Expr,
     bound: tuple[Index, ...],
     own: Element | None,
-    context: _Context,
+    context: Context,
 ) -> Iterator[Edge]:
     """softmax: ``p·(dp - Σ p·dp)``; log-softmax: ``dy - exp(y)·Σ dy``, as two paths into the body."""
     at = expr.at
@@ -400,6 +324,6 @@ def _normalized(
         there = exp(there) if known is None else substitute(known, fresh)
     spread = -direct * there
     body_here = substitute(expr.body, dict(zip(expr.indices, at, strict=True)))
-    yield from _through(body_here, direct, bound, None, context)
+    yield from through(body_here, direct, bound, None, context)
     body_there = substitute(expr.body, fresh)
-    yield from _through(body_there, spread, (*bound, *fresh.values()), None, context)
+    yield from through(body_there, spread, (*bound, *fresh.values()), None, context)

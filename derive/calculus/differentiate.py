@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from derive.algebra.letters import readable
 from derive.algebra.terms import Letters, as_expr
-from derive.calculus.adjoint import Adjoint, adjoints
+from derive.calculus.adjoint import Adjoint
 from derive.calculus.naming import name_intermediates
 from derive.calculus.program import Stage, Step, Steps
+from derive.calculus.reverse import adjoints
 from derive.errors import UnknownNameError
 from derive.language.layer import Layer, Statement
 

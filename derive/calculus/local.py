@@ -13,13 +13,13 @@ from sympy import Add, Expr, Integer, Mul, Pow, Rational, S, log
 
 from derive.algebra.functions import BY_CLASS, Ge, Gt, Le, Lt, Maximum, Relu, StopGradient, Where
 from derive.algebra.indices import is_binder
-from derive.algebra.nodes import ArgMax, Element
+from derive.algebra.nodes import ArgMax, Delta, Element, Padded
 
 __all__ = ["derivative", "variables"]
 
 
 def variables(expr: Expr) -> list[Expr]:
-    """Return the elements and reductions that ``expr`` depends on smoothly, each once, in order.
+    """Return the elements (padded or not) and reductions that ``expr`` depends on smoothly, each once, in order.
 
     What stands only in a condition, a subscript or under ``stop_gradient`` is
     left out: no gradient passes there.
@@ -27,9 +27,12 @@ def variables(expr: Expr) -> list[Expr]:
     found: dict[Expr, None] = {}
 
     def visit(e: Expr) -> None:
-        if isinstance(e, Element):
-            if e.kind.differentiable:
+        if isinstance(e, (Element, Padded)):
+            read = e.element if isinstance(e, Padded) else e
+            if read.kind.differentiable:
                 found.setdefault(e)
+            return
+        if isinstance(e, Delta):
             return
         if is_binder(e):
             if not isinstance(e, ArgMax):
@@ -60,7 +63,7 @@ def derivative(expr: Expr, variable: Expr, own: Expr | None = None) -> Expr:
     """
     if expr == variable:
         return S.One
-    if not expr.args or isinstance(expr, Element) or is_binder(expr):
+    if not expr.args or isinstance(expr, (Element, Padded, Delta)) or is_binder(expr):
         return S.Zero
     if not expr.has(variable):
         return S.Zero
