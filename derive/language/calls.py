@@ -33,7 +33,7 @@ from derive.algebra.text import show
 from derive.errors import LayerSyntaxError, ShapeError, Span, UnknownNameError
 from derive.language.arithmetic import apply, check_range, checked, operate, power
 from derive.language.kinds import kind_of
-from derive.language.layer import HyperParameter, Layer, Parameter, Statement
+from derive.language.layer import HyperParameter, Layer, LayerCall, Parameter, Statement
 from derive.language.reductions import reduced
 from derive.language.scope import FUNCTION_NAMES, RESERVED, Known, Scope, axes_text, count, nearest
 from derive.language.text import signature
@@ -126,7 +126,7 @@ def inline_elements(layer: Layer, arguments: Iterable[Expr], hypers: Mapping[str
 
 def inline(
     layer: Layer, node: Call, targets: tuple[Name, ...], hypers: Mapping[str, Expr], scope: Scope
-) -> list[Statement]:
+) -> tuple[list[Statement], LayerCall]:
     """Write a call out.
 
     Args:
@@ -137,7 +137,7 @@ def inline(
         scope: the caller's names; the results and the callee's intermediates are added.
 
     Returns:
-        The callee's statements in the caller's names.
+        The callee's statements in the caller's names, and the call as it was.
 
     Raises:
         ShapeError: a rank, a size or a kind does not fit.
@@ -179,7 +179,14 @@ def inline(
             new.name, new.kind, new.axes, f"{new.name} is {shape}, from {layer.name} on line {node.at.line}"
         )
         written_out.append(new)
-    return written_out
+    call = LayerCall(
+        layer,
+        tuple(known.tensor.name for known, _ in actual),
+        tuple((hyper.name, hypers[hyper.name]) for hyper in layer.hypers if hyper.name in hypers),
+        tuple(t.id for t in targets),
+        tuple(s.name for s in written_out),
+    )
+    return written_out, call
 
 
 def _bound_tensors(layer: Layer, node: Call, scope: Scope) -> list[tuple[Known, Span]]:

@@ -2,6 +2,7 @@
 
 A ``Layer`` is flat: calls of other layers have been written out, with their
 names made distinct, so it is a list of single-assignment index equations.
+Which of them came from which call is kept beside them (``Layer.calls``).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from derive.algebra.nodes import Element, Hyper, Index, Kind, Size, Tensor
 from derive.algebra.text import show
 from derive.errors import Source, Span
 
-__all__ = ["Carry", "DerivedSize", "HyperParameter", "Layer", "Parameter", "Statement"]
+__all__ = ["Carry", "DerivedSize", "HyperParameter", "Layer", "LayerCall", "Parameter", "Statement"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,25 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerCall:
+    """``a, b = layer(x, w, eps=1e-3)``: a call on whole tensors, as it was before it was written out.
+
+    Attributes:
+        layer: the callee.
+        arguments: the caller's tensors, one a parameter of the callee.
+        hypers: the hyper-parameters that were given, each with its value in the caller's terms.
+        results: the caller's names, one a result of the callee.
+        statements: the names of the caller's statements that the call was written out to.
+    """
+
+    layer: Layer
+    arguments: tuple[str, ...]
+    hypers: tuple[tuple[str, Expr], ...]
+    results: tuple[str, ...]
+    statements: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """A layer: its parameters, its equations in order, what it returns.
 
@@ -140,6 +160,7 @@ class Layer:
         statements: the equations; each name is assigned once, before it is used.
         returns: names of the results, in order.
         source: the file it came from.
+        calls: the calls on whole tensors that were written out, in order.
     """
 
     name: str
@@ -152,6 +173,7 @@ class Layer:
     returns: tuple[str, ...]
     source: Source | None = field(default=None, compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
+    calls: tuple[LayerCall, ...] = field(default=(), compare=False, repr=False)
 
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of that name, or None."""

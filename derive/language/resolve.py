@@ -9,7 +9,7 @@ from derive.language.arithmetic import check_range
 from derive.language.calls import Layers, inline
 from derive.language.expressions import Builder, index
 from derive.language.kinds import kind_of
-from derive.language.layer import HyperParameter, Layer, Parameter, Statement
+from derive.language.layer import HyperParameter, Layer, LayerCall, Parameter, Statement
 from derive.language.ranges import Letter, Ranges
 from derive.language.scope import FUNCTION_NAMES, Declared, Scope, axes_text, count
 from derive.language.sizes import is_size, size_value
@@ -56,6 +56,7 @@ class _Resolver:
                     later.setdefault(target.name.id, target.at)
         self.scope = Scope(definition.name, later)
         self.statements: list[Statement] = []
+        self.calls: list[LayerCall] = []
 
     def layer(self) -> Layer:
         """Return the layer."""
@@ -89,6 +90,7 @@ class _Resolver:
             returns=returns,
             source=definition.source,
             span=definition.at,
+            calls=tuple(self.calls),
         )
 
     # Signature
@@ -268,7 +270,9 @@ class _Resolver:
                 hypers[word.id] = Builder(scope, {}, self.layers).constant(given)
         declared = {t.id: d for t in targets if (d := scope.declared.pop(t.id, None))}
         scope.current = targets[0].id
-        self.statements.extend(inline(layer, value, targets, hypers, scope))
+        written_out, call = inline(layer, value, targets, hypers, scope)
+        self.statements.extend(written_out)
+        self.calls.append(call)
         scope.current = ""
         for target in targets:
             if target.id in declared:
