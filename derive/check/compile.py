@@ -70,6 +70,7 @@ from derive.algebra.nodes import (
     Max,
     Min,
     Norm,
+    Padded,
     Reduction,
     Size,
     Std,
@@ -77,8 +78,10 @@ from derive.algebra.nodes import (
 )
 from derive.algebra.text import show
 from derive.check.contexts import rounded
+from derive.check.demand import OnDemand
 from derive.check.instance import Instance
 from derive.check.pieces import EDGES, EXACT, KINKS, SIDES, STRUCTURAL
+from derive.check.ranges import over_all, picked
 from derive.check.reductions import KEEPING, REDUCTIONS
 
 __all__ = ["Closure", "Compiler"]
@@ -173,6 +176,8 @@ class Compiler:
     def _compile(self, expr: Expr) -> Closure:
         if isinstance(expr, Element):
             return self._element(expr)
+        if isinstance(expr, Padded):
+            return self._padded(expr)
         if isinstance(expr, Index):
             env, place = self.env, self.slot(expr)
             return lambda: env[place]
@@ -232,6 +237,17 @@ class Compiler:
                 if name not in arrays:
                     raise AssertionError(f"check: {name} is read before it is defined") from None
                 raise IndexError(f"{text} is read at {error.args[0]}, outside {name}") from None
+
+        return read
+
+    def _padded(self, expr: Padded) -> Closure:
+        arrays, name, fill = self.arrays, expr.element.name, self.closure(expr.fill)
+        key = self._subscripts(expr.element.subscripts)
+
+        def read() -> Number:
+            array, at = arrays[name], key()
+            inside = array.positions if isinstance(array, OnDemand) else array
+            return array[at] if at in inside else fill()
 
         return read
 
@@ -467,42 +483,13 @@ class Compiler:
 
     # Reductions
 
-    def _loop(self, indices: Sequence[Index], body: Closure) -> Callable[[], list[Number]]:
-        """Return a function that gives the body's values over the range, in C order."""
-        env = self.env
-        places = [self.slot(i) for i in indices]
-        ranges = [self.instance.values(i) for i in indices]
-        if len(places) == 1:
-            (place,), (values,) = places, ranges
-
-            def run() -> list[Number]:
-                outer, out = env[place], []
-                for value in values:
-                    env[place] = value
-                    out.append(body())
-                env[place] = outer
-                return out
-
-            return run
-
-        combinations = list(product(*ranges))
-
-        def run_all() -> list[Number]:
-            outer, out = [env[p] for p in places], []
-            for combination in combinations:
-                for place, value in zip(places, combination, strict=True):
-                    env[place] = value
-                out.append(body())
-            for place, value in zip(places, outer, strict=True):
-                env[place] = value
-            return out
-
-        return run_all
-
     def _reduction(self, expr: Reduction) -> Closure:
-        body = self.closure(expr.body)
-        loop, mp = self._loop(expr.indices, body), self.context
-        reduce = REDUCTIONS[type(expr)]
+        mp, reduce = self.context, REDUCTIONS[type(expr)]
+        if isinstance(expr, Sum):
+            few = picked(self, expr)
+            if few is not None:
+                return lambda: reduce(mp, few())
+        loop = over_all(self, expr.indices, self.closure(expr.body))
         if self.watch and _moves(expr.body):
             if isinstance(expr, (Max, Min, ArgMax)):
                 return lambda: reduce(mp, self._ranked(loop(), least=isinstance(expr, Min)))
@@ -525,7 +512,7 @@ class Compiler:
 
     def _keeping(self, expr: KeepingReduction) -> Closure:
         mp = self.context
-        loop = self._loop(expr.indices, self.closure(expr.body))
+        loop = over_all(self, expr.indices, self.closure(expr.body))
         keys = [tuple(k) for k in product(*(self.instance.values(i) for i in expr.indices))]
         of_table = KEEPING[type(expr)]
 

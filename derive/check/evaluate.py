@@ -10,8 +10,9 @@ lowering (the closures are made in :mod:`derive.check.compile`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from random import Random
 from typing import Any
 
@@ -19,6 +20,7 @@ from derive.algebra.indices import names
 from derive.calculus.program import Program
 from derive.check.compile import Closure, Compiler
 from derive.check.contexts import multiprecision, rounded
+from derive.check.demand import OnDemand
 from derive.check.instance import Array, Instance, Key
 from derive.language.layer import Layer, Statement
 
@@ -35,6 +37,17 @@ def numbers(arrays: Mapping[str, Array], context: Any) -> dict[str, Array]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Start:
+    """What a recurrence has before its first step."""
+
+    slots: tuple[int, ...]
+    value: Closure
+    keys: frozenset[Key]
+    place: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Compiled:
     """One statement, ready to run."""
 
@@ -43,10 +56,14 @@ class _Compiled:
     keys: Sequence[Key]
     value: Closure
     reads: frozenset[str]
+    start: _Start | None
 
 
 class Evaluator:
     """Statements compiled once, to be run with many inputs.
+
+    Where a statement is a recurrence, all are evaluated on demand
+    (:mod:`derive.check.demand`), and their order does not matter.
 
     ``watch`` makes it note how near the arguments come to kinks and to the
     edges of domains, and on how many pieces of functions (``kink``, ``edge``,
@@ -67,16 +84,23 @@ class Evaluator:
         self.context = multiprecision() if context is None else context
         self._compiler = Compiler(instance, self.context, watch=watch, noise=noise)
         self._plans: dict[str, tuple[tuple[_Compiled, ...], frozenset[str]]] = {}
-        self._statements = tuple(
-            _Compiled(
-                s.name,
-                tuple(self._compiler.slot(i) for i in s.indices),
-                instance.keys(s.axes),
-                self._compiler.closure(s.expr),
-                names(s.expr),
-            )
-            for s in statements
-        )
+        self._statements = tuple(map(self._compiled, statements))
+        self._on_demand = any(s.start is not None for s in self._statements)
+        self._order = _turns(self._statements) if self._on_demand else {}
+
+    def _compiled(self, statement: Statement) -> _Compiled:
+        compiler, carry = self._compiler, statement.carry
+        slots = tuple(compiler.slot(i) for i in statement.indices)
+        reads, start = names(statement.expr), None
+        if carry is not None:
+            place = statement.indices.index(carry.index)
+            axes = [self.instance.values(i) for i in statement.indices]
+            axes[place] = [-1 if carry.step == 1 else len(axes[place])]
+            others = tuple(slot for slot in slots if slot != slots[place])
+            start = _Start(others, compiler.closure(carry.start), frozenset(product(*axes)), place, carry.step)
+            reads |= names(carry.start)
+        keys = self.instance.keys(statement.axes)
+        return _Compiled(statement.name, slots, keys, compiler.closure(statement.expr), reads, start)
 
     @property
     def arrays(self) -> Mapping[str, Array]:
@@ -103,6 +127,7 @@ class Evaluator:
 
         Raises:
             IndexError: a subscript lies outside the tensor it reads.
+            CircularError: an element depends on itself.
         """
         compiler = self._compiler
         compiler.forget()
@@ -115,9 +140,8 @@ class Evaluator:
                 compiler.arrays[name] = {
                     key: rounded(v, compiler.noise) if isinstance(v, float) else v for key, v in array.items()
                 }
-        for statement in self._statements:
-            self._fill(statement)
-        return dict(compiler.arrays)
+        self._fill(self._statements)
+        return self._results()
 
     def perturbed(self, name: str, array: Array) -> dict[str, Array]:
         """Return what :meth:`run` would with ``array`` for the input ``name``; leave the last run's values.
@@ -130,9 +154,8 @@ class Evaluator:
         before = {n: compiler.arrays[n] for n in changed}
         compiler.forget(changed)
         compiler.arrays[name] = array
-        for statement in statements:
-            self._fill(statement)
-        result = dict(compiler.arrays)
+        self._fill(statements)
+        result = self._results()
         compiler.arrays.update(before)
         compiler.forget(changed)
         return result
@@ -141,22 +164,100 @@ class Evaluator:
         """Return the statements that depend on ``name``, and every name that changes with it."""
         if name not in self._plans:
             changed = {name}
-            affected = []
-            for statement in self._statements:
-                if statement.reads & changed:
-                    changed.add(statement.name)
-                    affected.append(statement)
-            self._plans[name] = tuple(affected), frozenset(changed)
+            while more := {s.name for s in self._statements if s.reads & changed} - changed:
+                changed |= more
+            affected = tuple(s for s in self._statements if s.name in changed)
+            self._plans[name] = affected, frozenset(changed)
         return self._plans[name]
 
-    def _fill(self, statement: _Compiled) -> None:
-        env, value = self._compiler.env, statement.value
-        array: dict[Key, Any] = {}
-        for key in statement.keys:
-            for slot, subscript in zip(statement.slots, key, strict=True):
+    def _fill(self, statements: Sequence[_Compiled]) -> None:
+        """Compute every element of the statements."""
+        if self._on_demand:
+            self._demand(statements)
+            return
+        env = self._compiler.env
+        for statement in statements:
+            value = statement.value
+            array: dict[Key, Any] = {}
+            for key in statement.keys:
+                for slot, subscript in zip(statement.slots, key, strict=True):
+                    env[slot] = subscript
+                array[key] = value()
+            self._compiler.arrays[statement.name] = array
+
+    def _demand(self, statements: Sequence[_Compiled]) -> None:
+        """Compute every element, whatever it needs first.
+
+        Of statements that need one another the recurrences come first, their
+        elements in the order of their steps, so that what an element needs is
+        mostly there and no chain of calls is as long as time.
+        """
+        for statement in statements:
+            self._compiler.arrays[statement.name] = self._array(statement)
+        for statement in sorted(statements, key=lambda s: self._order[s.name]):
+            array, start = self._compiler.arrays[statement.name], statement.start
+            keys = statement.keys
+            if start is not None:
+                keys = sorted(keys, key=lambda key: start.step * key[start.place])
+            for key in keys:
+                array[key]
+
+    def _array(self, statement: _Compiled) -> OnDemand:
+        start = statement.start
+        compute = self._with_indices(statement.slots, statement.value)
+        if start is None:
+            return OnDemand(statement.name, frozenset(statement.keys), compute)
+        first = self._with_indices(start.slots, start.value)
+        place = start.place
+        return OnDemand(
+            statement.name,
+            frozenset(statement.keys),
+            compute,
+            start.keys,
+            lambda key: first((*key[:place], *key[place + 1 :])),
+        )
+
+    def _with_indices(self, slots: Sequence[int], value: Closure) -> Callable[[Key], Any]:
+        """Return a function that gives the value where the indices have given values, and puts theirs back."""
+        env = self._compiler.env
+
+        def at(key: Key) -> Any:
+            outer = [env[slot] for slot in slots]
+            for slot, subscript in zip(slots, key, strict=True):
                 env[slot] = subscript
-            array[key] = value()
-        self._compiler.arrays[statement.name] = array
+            try:
+                return value()
+            finally:
+                for slot, subscript in zip(slots, outer, strict=True):
+                    env[slot] = subscript
+
+        return at
+
+    def _results(self) -> dict[str, Array]:
+        """Return every array, the elements of each in C order."""
+        arrays = dict(self._compiler.arrays)
+        if self._on_demand:
+            for statement in self._statements:
+                array = arrays[statement.name]
+                arrays[statement.name] = {key: array[key] for key in statement.keys}
+        return arrays
+
+
+def _turns(statements: Sequence[_Compiled]) -> dict[str, tuple[int, bool]]:
+    """Return a key to sort each statement by: the place of the first that it needs and that needs it, others later."""
+    reads = {s.name: s.reads for s in statements}
+    needs: dict[str, set[str]] = {}
+    for name in reads:
+        needs[name], work = set(), [name]
+        while work:
+            for other in reads[work.pop()] & reads.keys() - needs[name]:
+                needs[name].add(other)
+                work.append(other)
+    place = {s.name: k for k, s in enumerate(statements)}
+    return {
+        s.name: (min([place[s.name], *(place[o] for o in needs[s.name] if s.name in needs[o])]), s.start is None)
+        for s in statements
+    }
 
 
 def evaluate_layer(

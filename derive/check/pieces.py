@@ -38,7 +38,7 @@ from derive.algebra.functions import (
     Where,
     XLogY,
 )
-from derive.algebra.nodes import Element, Max, Min
+from derive.algebra.nodes import Element, Max, Min, Padded
 
 __all__ = ["EDGES", "EXACT", "KINKS", "SIDES", "STRUCTURAL"]
 
@@ -82,6 +82,6 @@ EDGES: dict[type, Callable[..., Any]] = {
 
 # What gives one of the numbers it is given, and so rounds nothing.
 EXACT: tuple[type, ...] = (
-    Element, Where, Max, Min, Maximum, Minimum, Clip, Relu, sympy.Abs, Sign, Floor, Ceil, Round, StopGradient,
-    AtMost, AtLeast, Guard,
+    Element, Padded, Where, Max, Min, Maximum, Minimum, Clip, Relu, sympy.Abs, Sign, Floor, Ceil, Round,
+    StopGradient, AtMost, AtLeast, Guard,
 )  # fmt: skip

@@ -1,0 +1,101 @@
+"""Windows in the checks: affine subscripts, padded reads, deltas that are solved for; wrong ones are caught."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import sympy
+from checked_programs import Checked, at
+from checked_windows import PLACE, WINDOWS, conv1d_dx, i, p, r
+from sympy import Expr
+
+from derive.algebra.functions import And, Eq, FloorDiv, Where
+from derive.algebra.nodes import Delta, Hyper, Index, Kind, Max, Padded, Size, Sum
+from derive.check import check
+from derive.check.evaluate import Evaluator
+from derive.check.instance import Instance
+from derive.check.ranges import solved
+from derive.language.layer import Statement
+
+A = Size("A")
+a, b = Index("a", 9), Index("b", 4)
+t = at("t", b, kind=Kind.INT)
+step = Hyper("step", Kind.INT)
+INSTANCE = Instance({"A": 5}, (), {"step": 2})
+X = {(place,): float(place + 1) for place in range(5)}
+
+
+def values(expr: Expr, *indices: Index) -> list[float]:
+    """The elements of a statement with this right side."""
+    labels = {(0,): 3, (1,): 0, (2,): 3, (3,): 4}
+    result = Evaluator((Statement("out", indices, expr),), INSTANCE).run({"x": X, "t": labels})
+    return [float(v) for v in result["out"].values()]
+
+
+def test_a_subscript_may_be_affine() -> None:
+    u = Index("u", 2)
+    assert values(at("x", step * u + 1), u) == [2, 4]
+    assert values(at("x", A - 1 - u), u) == [5, 4]
+    assert values(at("x", FloorDiv(u + 3, 2)), u) == [2, 3]
+
+
+def test_a_subscript_outside_is_no_wraparound() -> None:
+    with pytest.raises(IndexError, match=r"x\[b - 1\] is read at \(-1,\), outside x"):
+        values(at("x", b - 1), b)
+
+
+def test_outside_its_axis_a_padded_read_is_the_fill() -> None:
+    u = Index("u", 8)
+    assert values(Padded(at("x", u - 1), 0), u) == [0, 1, 2, 3, 4, 5, 0, 0]
+    assert values(Max(Padded(at("x", u - 2), -sympy.oo), Index("v", 1)), u)[:3] == [-sympy.oo, -sympy.oo, 1]
+
+
+DELTAS: dict[str, tuple[Expr, tuple[Index, ...]]] = {
+    "a shift": (Delta(i, p - 1), (p,)),
+    "a stride": (Delta(i, 2 * p), (p,)),
+    "a stride and an offset": (Delta(i, step * p + r - 1), (p, r)),
+    "the other way": (Delta(i, 7 - 2 * p), (p,)),
+    "a dilation": (Delta(i, p * step + 3 * r), (p, r)),
+    "two deltas": (Delta(i, p + r) * Delta(p, 2 * r), (p, r)),
+    "one for two axes": (Delta(i, a) * Delta(a, 2 * r + p), (p, r, a)),
+    "a gather": (Delta(i, t), (b,)),
+    "a gathered target": (Delta(t, a - 1), (a, b)),
+    "a factor that counts": (Delta(i, 2 * p) * at("x", p), (p,)),
+    "a diagonal": (Delta(p, r), (p, r)),
+    "nothing that is summed": (Delta(i, 2) * at("x", p), (p,)),
+    "a condition": (Where(Eq(i, 2 * p + r), at("x", r), 0), (p, r)),
+    "two conditions": (Where(And(Eq(i, 2 * p + r), Eq(p, r)), at("x", r), 0), (p, r)),
+    "a sum of windows": (Delta(i, p + r) * at("x", p) + Delta(i, 2 * p) + at("x", i) / 7, (p, r)),
+    "no whole coefficient": (Delta(i, p * r), (p, r)),
+    "a coefficient of another index": (Delta(i, FloorDiv(p, 2)), (p,)),
+}
+LENGTHS = {"i": 5, "p": 3, "r": 4, "a": 9, "b": 4}
+
+
+@pytest.mark.parametrize("case", DELTAS)
+def test_solving_a_delta_gives_what_running_over_everything_does(case: str) -> None:
+    """The sum over all values of its indices, one evaluation each, is the reference."""
+    body, bound = DELTAS[case]
+    letters = {x: Index(x.name, LENGTHS[x.name]) for x in (i, p, r, a, b)}
+    body = body.xreplace(letters)
+    indices = tuple(letters[x] for x in bound)
+    outer = letters[i]
+    got = values(Sum(body, *indices), outer)
+    every = values(body, outer, *indices)
+    inner = len(list(product(*(range(LENGTHS[x.name]) for x in bound))))
+    assert got == pytest.approx([sum(every[k * inner : (k + 1) * inner]) for k in range(LENGTHS["i"])])
+    assert any(got)
+
+
+def test_only_what_can_be_solved_for_is() -> None:
+    assert solved(conv1d_dx(PLACE)) in ({p}, {r})
+    assert solved(Sum(Delta(i, p * r), p, r)) == frozenset()
+    assert solved(Sum(Delta(i, p) + at("x", p), p)) == frozenset()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("checked", WINDOWS, ids=lambda c: str(c.layer.name))
+def test_right_windows_pass(checked: Checked, seed: int) -> None:
+    report = check(checked.layer, checked.program, checked.text, seed=seed)
+    assert report.passed, report.failure()
