@@ -9,7 +9,7 @@ from derive.calculus.differentiate import differentiate
 from derive.calculus.program import Program
 from derive.errors import CheckError
 from derive.language.layer import Layer
-from derive.simplify import simplify
+from derive.simplify import simplify, with_passes
 from derive.stability import stabilize
 
 if TYPE_CHECKING:
@@ -18,18 +18,24 @@ if TYPE_CHECKING:
 __all__ = ["build", "build_module", "derive_program", "inspect"]
 
 
-def derive_program(layer: Layer, wrt: Sequence[str] | None = None) -> Program:
+def derive_program(
+    layer: Layer, wrt: Sequence[str] | None = None, *, jvp: bool = False, second: bool = False
+) -> Program:
     """Derive the backward pass of a layer, in closed form where that is cheaper.
 
     Args:
         layer: from ``parse`` or ``load``.
         wrt: parameters whose gradients are wanted; None for all that have one.
+        jvp: whether to derive the outputs' tangents too (``Program.passes``).
+        second: whether to derive the backward of the backward too, and for a
+            scalar result the products of its Hessian with a vector.
 
     Raises:
         DeriveError: a name in ``wrt`` has no gradient, or no derivative is known.
     """
     stable, steps = stabilize(layer)
-    return simplify(differentiate(layer, stable, steps, wrt))
+    staged = differentiate(layer, stable, steps, wrt)
+    return with_passes(staged, simplify(staged), jvp=jvp, second=second)
 
 
 def build_module(layer: Layer, wrt: Sequence[str] | None = None) -> str:

@@ -128,12 +128,25 @@ class _Names:
         return name
 
 
-def name_intermediates(layer: Layer) -> tuple[tuple[Statement, ...], frozenset[str], tuple[Step, ...]]:
-    """Return the layer's statements with intermediates named, the new names, and the steps."""
+def name_intermediates(
+    layer: Layer, finished: int = 0
+) -> tuple[tuple[Statement, ...], frozenset[str], tuple[Step, ...]]:
+    """Return the layer's statements with intermediates named, the new names, and the steps.
+
+    The first ``finished`` statements stay as they are; what they hold is read by its name.
+    """
     names_ = _Names(layer)
     result: list[Statement] = []
     automatic: set[str] = set()
-    for statement in layer.statements:
+    for place, statement in enumerate(layer.statements):
+        if place < finished:
+            result.append(statement)
+            if statement.kind.differentiable:
+                if isinstance(statement.expr, Add) and _is_difference(statement.expr):
+                    names_.differences.add(statement.name)
+                names_.by_value.setdefault(statement.expr, statement.target)
+                names_.note(statement.name, statement.expr)
+            continue
         if not statement.kind.differentiable:
             result.append(statement)
             continue

@@ -18,7 +18,7 @@ from sympy import Expr
 from derive.algebra.nodes import Element
 from derive.language.layer import Layer, Statement
 
-__all__ = ["Equation", "Program", "Stage", "Step", "Steps"]
+__all__ = ["Equation", "Pass", "Program", "Stage", "Step", "Steps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,29 @@ class Steps(Sequence[Step]):
 
 
 @dataclass(frozen=True, slots=True)
+class Pass:
+    """A further function beside forward and backward: a Jacobian-vector product, a second derivative.
+
+    Attributes:
+        name: of the function: ``jvp``, ``double_backward`` or ``hvp``.
+        statements: in order; a statement may read parameters, forward values,
+            what the caller hands in and earlier statements.
+        given: what the caller hands in, in order: its name, and the name of the
+            parameter or output that has its shape.
+        results: what is returned, in order: the name of what it belongs to (the
+            output of a tangent, the parameter of a gradient), and of its statement.
+    """
+
+    name: str
+    statements: tuple[Statement, ...]
+    given: tuple[tuple[str, str], ...]
+    results: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.name}:", *(f"    {s}" for s in self.statements)]) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """Forward statements, backward statements, and what they mean.
 
@@ -96,6 +119,7 @@ class Program:
         cotangents: one name an output, ``d<output>``, handed to ``backward``.
         gradients: ``(parameter, name of its gradient statement)``, in order.
         steps: the derivation.
+        passes: further functions that were asked for.
     """
 
     layer: Layer
@@ -105,6 +129,7 @@ class Program:
     cotangents: tuple[str, ...]
     gradients: tuple[tuple[str, str], ...]
     steps: Sequence[Step] = field(default=(), compare=False, repr=False)
+    passes: tuple[Pass, ...] = ()
 
     def definition(self, name: str) -> Statement | None:
         """Return the forward or backward statement that defines ``name``, or None."""
@@ -123,4 +148,4 @@ class Program:
         lines += [f"    {s}" for s in self.forward]
         lines.append("backward:")
         lines += [f"    {s}" for s in self.backward]
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines) + "\n" + "".join(map(str, self.passes))

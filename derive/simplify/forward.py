@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 from sympy import Expr
@@ -14,7 +14,7 @@ from derive.algebra.nodes import Element
 from derive.calculus.differentiate import Staged
 from derive.language.layer import Statement
 
-__all__ = ["forward_statements"]
+__all__ = ["forward_statements", "read_statements"]
 
 
 def forward_statements(staged: Staged, backward: Sequence[Statement]) -> tuple[Statement, ...]:
@@ -22,16 +22,26 @@ def forward_statements(staged: Staged, backward: Sequence[Statement]) -> tuple[S
 
     Readers are met before what they read, so one pass from the end settles all.
     """
-    read: set[str] = set(staged.layer.returns)
-    for statement in backward:
+    return read_statements(staged.forward, staged.automatic, backward, staged.layer.returns)
+
+
+def read_statements(
+    statements: Sequence[Statement],
+    automatic: Container[str],
+    readers: Iterable[Statement],
+    roots: Iterable[str] = (),
+) -> tuple[Statement, ...]:
+    """Keep the statements that ``readers`` read, directly or through others, and those named in ``roots``."""
+    read: set[str] = set(roots)
+    for statement in readers:
         read |= names(statement.expr)
     kept: list[Statement] = []
     counts: Counter[str] = Counter()
-    for statement in reversed(staged.forward):
+    for statement in reversed(statements):
         name = statement.name
         if name not in read and not counts[name]:
             continue
-        if name in staged.automatic and name not in read and counts[name] == 1:
+        if name in automatic and name not in read and counts[name] == 1:
             place = next(k for k, reader in enumerate(kept) if name in names(reader.expr))
             kept[place] = _written_back(statement, kept[place])
         else:

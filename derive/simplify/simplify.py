@@ -14,7 +14,7 @@ from __future__ import annotations
 from derive.calculus.adjoint import adjoint_name
 from derive.calculus.differentiate import Staged
 from derive.calculus.program import Program, Steps
-from derive.language.layer import Layer
+from derive.language.layer import Layer, Statement
 from derive.simplify.closing import close
 from derive.simplify.cost import cost
 from derive.simplify.explain import closing_steps, result_step
@@ -24,7 +24,7 @@ from derive.simplify.lines import Line, expanded, in_order, needed, statement_of
 from derive.simplify.sharing import name_products, read_forward_values, read_results, without_copies
 from derive.simplify.vanishing import drop_vanishing_sums
 
-__all__ = ["simplify"]
+__all__ = ["simplified", "simplify"]
 
 _WORTH_STAGES = 0.97
 """What the staged form must cost of the closed one to be taken: less is within the error of the model."""
@@ -32,10 +32,23 @@ _WORTH_STAGES = 0.97
 
 def simplify(staged: Staged) -> Program:
     """Return the program of a staged derivation: closed forms where they are cheaper."""
+    backward, steps = simplified(staged)
     symbols = {a.name: a.symbol for a in staged.adjoints}
-    gradients = tuple((name, symbols[name]) for name in staged.wanted)
-    results = [symbol for _, symbol in gradients]
+    return Program(
+        staged.layer,
+        forward_statements(staged, backward),
+        backward,
+        staged.layer.returns,
+        tuple(_given(name, staged.layer) for name in staged.layer.returns),
+        tuple((name, symbols[name]) for name in staged.wanted),
+        Steps(lambda: staged.steps, lambda: steps),
+    )
 
+
+def simplified(staged: Staged) -> tuple[tuple[Statement, ...], Steps]:
+    """Return the statements that compute what is wanted of a derivation, and the steps from the staged form to them."""
+    symbols = {a.name: a.symbol for a in staged.adjoints}
+    results = [symbols[name] for name in staged.wanted]
     facts = find_facts(staged.forward, staged.letters)
     lines, steps = _closed(staged, facts, results, shared=False)
     plain = needed([Line(a.target, a.terms) for a in staged.adjoints], results)
@@ -48,16 +61,8 @@ def simplify(staged: Staged) -> Program:
             if stages < _WORTH_STAGES * _cost(lines, results):
                 lines, steps = plain, Steps()
     written = (statement_of(line, results) for line in lines)
-    backward = tuple(read_forward_values(statement, staged.forward) for statement in written)
-    return Program(
-        staged.layer,
-        forward_statements(staged, backward),
-        backward,
-        staged.layer.returns,
-        tuple(_given(name, staged.layer) for name in staged.layer.returns),
-        gradients,
-        Steps(lambda: staged.steps, lambda: steps, lambda: map(result_step, backward)),
-    )
+    statements = tuple(read_forward_values(statement, staged.forward) for statement in written)
+    return statements, Steps(lambda: steps, lambda: map(result_step, statements))
 
 
 def _cost(lines: list[Line], results: list[str]) -> float:

@@ -1,0 +1,105 @@
+"""Forward mode: the tangent of every name, by the local derivatives of the adjoints.
+
+In ``v[I] = e``, let ``u[f]`` be something that ``e`` reads under bound indices
+``B``, with scalar derivative ``c``. The tangent of ``v`` along a direction of
+the parameters is
+
+    v_dot[I] = Σ_{u[f] in e} Σ_B c · u_dot[f]
+
+the same edges as in :mod:`derive.calculus.adjoint`, read the other way: where
+an adjoint scatters along an edge, a tangent gathers. So softmax gives
+``p·(z_dot - Σ p·z_dot)`` and batch normalization, after simplification,
+``gamma·rstd·(x_dot - mean(x_dot) - xhat·mean(xhat·x_dot))``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+
+from sympy import S
+
+from derive.algebra.indices import substitute
+from derive.algebra.nodes import Element, Padded, Tensor
+from derive.algebra.terms import Letters, Term, collect, normal
+from derive.calculus.adjoint import Adjoint, Edge, distributions, local_edges
+from derive.calculus.differentiate import Staged
+from derive.calculus.program import Steps
+from derive.calculus.reverse import GIVEN, target_indices
+from derive.language.layer import Layer, Statement
+
+__all__ = ["pushed_forward", "tangent_namer", "tangents"]
+
+
+def tangent_namer(taken: Collection[str]) -> Callable[[str], str]:
+    """Return what gives the tangent of a name its name: ``x_dot``, underscored further where that is taken."""
+
+    def naming(name: str) -> str:
+        symbol = f"{name}_dot"
+        while symbol in taken:
+            symbol += "_"
+        return symbol
+
+    return naming
+
+
+def tangents(
+    layer: Layer,
+    statements: Sequence[Statement],
+    along: Sequence[str],
+    letters: Letters,
+    naming: Callable[[str], str],
+) -> list[Adjoint]:
+    """Return the tangent of every name that has one, in the order of the statements.
+
+    Args:
+        layer: whose parameters are moved.
+        statements: in order.
+        along: the parameters that move; the others have no tangent.
+        letters: the source of bound indices.
+        naming: what the tangent of a name is called.
+
+    Returns:
+        One entry a name that moves, and one an output in any case; that of an
+        output that is a parameter is called ``<tangent>_out``.
+
+    Raises:
+        DerivationError: no derivative is known for a construct.
+    """
+    moving = {name: Tensor(naming(name)) for name in along}
+    known = distributions(statements)
+    result: list[Adjoint] = []
+    for statement in statements:
+        if not statement.kind.differentiable:
+            continue
+        paths: dict[str, list[Term]] = {}
+        for edge in local_edges(statement, known, letters):
+            if edge.element.name in moving:
+                moved = Element(moving[edge.element.name], *edge.element.subscripts)
+                paths.setdefault(edge.element.name, []).extend(_gathered(edge, moved, statement, letters))
+        if paths:
+            moving[statement.name] = Tensor(naming(statement.name))
+        if paths or statement.name in layer.returns:
+            found = tuple((source, collect(terms)) for source, terms in paths.items())
+            result.append(Adjoint(statement.name, naming(statement.name), statement.indices, found))
+    chosen = target_indices(layer, statements)
+    for name in layer.returns:
+        if layer.parameter(name) is not None:
+            indices = chosen[name]
+            terms = (Term.of_atom(Element(moving[name], *indices)),) if name in moving else ()
+            result.append(Adjoint(name, naming(name) + "_out", indices, ((GIVEN, terms),)))
+    return result
+
+
+def _gathered(edge: Edge, moved: Element, statement: Statement, letters: Letters) -> Iterator[Term]:
+    """``Σ_B c · u_dot[f]``, the statement's own indices left free."""
+    fresh = {i: letters.fresh(i) for i in edge.bound if i not in statement.indices}
+    read = substitute(Padded(moved) if edge.padded else moved, fresh)
+    for term in normal(substitute(edge.coefficient, fresh), letters):
+        yield Term.of(term.coefficient, (*term.factors, (read, S.One)), (*term.bound, *fresh.values()))
+
+
+def pushed_forward(staged: Staged, naming: Callable[[str], str]) -> Staged:
+    """Return the derivation with the tangents along the wanted parameters in place of the adjoints."""
+    found = tangents(staged.layer, staged.forward, staged.wanted, staged.letters, naming)
+    return replace(staged, adjoints=tuple(found), wanted=staged.layer.returns, steps=Steps())
