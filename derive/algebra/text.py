@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from sympy import Add, Expr, Integer, Mul, Pow, Rational, S, default_sort_key
 
+from derive.algebra.affine import affine_factors, affine_terms, is_affine
 from derive.algebra.functions import BY_CLASS
-from derive.algebra.indices import free_indices, is_binder, names
-from derive.algebra.nodes import BATCH_SIZE, Delta, Element, KeepingReduction, Padded, Partial, Reduction, Size
+from derive.algebra.indices import elements, free_indices, is_binder, names
+from derive.algebra.nodes import BATCH_SIZE, Delta, Element, Index, KeepingReduction, Padded, Partial, Reduction, Size
 
-__all__ = ["decimal", "show"]
+__all__ = ["decimal", "show", "stands_alone"]
 
 # Precedence, loosest first.
 _WHERE, _OR, _AND, _NOT, _COMPARE, _ADD, _MUL, _NEG, _POW, _ATOM = range(10)
@@ -57,7 +58,7 @@ def _show(expr: Expr) -> tuple[str, int]:
     if isinstance(expr, Delta):
         return f"delta({show(expr.args[0])}, {show(expr.args[1])})", _ATOM
     if isinstance(expr, (Reduction, KeepingReduction)):
-        letters = ", ".join(i.name for i in expr.indices)
+        letters = ", ".join(i.name if stands_alone(i, expr.body) else f"{i.name}: {show(i.size)}" for i in expr.indices)
         return f"{expr.word}[{letters}]({show(expr.body)})", _ATOM
     row = BY_CLASS.get(type(expr))
     if row is not None:
@@ -104,6 +105,11 @@ def _show(expr: Expr) -> tuple[str, int]:
     return f"{type(expr).__name__}({', '.join(show(a) for a in expr.args)})", _ATOM
 
 
+def stands_alone(index: Index, expr: Expr) -> bool:
+    """Return whether an index stands alone at some place, an axis that gives its range; the leading axes always do."""
+    return index.size == BATCH_SIZE or any(index in e.subscripts for e in elements(expr))
+
+
 def _factor_order(expr: Expr) -> tuple[object, ...]:
     """Sizes and scalars first, then the small, then the large, then reductions; sums in brackets last."""
     bracket = isinstance(expr, Add) and bool(names(expr))
@@ -117,6 +123,12 @@ def _term_order(expr: Expr) -> tuple[object, ...]:
 
 
 def _show_add(expr: Expr) -> tuple[str, int]:
+    if is_affine(expr):
+        text = ""
+        for negative, term in affine_terms(expr):
+            text += (" - " if negative else " + ") if text else ("-" if negative else "")
+            text += _inside(term, _MUL)
+        return text, _ADD
     terms = sorted(expr.args, key=_term_order)
     text = ""
     for term in terms:
@@ -134,6 +146,11 @@ def _show_mul(expr: Expr) -> tuple[str, int]:
     sign = ""
     if coefficient.is_negative:
         sign, coefficient = "-", -coefficient
+    affine = affine_factors(coefficient * rest)
+    if affine is not None:
+        times, letters = affine
+        text = "*".join([*([str(times)] if times != 1 else []), *(f.name for f in letters)])
+        return sign + text, _NEG if sign else _MUL
     above: list[Expr] = []
     below: list[Expr] = []
     number = ""
