@@ -37,9 +37,10 @@ from derive.algebra.nodes import (
     Var,
 )
 from derive.algebra.text import decimal
+from derive.render.breaking import BreakingPrinter
 from derive.render.formula import ADD, ATOM, MUL, POWER, Box, Notation
 from derive.render.latex_text import escape, greek
-from derive.render.printer import Printer, is_digamma
+from derive.render.printer import is_digamma
 
 __all__ = ["TexPrinter", "name_tex"]
 
@@ -132,7 +133,7 @@ def _small(text: str) -> str:
     return re.sub(r"\\[bB]igg(?=[lr]\b)", r"\\big", text)
 
 
-class TexPrinter(Printer):
+class TexPrinter(BreakingPrinter):
     """Prints expressions as LaTeX."""
 
     means_as_sums = True

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 
 import sympy
 from sympy import Add, Expr, Integer, Mul, Pow, Rational, S
@@ -33,7 +32,6 @@ from derive.render.formula import (
     TRUTH,
     Box,
     Notation,
-    Piece,
     Quotient,
     as_decimal,
     indicator,
@@ -425,147 +423,6 @@ class Printer(ABC):
             return Box(f"{a.text}/{b.text}", a.width + b.width, MUL)
         return self.box(exponent)
 
-    # Long formulas.
-
-    def pieces(self, expr: Expr, depth: int = 0) -> list[Piece]:
-        """Return the expression cut at every place where a line may be broken."""
-        whole = self.box(expr)
-        one = [Piece(whole.text, whole.width)]
-        if isinstance(expr, Add):
-            common, parts = terms(expr, self.notation)
-            if common != 1:
-                return self._product_pieces(self._common_factor(common, parts), depth)
-            out: list[Piece] = []
-            for negative, term in parts:
-                cut = self._held(term, MUL, depth + 1)
-                sign, gap = (self.minus if negative else self.plus) if out else (self.negative if negative else "", 0.0)
-                cut[0] = replace(cut[0], text=sign + cut[0].text, width=cut[0].width + gap)
-                if out:
-                    cut[0] = replace(cut[0], depth=depth)
-                out += cut
-            return out
-        if isinstance(expr, Mul) or (isinstance(expr, Mean) and self.means_as_sums):
-            return self._product_pieces(expr, depth)
-        if isinstance(expr, PREFIX):
-            prefix = self.prefix(expr)
-            return _glued(prefix.text, prefix.width, self._held(expr.body, MUL, depth + 1), "")
-        if isinstance(expr, sympy.exp) and self.exponential(self.box(expr.args[0])) is not None:
-            return one
-        if isinstance(expr, TRUTH) and whole.width > self.wide:
-            around = self.truth(Box("\0", 0.0, ADD, self.condition(expr).tall))
-            left, right = around.text.split("\0")
-            return _glued(left, around.width, self._condition_pieces(expr, depth + 1), right)
-        if isinstance(expr, KeepingReduction):
-            expr = self._read_at_own(expr)
-            if expr.at != expr.indices:
-                return one
-        if isinstance(expr, Pow) and whole.width > self.wide and expr.exp.is_positive:
-            suffix = self.power(Box("", 0.0), self._exponent(expr.exp))
-            left, right, width = self.delimiters(self.box(expr.base).tall)
-            return _glued(left, width + suffix.width, self.pieces(expr.base, depth + 2), right + suffix.text)
-        truth = indicator(expr)
-        if truth is not None:
-            return self.pieces(truth, depth)
-        if isinstance(expr, Where) and whole.width > self.wide:
-            return self._long_cases(expr, depth)
-        if not expr.args or isinstance(expr, (Element, Delta, Pow, Where, *TRUTH)):
-            return one
-        head = self.head(expr)
-        if head is None:
-            return one
-        args = self._arguments(expr)
-        left, right, width = self.delimiters(max(self.box(a).tall for a in args))
-        inner: list[Piece] = []
-        for i, arg in enumerate(args):
-            cut = self.pieces(arg, depth + 2)
-            if i:
-                cut[0] = replace(cut[0], depth=depth + 1)
-            if i < len(args) - 1:
-                cut = _glued("", self.comma[1], cut, self.comma[0])
-            inner += cut
-        return _glued(head.text + left, head.width + width, inner, right)
-
-    def _long_fraction(self, above: Sequence[Expr], below: Sequence[Expr], depth: int) -> list[Piece]:
-        """Cut a fraction that is wider than a line, written with a slash."""
-        out: list[Piece] = []
-        for side, sign in ((above, ""), (below, self.slash)):
-            product = Mul(*side) if side else S.One
-            cut = self._held(product, POWER if sign else MUL, depth + 1)
-            if out:
-                cut = _glued(sign, self.plus[1], cut, "")
-                cut[0] = replace(cut[0], depth=depth)
-            out += cut
-        return out
-
-    def _long_cases(self, expr: Expr, depth: int) -> list[Piece]:
-        """Cut alternatives into ``(value if condition; value otherwise)``."""
-        out: list[Piece] = []
-        when, then, otherwise = self.words
-        while isinstance(expr, Where):
-            test, value, other = expr.args
-            cut = self.pieces(value, depth + 2)
-            cut[0] = replace(cut[0], depth=depth + 1 if out else None)
-            words = _glued(when, 4 * self.comma[1], self._condition_pieces(test, depth + 3), then)
-            words[0] = replace(words[0], depth=depth + 2)
-            out += [*cut, *words]
-            expr = other
-        last = self.pieces(expr, depth + 2)
-        last[0] = replace(last[0], depth=depth + 1)
-        left, right, width = self.delimiters(0)
-        return _glued(left, width, [*out, *_glued("", 4 * self.comma[1], last, otherwise)], right)
-
-    def _condition_pieces(self, expr: Expr, depth: int) -> list[Piece]:
-        """Cut a condition at its connectives and comparisons."""
-        whole = self.condition(expr)
-        if whole.width <= self.wide or isinstance(expr, Not) or not isinstance(expr, TRUTH):
-            return [Piece(whole.text, whole.width)]
-        sign, width = self.relation(expr)
-        joins = isinstance(expr, (And, Or))
-        out: list[Piece] = []
-        for arg in expr.args:
-            cut = self._condition_pieces(arg, depth + 1) if joins else self.pieces(arg, depth + 1)
-            if isinstance(arg, (And, Or)):
-                left, right, more = self.delimiters(whole.tall)
-                cut = _glued(left, more, cut, right)
-            if out:
-                cut = _glued(sign, width, cut, "")
-                cut[0] = replace(cut[0], depth=depth)
-            out += cut
-        return out
-
-    def _held(self, expr: Expr, level: int, depth: int) -> list[Piece]:
-        box = self.box(expr)
-        cut = self.pieces(expr, depth)
-        if box.level >= level:
-            return cut
-        left, right, width = self.delimiters(box.tall)
-        return _glued(left, width, cut, right)
-
-    def _product_pieces(self, expr: Expr, depth: int) -> list[Piece]:
-        negative, above, below, after = self._parts(expr)
-        out: list[Piece] = []
-        if below:
-            top = self._row(above) if above else self.number(S.One)
-            box = self.fraction(top, self._row(below))
-            if box.width <= self.widest:
-                out.append(Piece(box.text, box.width))
-            else:
-                out += self._long_fraction(above, below, depth + 1)
-        factors = self._factors(after, bool(out))
-        for i, (factor, box) in enumerate(zip(after, factors, strict=True)):
-            bare = self.box(factor)
-            cut = self.pieces(factor, depth + 2)
-            if box.text != bare.text:
-                left, right, width = self.delimiters(bare.tall)
-                cut = _glued(left, width, cut, right)
-            if out:
-                gap = self.gap(out[-1].text, factors[i - 1] if i else None, box)
-                cut[0] = Piece(cut[0].text, cut[0].width + 2.0, depth + 1, gap, self.times)
-            out += cut
-        if negative:
-            out = _glued(self.negative, self.minus[1], out, "")
-        return out
-
     @abstractmethod
     def gap(self, before: str, left: Box | None, right: Box) -> str:
         """Return what stands between two factors on a line."""
@@ -574,13 +431,6 @@ class Printer(ABC):
 def is_digamma(expr: Expr) -> bool:
     """Return whether SymPy has written digamma(x) as polygamma(0, x)."""
     return isinstance(expr, sympy.polygamma) and bool(expr.args[0].is_zero)
-
-
-def _glued(prefix: str, width: float, pieces: Sequence[Piece], suffix: str) -> list[Piece]:
-    out = list(pieces)
-    out[0] = replace(out[0], text=prefix + out[0].text, width=out[0].width + width)
-    out[-1] = replace(out[-1], text=out[-1].text + suffix)
-    return out
 
 
 def _gathered(factors: Sequence[Expr]) -> list[Expr]:

@@ -27,8 +27,9 @@ from derive.algebra.nodes import (
     Sum,
 )
 from derive.algebra.text import decimal
+from derive.render.breaking import BreakingPrinter
 from derive.render.formula import ADD, ATOM, MUL, POWER, Box, Notation
-from derive.render.printer import Printer, is_digamma
+from derive.render.printer import is_digamma
 
 __all__ = ["SUBSCRIPTS", "TerminalPrinter"]
 
@@ -43,7 +44,7 @@ def _flat(text: str, level: int = ATOM, **more: bool) -> Box:
     return Box(text, float(len(text)), level, 0, **more)
 
 
-class TerminalPrinter(Printer):
+class TerminalPrinter(BreakingPrinter):
     """Prints expressions for a terminal.
 
     Attributes:
