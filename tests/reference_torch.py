@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import reference_networks
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -327,6 +328,7 @@ REFERENCES: dict[str, Reference] = {
     "lstm_cell": lstm_cell,
     "tiny_mlp": tiny_mlp,
     "char_mlp": char_mlp,
+    **reference_networks.REFERENCES,
 }
 
 Array = NDArray[np.generic]

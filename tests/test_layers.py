@@ -15,7 +15,8 @@ import mpmath
 import numpy as np
 import pytest
 import reference_torch
-from cases import CASES, REFUSED, Array, Case
+from case import Array, Case
+from cases import CASES, REFUSED
 from conftest import ROOT
 from mpmath import mp
 

@@ -210,6 +210,8 @@ def _matrices(a: Array, b: Array, k: Index, shared: frozenset[Index], order: Seq
     if len(rows) == 1 and len(columns) == 1:
         if late(columns[0]) < late(rows[0]):
             a, b, rows, columns = b, a, columns, rows
+        if shared and BATCH in (rows[0], columns[0]):  # it may have no axis, and a matrix needs one
+            return None
         batch = tuple(sorted(shared, key=lambda i: (i != BATCH, place.get(i, len(place)))))
         left, right = (*batch, rows[0], k), (*batch, k, columns[0])
         if not is_plain_transpose(a.indices, left) or not is_plain_transpose(b.indices, right):

@@ -67,17 +67,7 @@ def softcap_attention(q: Tensor, k: Tensor, v: Tensor, *, cap: float, window: in
     return softmax(a.masked_fill((s > t) | (t - s >= window), -INF), -1) @ v
 
 
-def alibi_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    t, s = positions(q.shape[-2], k.shape[-2])
-    heads = q.shape[-3]
-    slope = 2.0 ** (-8 * torch.arange(1, heads + 1, dtype=q.dtype) / heads)
-    a = scores(q, k) - slope[:, None, None] * (t - s)
-    return softmax(a.masked_fill(s > t, -INF), -1) @ v
-
-
-def cosine_attention(
-    q: Tensor, k: Tensor, v: Tensor, logit_scale: Tensor, bias: Tensor, *, largest: float
-) -> Tensor:
+def cosine_attention(q: Tensor, k: Tensor, v: Tensor, logit_scale: Tensor, bias: Tensor, *, largest: float) -> Tensor:
     tau = torch.clamp(logit_scale, max=math.log(largest)).exp()[:, None, None]
     return softmax(tau * (F.normalize(q, dim=-1, eps=0) @ F.normalize(k, dim=-1, eps=0).mT) + bias, -1) @ v
 
@@ -101,24 +91,14 @@ def differential_attention(
     return (1 - init) * F.rms_norm(o, o.shape[-1:], g, 1e-5)
 
 
-def grouped_query_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+def masked_grouped_query_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     a = scores(q, k[..., None, :, :]).masked_fill(~mask[..., None, None, :, :], -INF)
     return softmax(a, -1) @ v[..., None, :, :]
 
 
-def gated_attention_unit(
-    u: Tensor, v: Tensor, z: Tensor, gamma: Tensor, beta: Tensor, b: Tensor, wo: Tensor
-) -> Tensor:
+def gated_attention_unit(u: Tensor, v: Tensor, z: Tensor, gamma: Tensor, beta: Tensor, b: Tensor, wo: Tensor) -> Tensor:
     q, k = z * gamma[0] + beta[0], z * gamma[1] + beta[1]
     return (u * (F.relu(q @ k.mT / q.shape[-2] + b) ** 2 @ v)) @ wo
-
-
-def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    def feature(x: Tensor) -> Tensor:
-        return where(x > 0, x + 1, x.clamp(max=0).exp())
-
-    a = feature(q) @ feature(k).mT
-    return a @ v / a.sum(-1, keepdim=True)
 
 
 def retention(q: Tensor, k: Tensor, v: Tensor, gamma: Tensor) -> Tensor:
@@ -132,9 +112,7 @@ def attention_free(q: Tensor, k: Tensor, v: Tensor, w: Tensor) -> Tensor:
     return torch.sigmoid(q) * (p * v[:, None]).sum(2)
 
 
-def slot_attention(
-    inputs: Tensor, slots: Tensor, wq: Tensor, wk: Tensor, wv: Tensor, *, eps: float
-) -> Tensor:
+def slot_attention(inputs: Tensor, slots: Tensor, wq: Tensor, wk: Tensor, wv: Tensor, *, eps: float) -> Tensor:
     attn = softmax(scores(inputs @ wk, slots @ wq), -1) + eps
     return (attn / attn.sum(1, keepdim=True)).mT @ (inputs @ wv)
 
@@ -143,20 +121,6 @@ def hopfield_energy(state: Tensor, pattern: Tensor, *, beta: float) -> tuple[Ten
     s = beta * state @ pattern.T
     offset = math.log(len(pattern)) / beta + torch.linalg.vector_norm(pattern, dim=1).max() ** 2 / 2
     return -logsumexp(s, 1) / beta + (state**2).sum(1) / 2 + offset, softmax(s, 1) @ pattern
-
-
-def rope(x: Tensor, *, base: float = 10000.0) -> Tensor:
-    pairs = x.shape[-2]
-    angle = torch.outer(
-        torch.arange(x.shape[-3], dtype=torch.float64),
-        base ** (-torch.arange(pairs, dtype=torch.float64) / pairs),
-    )
-    turned = torch.view_as_complex(x.contiguous()) * torch.polar(torch.ones_like(angle), angle)
-    return torch.view_as_real(turned)
-
-
-def rotary_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return F.scaled_dot_product_attention(rope(q).flatten(-2), rope(k).flatten(-2), v, is_causal=True)
 
 
 # --- normalization ---
@@ -286,11 +250,6 @@ def switch_layer(x: Tensor, wg: Tensor, w: Tensor, *, alpha: float) -> tuple[Ten
     return top[:, None] * einsum("nd,ndo->no", x, w[i]), alpha * p.shape[1] * (share * p.mean(0)).sum()
 
 
-def squeeze_excite(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-    gate = torch.sigmoid(F.relu(x.mean((2, 3)) @ w1 + b1) @ w2 + b2)
-    return x * gate[..., None, None]
-
-
 def cbam_channel(x: Tensor, w1: Tensor, w2: Tensor) -> Tensor:
     a, b = (F.relu(pooled @ w1) @ w2 for pooled in (x.mean((2, 3)), x.amax((2, 3))))
     return torch.sigmoid(a + b)[..., None, None] * x
@@ -305,18 +264,6 @@ def factorization_machine(ids: Tensor, x: Tensor, w0: Tensor, w: Tensor, emb: Te
     return w0 + (w[ids] * x).sum(1) + 0.5 * (v.sum(1) ** 2 - (v**2).sum(1)).sum(1)
 
 
-def perceptron(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-    return F.gelu(x @ w1 + b1) @ w2 + b2
-
-
-def mixer_block(
-    x: Tensor, g1: Tensor, c1: Tensor, wt1: Tensor, bt1: Tensor, wt2: Tensor, bt2: Tensor,
-    g2: Tensor, c2: Tensor, wc1: Tensor, bc1: Tensor, wc2: Tensor, bc2: Tensor,
-) -> Tensor:  # fmt: skip
-    h = x + perceptron(F.layer_norm(x, x.shape[-1:], g1, c1).mT, wt1, bt1, wt2, bt2).mT
-    return h + perceptron(F.layer_norm(h, h.shape[-1:], g2, c2), wc1, bc1, wc2, bc2)
-
-
 def triangle_update(
     z: Tensor, wa: Tensor, wb: Tensor, ga: Tensor, gb: Tensor, gamma: Tensor, beta: Tensor, wo: Tensor, go: Tensor
 ) -> Tensor:
@@ -328,14 +275,7 @@ def triangle_update(
 # --- graphs ---
 
 
-def gat(x: Tensor, adj: Tensor, w: Tensor, asrc: Tensor, adst: Tensor, *, slope: float) -> Tensor:
-    h = einsum("ni,iko->nko", x, w)
-    src, dst = (h * asrc).sum(-1), (h * adst).sum(-1)
-    score = F.leaky_relu(src[:, None] + dst[None], slope).masked_fill(~adj[..., None], -INF)
-    return einsum("ijk,jko->iko", softmax(score, 1), h)
-
-
-def gcn(x: Tensor, adj: Tensor, w: Tensor) -> Tensor:
+def convolve_and_rectify(x: Tensor, adj: Tensor, w: Tensor) -> Tensor:
     a = (adj | torch.eye(len(x), dtype=torch.bool)).to(x.dtype)
     d = a.sum(1).rsqrt()
     return F.relu(d[:, None] * a * d @ x @ w)
@@ -368,25 +308,6 @@ def siglip(x: Tensor, y: Tensor, tprime: Tensor, b: Tensor) -> Tensor:
     logits = tprime.exp() * F.normalize(x, dim=-1, eps=0) @ F.normalize(y, dim=-1, eps=0).T + b
     z = 2 * torch.eye(len(x), dtype=x.dtype) - 1
     return -F.logsigmoid(z * logits).sum() / len(x)
-
-
-def clip_loss(img: Tensor, txt: Tensor, logit_scale: Tensor) -> Tensor:
-    z, t = logit_scale.exp() * img @ txt.T, torch.arange(len(img))
-    return (F.cross_entropy(z, t) + F.cross_entropy(z.T, t)) / 2
-
-
-def supcon(z: Tensor, t: Tensor, *, tau: float) -> Tensor:
-    other = off_diagonal(len(z))
-    logp = F.log_softmax((z @ z.T / tau).masked_fill(~other, -INF), 1)
-    positive = (t[:, None] == t[None]) & other
-    return -(logp.masked_fill(~positive, 0).sum(1) / positive.sum(1)).sum()
-
-
-def nt_xent(x: Tensor, *, tau: float) -> Tensor:
-    z = F.normalize(x, dim=-1, eps=0).transpose(0, 1).flatten(0, 1)
-    n = len(x)
-    s = (z @ z.T / tau).masked_fill(~off_diagonal(2 * n), -INF)
-    return F.cross_entropy(s, torch.arange(2 * n).roll(n))
 
 
 def hard_negative_nce(q: Tensor, k: Tensor, *, tau: float, beta: float, tauplus: float) -> Tensor:
@@ -477,9 +398,7 @@ def ppo(
     return -surrogate.mean() + vf * F.mse_loss(value, ret) - ent * entropy.mean()
 
 
-def grpo(
-    logp: Tensor, old: Tensor, ref: Tensor, reward: Tensor, mask: Tensor, *, eps: float, beta: float
-) -> Tensor:
+def grpo(logp: Tensor, old: Tensor, ref: Tensor, reward: Tensor, mask: Tensor, *, eps: float, beta: float) -> Tensor:
     adv = ((reward - reward.mean()) / reward.std(correction=0))[:, None]
     r = torch.exp(logp - old)
     gain = torch.minimum(r * adv, r.clamp(1 - eps, 1 + eps) * adv)
