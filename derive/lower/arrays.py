@@ -31,6 +31,8 @@ __all__ = [
     "Axis",
     "Binary",
     "Broadcast",
+    "CallBackward",
+    "CallForward",
     "Cast",
     "Contract",
     "Copy",
@@ -38,9 +40,11 @@ __all__ = [
     "Dtype",
     "Dtypes",
     "Einsum",
+    "Empty",
     "Expand",
     "Field",
     "Fill",
+    "ForLoop",
     "Function",
     "Guarded",
     "Helper",
@@ -56,6 +60,7 @@ __all__ = [
     "Read",
     "Reduce",
     "Reshape",
+    "Rows",
     "SizeOf",
     "Take",
     "TakeAlong",
@@ -295,6 +300,22 @@ class Fill(Array):
     like: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Empty(Array):
+    """An array, shaped as the array ``like``, whose elements are all written later."""
+
+    like: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows(Array):
+    """The rows ``first``, … of an axis of the argument; ``last`` of them are left out at the end."""
+
+    over: Index
+    first: int
+    last: int
+
+
 @dataclass(frozen=True, slots=True)
 class Assign:
     """``name = value``."""
@@ -381,7 +402,57 @@ class Guarded:
         return "\n".join(f"{s}  # ignore {', '.join(self.ignore)}" for s in self.body)
 
 
-Instruction = Assign | InPlace | Update | AddAt | PutAlong | Guarded
+@dataclass(frozen=True, slots=True)
+class ForLoop:
+    """Statements for every step: ``counter`` is 0, …, size-1, or the last first where ``step`` is -1."""
+
+    counter: str
+    size: Expr
+    step: int
+    body: tuple[Instruction, ...]
+
+    def __str__(self) -> str:
+        steps = f"0 … {show(self.size - 1)}" if self.step == 1 else f"{show(self.size - 1)} … 0"
+        return "\n    ".join([f"for {self.counter} in {steps}:", *map(str, self.body)])
+
+
+@dataclass(frozen=True, slots=True)
+class CallForward:
+    """``(a, b), cache = module.forward(x, w, eps=0.001)``: the forward of another layer's module.
+
+    ``cache`` is None where nobody wants it.
+    """
+
+    module: str
+    results: tuple[str, ...]
+    cache: str | None
+    arguments: tuple[Array, ...]
+    keywords: tuple[tuple[str, Array], ...]
+
+    def __str__(self) -> str:
+        given = [*map(str, self.arguments), *(f"{name}={value}" for name, value in self.keywords)]
+        return f"{', '.join(self.results)}; {self.cache or '_'} = {self.module}.forward({', '.join(given)})"
+
+
+@dataclass(frozen=True, slots=True)
+class CallBackward:
+    """``dx, dw, db = module.backward(dy, cache)``: its backward; ``fields`` are the names of its gradients.
+
+    A result is None where nobody wants it.
+    """
+
+    module: str
+    results: tuple[str | None, ...]
+    fields: tuple[str, ...]
+    arguments: tuple[Array, ...]
+    cache: str
+
+    def __str__(self) -> str:
+        given = ", ".join([*map(str, self.arguments), self.cache])
+        return f"{', '.join(name or '_' for name in self.results)} = {self.module}.backward({given})"
+
+
+Instruction = Assign | InPlace | Update | AddAt | PutAlong | Guarded | ForLoop | CallForward | CallBackward
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,13 +477,15 @@ class Field:
     """A field of the cache: an array with its stored axes, or a number (``axes`` None).
 
     ``value`` is the number: a hyper-parameter or a size; ``BATCH_SIZE`` stands
-    for the lengths of the batch axes.
+    for the lengths of the batch axes. With ``module`` it is the cache of a call
+    of that module.
     """
 
     name: str
     axes: tuple[Axis, ...] | None
     dtype: Dtype = Dtype.REAL
     value: Expr | None = None
+    module: str | None = None
 
 
 class Part(Enum):
@@ -476,6 +549,8 @@ class ArrayProgram:
         precision: an array of the cache that has the working precision, if there is one.
         gradients: ``(parameter, name of its gradient)``.
         cache: what backward reads of a forward pass.
+        views: outputs and gradients that are part of a larger array.
+        modules: the modules of the layers that are called, in order.
         labels: what must hold of integer inputs.
         nonempty: sizes that must not be 0, each with the reason.
         forward_formulas, backward_formulas: the same in index notation, for people.
@@ -501,6 +576,8 @@ class ArrayProgram:
     nonempty: tuple[tuple[Expr, str], ...]
     forward_formulas: tuple[str, ...]
     backward_formulas: tuple[str, ...]
+    views: tuple[tuple[str, Array], ...] = ()
+    modules: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = ["forward:", *(f"    {s}" for s in self.forward)]
@@ -527,12 +604,16 @@ def transform(array: Array, change: Callable[[Array], Array]) -> Array:
 def values(instruction: Instruction) -> tuple[Array, ...]:
     """Return the arrays that an instruction reads."""
     match instruction:
-        case Guarded(body=body):
+        case Guarded(body=body) | ForLoop(body=body):
             return tuple(v for s in body for v in values(s))
         case Update(places=places, value=value) | AddAt(places=places, value=value):
             return (*places, value)
         case PutAlong(at=at, value=value):
             return (at, value)
+        case CallForward(arguments=arguments, keywords=keywords):
+            return (*arguments, *(value for _, value in keywords))
+        case CallBackward(arguments=arguments):
+            return arguments
         case _:
             return (instruction.value,)
 

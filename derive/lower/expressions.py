@@ -117,6 +117,7 @@ class Expressions:
         positions: the place of a name in that order.
         nonpositive: names whose values are at most 0.
         masked: names of softmaxes whose rows may be masked altogether, read only under their masks.
+        timed: names whose values at the steps of a loop are rows of an axis, and the place of that axis.
     """
 
     def __init__(
@@ -124,10 +125,12 @@ class Expressions:
         shapes: Mapping[str, tuple[Expr, ...]],
         nonpositive: frozenset[str] = frozenset(),
         masked: frozenset[str] = frozenset(),
+        timed: Mapping[str, int] | None = None,
     ) -> None:
         self.shapes = shapes
         self.nonpositive = nonpositive
         self.masked = masked
+        self.timed = timed or {}
         self.positions = {name: k for k, name in enumerate(shapes)}
 
     def lower(self, expr: Expr, order: Sequence[Axis]) -> Array:

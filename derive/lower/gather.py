@@ -22,7 +22,7 @@ from derive.algebra.functions import And, Eq, Where
 from derive.algebra.indices import free_indices, fresh
 from derive.algebra.nodes import BATCH, Element, Index, Sum
 from derive.lower.arrays import Array, Axis, Dtype, Einsum, Read, Take, TakeAlong
-from derive.lower.layout import natural_order, place, transposed
+from derive.lower.layout import natural_order, place, rows, transposed
 from derive.lower.scalars import is_number
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ Places = tuple[tuple[int | Expr | None, ...], tuple[Array, ...], tuple[Index, ..
 def element(lowerer: Expressions, expr: Element, order: Sequence[Axis]) -> Array:
     """Return a tensor's elements, placed in ``order``."""
     subscripts, dtype = expr.subscripts, Dtype.of(expr.kind)
+    if expr.name in lowerer.timed:
+        found_rows = _rows(lowerer, expr, lowerer.timed[expr.name])
+        if found_rows is not None:
+            return place(found_rows, order)
     if all(isinstance(s, Index) for s in subscripts):
         letters = tuple(s for s in subscripts if isinstance(s, Index))
         distinct = tuple(dict.fromkeys(letters))
@@ -61,6 +65,18 @@ def element(lowerer: Expressions, expr: Element, order: Sequence[Axis]) -> Array
     where, arrays, axes = found
     source = transposed(source, [stand_ins[k] for k in first])
     return place(Take(axes, dtype, (source, *arrays), where=where), order)
+
+
+def _rows(lowerer: Expressions, expr: Element, axis: int) -> Array | None:
+    """Return ``h[1:]`` or ``h[:-1]`` for the values of a recurrence at its steps, or at the steps before."""
+    subscripts, sizes = expr.subscripts, lowerer.shapes[expr.name]
+    first, letter = subscripts[axis].as_coeff_Add()
+    letters = [letter if k == axis else s for k, s in enumerate(subscripts)]
+    plain = [i for i in letters if isinstance(i, Index)]
+    if len(plain) < len(letters) or len(set(plain)) < len(plain) or letter.size == sizes[axis]:
+        return None
+    whole = [Index(i.name, sizes[axis]) if k == axis else i for k, i in enumerate(plain)]
+    return rows(Read(tuple(whole), Dtype.of(expr.kind), name=expr.name), axis, plain[axis], int(first))
 
 
 def computed_axes(subscripts: Sequence[Expr]) -> tuple[set[int], set[Index]]:

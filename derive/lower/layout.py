@@ -15,9 +15,9 @@ from sympy import Expr
 
 from derive.algebra.indices import free_indices
 from derive.algebra.nodes import BATCH, Element, Index, KeepingReduction, Reduction
-from derive.lower.arrays import Array, Axis, Expand, Helper, Number, Read, Reduce, TakeAlong, Transpose
+from derive.lower.arrays import Array, Axis, Expand, Helper, Number, Read, Reduce, Rows, TakeAlong, Transpose
 
-__all__ = ["join", "natural_order", "place", "transposed"]
+__all__ = ["join", "natural_order", "place", "rows", "transposed"]
 
 
 def place(array: Array, order: Sequence[Axis]) -> Array:
@@ -137,3 +137,11 @@ def _hints(expr: Expr) -> list[tuple[Index, ...]]:
                 inner += _hints(at)
         return inner
     return [hint for arg in expr.args for hint in _hints(arg)]
+
+
+def rows(array: Array, axis: int, letter: Index, first: int) -> Array:
+    """Return the rows ``first``, … of an axis, as many as ``letter`` runs over."""
+    over = array.axes[axis]
+    assert over is not None
+    axes = (*array.axes[:axis], letter, *array.axes[axis + 1 :])
+    return Rows(axes, array.dtype, (array,), over=over, first=first, last=int(over.size - first - letter.size))

@@ -7,7 +7,7 @@ whose spelling repeats an argument that is not a plain read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import sympy
@@ -34,6 +34,7 @@ from derive.algebra.nodes import (
 from derive.calculus.program import Program
 from derive.language.layer import Statement
 from derive.lower.layout import natural_order
+from derive.lower.recurrence import expressions
 from derive.lower.scalars import is_number
 
 __all__ = ["is_staged", "narrowed", "prepared", "settled", "without_aliases", "without_dead"]
@@ -55,8 +56,11 @@ def prepared(statements: Iterable[Statement], taken: set[str]) -> tuple[Statemen
                 expr = splitter.split(expr)
         else:
             expr = splitter.split(expr)
+        carry = statement.carry
+        if carry is not None:
+            carry = replace(carry, start=splitter.split(carry.start))
         result += splitter.statements
-        result.append(replace(statement, expr=expr))
+        result.append(replace(statement, expr=expr, carry=carry))
     return tuple(result)
 
 
@@ -78,7 +82,7 @@ def without_dead(program: Program) -> Program:
         kept = []
         for s in reversed(statements):
             if s.name in needed:
-                needed.update(names(s.expr))
+                needed.update(*(names(e) for e in expressions(s)))
                 kept.append(s)
         return tuple(reversed(kept))
 
@@ -101,8 +105,10 @@ def without_aliases(program: Program) -> Program:
         result = []
         for s in statements:
             expr = replace_elements(s.expr, read)
+            s = _started(s, lambda start: replace_elements(start, read))
             plain = (
-                isinstance(expr, Element)
+                s.carry is None
+                and isinstance(expr, Element)
                 and expr.kind is s.kind
                 and sorted(expr.subscripts, key=str) == sorted(s.indices, key=str)
             )
@@ -130,7 +136,10 @@ def narrowed(program: Program) -> Program:
         result = []
         for s in statements:
             expr = replace_elements(s.expr, read)
+            s = _started(s, lambda start: replace_elements(start, read))
             free = free_indices(expr)
+            if s.carry is not None:
+                free = free.union((s.carry.index,), free_indices(s.carry.start))
             indices = s.indices
             if s.name not in fixed and not free.issuperset(indices):
                 keep[s.name] = tuple(k for k, i in enumerate(indices) if i in free)
@@ -140,6 +149,12 @@ def narrowed(program: Program) -> Program:
 
     forward = rewritten(program.forward)
     return replace(program, forward=forward, backward=rewritten(program.backward))
+
+
+def _started(statement: Statement, change: Callable[[Expr], Expr]) -> Statement:
+    """Return the statement with the start of its recurrence changed."""
+    carry = statement.carry
+    return statement if carry is None else replace(statement, carry=replace(carry, start=change(carry.start)))
 
 
 def is_staged(expr: Expr, indices: tuple[Index, ...]) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from sympy import Expr, S
 
 from derive.algebra.functions import AtLeast, AtMost, Guard, LogSigmoid
-from derive.algebra.indices import elements, names, rebuild
+from derive.algebra.indices import elements, rebuild
 from derive.algebra.nodes import (
     BATCH_SIZE,
     ArgMax,
@@ -50,6 +50,7 @@ from derive.lower.arrays import (
     Dtypes,
     Expand,
     Field,
+    ForLoop,
     Guarded,
     InPlace,
     Input,
@@ -60,6 +61,7 @@ from derive.lower.arrays import (
     Part,
     PutAlong,
     Read,
+    Rows,
     SizeOf,
     Unary,
     Update,
@@ -69,9 +71,11 @@ from derive.lower.arrays import (
 )
 from derive.lower.expressions import Expressions
 from derive.lower.prepare import narrowed, prepared, without_aliases, without_dead
+from derive.lower.recurrence import Piece, Plan, expressions, planned
 from derive.lower.scalars import is_number, sizes_in
 from derive.lower.sizes import find_sizes, same_shape, shaped
 from derive.lower.statements import lower_statement
+from derive.lower.steps import loop_code, view
 
 __all__ = ["lower"]
 
@@ -88,21 +92,27 @@ def lower(program: Program) -> ArrayProgram:
     forward = prepared(program.forward, taken)
     backward = prepared(program.backward, taken)
     program = without_dead(replace(program, forward=forward, backward=backward))
-    forward, backward = program.forward, program.backward
+    plan = planned(program, taken)
     cotangents = _cotangents(program)
     # In products of equal rank, what comes first here is written first: dy * xhat.
     shapes: dict[str, tuple[Expr, ...]] = {name: tuple(i.size for i in indices) for name, indices in cotangents}
     shapes |= {p.name: p.axes for p in layer.parameters}
-    shapes |= {s.name: s.axes for s in forward}
-    shapes |= {s.name: s.axes for s in backward}
-    logs = frozenset(s.name for s in (*forward, *backward) if isinstance(s.expr, (LogSoftmax, LogSigmoid)))
-    masked = frozenset(s.name for s in backward if isinstance(s.expr, Softmax) and s.expr.body.has(S.NegativeInfinity))
-    work = _Layouts(Expressions(shapes, logs, masked))
-    fixed = {*program.outputs, *(name for _, name in program.gradients)}
-    later = [work.instructions(s, fixed) for s in reversed(backward)]
-    earlier = [work.instructions(s, fixed) for s in reversed(forward)]
+    for name, axes in (*plan.axes(plan.forward).items(), *plan.axes(plan.backward).items()):
+        shapes[name] = tuple(i.size for i in axes)
+    everything = (*program.forward, *program.backward, *plan.statements)
+    logs = frozenset(s.name for s in everything if isinstance(s.expr, (LogSoftmax, LogSigmoid)))
+    masked = frozenset(
+        s.name
+        for s in everything
+        if s.name not in plan.axes(plan.forward) and isinstance(s.expr, Softmax) and s.expr.body.has(S.NegativeInfinity)
+    )
+    work = _Layouts(Expressions(shapes, logs, masked, {name: s.axis for name, s in plan.stores.items()}))
+    fixed = {*program.outputs, *(name for _, name in program.gradients), *plan.fixed}
+    work.axes |= {name: store.indices for name, store in plan.stores.items()}
+    later = [work.piece(p, fixed) for p in reversed(plan.backward)]
+    earlier = [work.piece(p, fixed) for p in reversed(plan.forward)]
     inputs = {p.name: _letters(p.axes) for p in layer.parameters}
-    fields = _cache(program, forward, backward, work.axes)
+    fields = _cache(program, plan, work.axes)
     arrays = {f.name: f.axes for f in fields if f.axes is not None}
     expected = tuple(Cotangent(name, shapes[name], same_shape(shapes[name], arrays)) for name, _ in cotangents)
     backward_code = tuple(shaped(work.resolved(i), arrays) for group in reversed(later) for i in group)
@@ -144,7 +154,18 @@ def lower(program: Program) -> ArrayProgram:
         nonempty=_nonempty(layer, original),
         forward_formulas=tuple(map(_formula, original.forward)),
         backward_formulas=tuple(map(_formula, original.backward)),
+        views=_views(program, plan),
     )
+
+
+def _results(program: Program) -> set[str]:
+    return {*program.outputs, *(name for _, name in program.gradients)}
+
+
+def _views(program: Program, plan: Plan) -> tuple[tuple[str, Array], ...]:
+    """Return the results whose arrays have a row more: without it."""
+    found = {name: view(plan.stores[name]) for name in sorted(_results(program)) if name in plan.stores}
+    return tuple((name, array) for name, array in found.items() if isinstance(array, Rows))
 
 
 @dataclass(slots=True)
@@ -162,6 +183,14 @@ class _Layouts:
     stored: dict[str, Units] = field(default_factory=dict)
     axes: dict[str, tuple[Axis, ...]] = field(default_factory=dict)
 
+    def piece(self, piece: Piece, fixed: set[str]) -> list[Instruction]:
+        """Return the instructions of a statement or a loop; later ones have been lowered before."""
+        if isinstance(piece, Statement):
+            return self.instructions(piece, fixed)
+        code = loop_code(self.lowerer, piece, lambda step: self.instructions(step.statement, fixed))
+        self.note(code)
+        return code
+
     def instructions(self, statement: Statement, fixed: set[str]) -> list[Instruction]:
         """Return the statement's instructions; later statements have been lowered before."""
         order: tuple[Axis, ...] = statement.indices
@@ -178,13 +207,17 @@ class _Layouts:
         assert result is not None
         self.stored[statement.name] = _units(order)
         self.axes[statement.name] = _assigned_axes(result, statement) or order
-        for instruction in result:
+        self.note(result)
+        return result
+
+    def note(self, code: Iterable[Instruction]) -> None:
+        """Note how the names that are read are wanted."""
+        for instruction in code:
             for value in values(instruction):
                 for node in walk(value):
                     if isinstance(node, Read):
                         found, least = self.uses.get(node.name, (set(), node.room))
                         self.uses[node.name] = (found | {_units(node.axes)}, min(least, node.room))
-        return result
 
     def resolved(self, instruction: Instruction) -> Instruction:
         """Return the instruction with reads as they are stored."""
@@ -225,7 +258,7 @@ def _assigned_axes(code: Sequence[Instruction], statement: Statement) -> tuple[A
 
 def _mapped(instruction: Instruction, change: Callable[[Array], Array]) -> Instruction:
     match instruction:
-        case Guarded(body=body):
+        case Guarded(body=body) | ForLoop(body=body):
             return replace(instruction, body=tuple(_mapped(s, change) for s in body))
         case Update(places=places, value=value) | AddAt(places=places, value=value):
             return replace(instruction, places=tuple(map(change, places)), value=change(value))
@@ -291,17 +324,13 @@ def _cotangents(program: Program) -> tuple[tuple[str, tuple[Index, ...]], ...]:
     )
 
 
-def _cache(
-    program: Program,
-    forward: Iterable[Statement],
-    backward: Iterable[Statement],
-    axes: Mapping[str, tuple[Axis, ...]],
-) -> tuple[Field, ...]:
+def _cache(program: Program, plan: Plan, axes: Mapping[str, tuple[Axis, ...]]) -> tuple[Field, ...]:
     """Return what backward reads of forward, in order of definition: arrays, then numbers."""
-    read = frozenset().union(*(names(s.expr) for s in backward))
-    numbers = {symbol for s in backward for symbol in _hypers(s.expr)}
+    read = plan.read_backward
+    numbers = {symbol for s in program.backward for e in expressions(s) for symbol in _hypers(e)}
     fields = [Field(p.name, _letters(p.axes), Dtype.of(p.kind)) for p in program.layer.parameters if p.name in read]
-    fields += [Field(s.name, axes[s.name], Dtype.of(s.kind)) for s in forward if s.name in read]
+    kinds = {s.name: s.kind for s in (*program.forward, *plan.statements)}
+    fields += [Field(name, axes[name], Dtype.of(kinds[name])) for name in plan.axes(plan.forward) if name in read]
     fields += [Field(h.name, None, Dtype.NUMBER, h.symbol) for h in program.layer.hypers if h.symbol in numbers]
     return tuple(fields)
 

@@ -15,8 +15,12 @@ from derive.lower.arrays import (
     Assign,
     Axis,
     Broadcast,
+    CallBackward,
+    CallForward,
     Cotangent,
+    Empty,
     Fill,
+    ForLoop,
     Guarded,
     InPlace,
     Instruction,
@@ -51,16 +55,16 @@ def shaped(instruction: Instruction, arrays: Arrays) -> Instruction:
     """Return the instruction with new arrays shaped like one that is at hand, where there is one."""
 
     def change(array: Array) -> Array:
-        if isinstance(array, (Fill, Broadcast)):
+        if isinstance(array, (Fill, Broadcast, Empty)):
             return replace(array, like=same_shape([i.size for i in array.indices], arrays))
         return array
 
     match instruction:
-        case Guarded(body=body):
+        case Guarded(body=body) | ForLoop(body=body):
             return replace(instruction, body=tuple(shaped(s, arrays) for s in body))
         case Assign(value=value) | InPlace(value=value):
             return replace(instruction, value=transform(value, change))
-        case Update() | AddAt() | PutAlong():
+        case Update() | AddAt() | PutAlong() | CallForward() | CallBackward():
             return instruction
 
 
@@ -139,7 +143,7 @@ def _note(array: Array, needed: dict[tuple[Size, Part], None]) -> None:
             numbers = [value]
         case Range(size=size):
             numbers = [size]
-        case Fill() | Broadcast():
+        case Fill() | Broadcast() | Empty():
             if isinstance(array, Fill):
                 numbers = [array.value]
             if array.like is None:
@@ -157,6 +161,8 @@ def _subscript_sizes(instruction: Instruction) -> list[Size]:
     match instruction:
         case Guarded(body=body):
             return [s for i in body for s in _subscript_sizes(i)]
+        case ForLoop(size=size, body=body):
+            return [*sorted(sizes_in(size), key=str), *(s for i in body for s in _subscript_sizes(i))]
         case Update(where=where) | AddAt(where=where):
             return [s for w in where if isinstance(w, Expr) for s in sorted(sizes_in(w), key=str)]
         case _:

@@ -134,12 +134,15 @@ def _all_names(arrays: ArrayProgram) -> list[str]:
 def _assigned(instruction: object) -> list[str]:
     body = getattr(instruction, "body", None)
     if body is not None:
-        return [n for i in body for n in _assigned(i)]
+        counter = getattr(instruction, "counter", None)
+        return [*([counter] if counter else []), *(n for i in body for n in _assigned(i))]
     return [instruction.name]  # type: ignore[attr-defined]
 
 
 # Builtins that generated functions may call.
-_CALLED = frozenset({"tuple", "range", "map", "abs", "float", "min", "max", "round", "slice", "Ellipsis"})
+_CALLED = frozenset(
+    ["tuple", "range", "map", "abs", "float", "min", "max", "round", "slice", "Ellipsis", "reversed", "int", "bool"],
+)
 _SCIPY = frozenset({"erf", "erfc", "expit", "log_expit", "gammaln", "digamma", "zeta", "xlogy", "polygamma"})
 assert all(hasattr(builtins, name) for name in _CALLED)
 
@@ -300,7 +303,9 @@ def _forward(arrays: ArrayProgram, text: FunctionText, reals: Sequence[str]) -> 
         body += _tuple_lines("dtypes", [f"{rename(p)}.dtype" for p, _ in arrays.gradients])
         fields.append("dtypes")
     outputs = [rename(name) for name, _, _ in arrays.outputs]
-    result = outputs[0] if len(outputs) == 1 else f"({', '.join(outputs)})"
+    views = dict(arrays.views)
+    values = [text.expression(views[name]) if name in views else rename(name) for name, _, _ in arrays.outputs]
+    result = values[0] if len(values) == 1 else f"({', '.join(values)})"
     body += call_lines(f"return {result}, Cache", fields)
     tensors = [(i.name, i.axes, i.kind) for i in arrays.inputs]
     tensors += [(name, tuple(i.size for i in indices), _kind(dtype)) for name, indices, dtype in arrays.outputs]
@@ -367,7 +372,8 @@ def _backward(arrays: ArrayProgram, text: FunctionText) -> FunctionView:
         checks.append(f'{name} = _cotangent("{cotangent.name}", {name}, {shape}, {dtype})')
     statements = text.body(arrays.backward)
     body += [*_size_lines(arrays.backward_sizes, text), *checks, *statements]
-    gradients = [rename(name) for _, name in arrays.gradients]
+    views = dict(arrays.views)
+    gradients = [text.expression(views[name]) if name in views else rename(name) for _, name in arrays.gradients]
     if arrays.dtypes is Dtypes.EACH:
         line = f"return Gradients(*map(np.asarray, {_tuple(gradients)}, dtypes))"
         if len(line) > WIDTH - 4:

@@ -27,8 +27,10 @@ from derive.lower.arrays import (
     Copy,
     Dtype,
     Einsum,
+    Empty,
     Expand,
     Fill,
+    ForLoop,
     Function,
     Guarded,
     Helper,
@@ -40,6 +42,7 @@ from derive.lower.arrays import (
     Range,
     Reduce,
     Reshape,
+    Rows,
     Take,
     TakeAlong,
     Tensordot,
@@ -286,6 +289,19 @@ class FunctionText:
             return f"np.zeros({shape}, dtype={self.dtype})", ATOM
         return f"np.full({shape}, {value}, dtype={self.dtype})", ATOM
 
+    @_text.register
+    def _(self, array: Empty) -> Text:
+        self.dtype_used = self.dtype_used or array.dtype is Dtype.REAL
+        dtype = {Dtype.INT: "int", Dtype.BOOL: "bool"}.get(array.dtype, self.dtype)
+        return f"np.empty({self.shape([i.size for i in array.indices], array.like)}, dtype={dtype})", ATOM
+
+    @_text.register
+    def _(self, array: Rows) -> Text:
+        source = array.args[0]
+        own = f"{array.first or ''}:{-array.last if array.last else ''}"
+        pieces = [own if a == array.over else "..." if a == BATCH else ":" for a in source.axes]
+        return f"{inside(self._text(source), ATOM)}[{', '.join(_bare(pieces))}]", ATOM
+
     def shape(self, sizes: Sequence[Expr], like: str | None) -> str:
         """Return the text of a shape."""
         if like is not None:
@@ -305,11 +321,7 @@ class FunctionText:
                 pieces.append(self.numbers.text(place)[0])
             else:
                 pieces.append(self._text(places[place - 1])[0])
-        pieces = _absorbed(pieces)
-        if "..." not in pieces:
-            while pieces and pieces[-1] == ":":
-                pieces.pop()
-        return ", ".join(pieces) or "..."
+        return ", ".join(_bare(pieces)) or "..."
 
     def _axis(self, source: Array, over: Sequence[Index], keep: bool) -> list[str]:
         """Return the ``axis`` and ``keepdims`` arguments of a reduction."""
@@ -360,6 +372,10 @@ class FunctionText:
                 settings = ", ".join(f'{kind}="ignore"' for kind in ignore)
                 inner = [line for s in body for line in self._lines(s, width - len(_INDENT))]
                 return [f"with np.errstate({settings}):  # where() drops these values", *(_INDENT + i for i in inner)]
+            case ForLoop(counter=counter, size=size, step=step, body=body):
+                steps = f"range({self.numbers.text(size)[0]})"
+                header = f"for {self.rename(counter)} in {steps if step == 1 else f'reversed({steps})'}:"
+                return [header, *(_INDENT + line for s in body for line in self._lines(s, width - len(_INDENT)))]
             case Assign(name=name, value=value):
                 return self._assignment(name, "=", value, width)
             case InPlace(name=name, op=op, value=value):
@@ -565,6 +581,15 @@ def _absorbed(pieces: list[str]) -> list[str]:
     while rest and rest[0] == ":":
         del rest[0]
     return ["...", *rest]
+
+
+def _bare(pieces: list[str]) -> list[str]:
+    """Drop the whole axes that need not be written."""
+    pieces = _absorbed(pieces)
+    if "..." not in pieces:
+        while pieces and pieces[-1] == ":":
+            pieces.pop()
+    return pieces
 
 
 def _axis_number(place: int, axes: Sequence[Axis]) -> int:

@@ -1,0 +1,408 @@
+"""Recurrences as loops over rows: what is kept, where, and what lives for one step only.
+
+    h[-1, n, j] = h0[n, j]                          h = np.empty((T + 1, N, H)); h[0] = h0
+    h[t, n, j] = tanh(a[t, n, j] + sum[k](…))       for t in range(T): h[t + 1] = np.tanh(a[t] + h[t] @ w)
+
+Inside a loop the letter of time is a number (:class:`Counter`), so every
+statement of the loop is one about arrays without that axis, and whatever can
+be lowered at all can be lowered there. A name of the loop is
+
+- *stored* where something outside reads it: an array with a row for every
+  step, and one more for the start where something outside reads that too;
+- *local* where nobody does, or only its last value is read: it has no time
+  axis, and an earlier element is what it was before it is assigned again.
+
+A recurrence that does not read itself is no loop: all rows but the start are
+computed at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from sympy import Expr, Integer, Pow, S
+
+from derive.algebra.indices import elements, names, rebuild, substitute
+from derive.algebra.nodes import Delta, Element, Hyper, Index, KeepingReduction, Kind, Tensor
+from derive.calculus.program import Program
+from derive.language.layer import Statement
+from derive.language.loops import Loop, loops
+
+__all__ = ["Counter", "Plan", "Start", "Step", "Store", "Unrolled", "expressions", "planned"]
+
+
+class Counter(Hyper):
+    """The number of the step inside a loop: a Python integer."""
+
+    __slots__ = ()
+
+    def __new__(cls, name: str) -> Counter:
+        return cls._make(name, Kind.INT, integer=True, nonnegative=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An array with the values of a name at every step.
+
+    Attributes:
+        name: of the array.
+        indices: its axes; that of time has one row more than there are steps where the start is kept.
+        axis: the place of time.
+        shift: the row of step 0.
+        longer: whether the start has a row.
+        kind: of the elements.
+    """
+
+    name: str
+    indices: tuple[Index, ...]
+    axis: int
+    shift: int
+    longer: bool
+    kind: Kind
+
+    def row(self, step: Expr) -> Expr:
+        """Return the row of a step; of the last row, -1."""
+        place = step + self.shift
+        return Integer(-1) if place == self.indices[self.axis].size - 1 else place
+
+    def at(self, step: Expr) -> tuple[Expr, ...]:
+        """Return the subscripts of all elements of a step."""
+        return tuple(self.row(step) if k == self.axis else i for k, i in enumerate(self.indices))
+
+    def read(self, element: Element) -> Element:
+        """Return the element of the array for an element of the name."""
+        old = element.subscripts
+        return Element(element.tensor, *(self.row(s) if k == self.axis else s for k, s in enumerate(old)))
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a recurrence has before its first step: a local of that value, or a row of an array."""
+
+    statement: Statement
+    store: Store | None = None
+    row: Expr = S.Zero
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A statement inside a loop, without the axis of time.
+
+    Attributes:
+        statement: what is computed; its name is that of a local.
+        store: the array that keeps it, at ``row``; None where nobody else reads it.
+        named: whether the local has to exist besides (others of the loop read it under its name).
+        before: the name under which the local's earlier value is kept, where it is read after it has changed.
+    """
+
+    statement: Statement
+    store: Store | None = None
+    row: Expr = S.Zero
+    named: bool = True
+    before: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unrolled:
+    """A loop: what comes before it, and the statements of a step, in order."""
+
+    counter: Counter
+    size: Expr
+    step: int
+    starts: tuple[Start, ...]
+    steps: tuple[Step, ...]
+
+
+Piece = Statement | Unrolled
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Statements and loops in an order of computation, for both functions.
+
+    Attributes:
+        forward, backward: plain statements read stored names at rows.
+        stores: the arrays of what is stored, by name.
+        fixed: names whose arrays must have exactly their own axes.
+    """
+
+    forward: tuple[Piece, ...]
+    backward: tuple[Piece, ...]
+    stores: Mapping[str, Store]
+    fixed: frozenset[str]
+
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """Every statement as it is lowered, those inside loops too."""
+        return tuple(s for piece in (*self.forward, *self.backward) for s in _statements(piece))
+
+    @property
+    def read_backward(self) -> frozenset[str]:
+        """The names that backward reads."""
+        found: frozenset[str] = frozenset()
+        for piece in self.backward:
+            found = found.union(*(names(e) for s in _statements(piece) for e in expressions(s)))
+        return found
+
+    def axes(self, pieces: Iterable[Piece]) -> dict[str, tuple[Index, ...]]:
+        """Return the axes of all that the pieces define, in order."""
+        result: dict[str, tuple[Index, ...]] = {}
+        for piece in pieces:
+            if isinstance(piece, Statement):
+                store = self.stores.get(piece.name)
+                result[piece.name] = piece.indices if store is None else store.indices
+                continue
+            for step in piece.steps:
+                indices = step.statement.indices
+                for name in (step.statement.name, step.before):
+                    if name is not None:
+                        result[name] = indices
+                if step.store is not None:
+                    result[step.store.name] = step.store.indices
+        return result
+
+
+def expressions(statement: Statement) -> tuple[Expr, ...]:
+    """Return what a statement computes: its expression, and the start of a recurrence."""
+    return (statement.expr,) if statement.carry is None else (statement.expr, statement.carry.start)
+
+
+def _statements(piece: Piece) -> tuple[Statement, ...]:
+    if isinstance(piece, Statement):
+        return (piece,)
+    return (*(s.statement for s in piece.starts), *(s.statement for s in piece.steps))
+
+
+def planned(program: Program, taken: set[str]) -> Plan:
+    """Decide how the recurrences of a program are computed; new names are added to ``taken``."""
+    forward, backward = loops(program.forward), loops(program.backward)
+    if not any(isinstance(p, Loop) or p.carry is not None for p in (*forward, *backward)):
+        return Plan(program.forward, program.backward, {}, frozenset())
+    fixed = frozenset((*program.outputs, *(name for _, name in program.gradients)))
+    planner = _Planner(fixed, taken)
+    for piece in (*forward, *backward):
+        planner.note(piece, (*forward, *backward))
+    return Plan(
+        tuple(p for piece in forward for p in planner.pieces(piece)),
+        tuple(p for piece in backward for p in planner.pieces(piece)),
+        planner.stores,
+        frozenset(planner.fixed),
+    )
+
+
+@dataclass(slots=True)
+class _Planner:
+    """Decides for every name of a loop how it is kept, and rewrites what reads it.
+
+    Attributes:
+        returned: the names of outputs and gradients.
+        taken: the names in use.
+        stores, fixed: see :class:`Plan`.
+        local: the names of the locals; those that are not stored have their own.
+        last: the locals whose last value is read outside, and the place of time.
+        counters: one a letter.
+    """
+
+    returned: frozenset[str]
+    taken: set[str]
+    stores: dict[str, Store] = field(default_factory=dict)
+    fixed: set[str] = field(default_factory=set)
+    local: dict[str, str] = field(default_factory=dict)
+    last: dict[str, int] = field(default_factory=dict)
+    counters: dict[str, Counter] = field(default_factory=dict)
+
+    def note(self, piece: Statement | Loop, everything: Sequence[Statement | Loop]) -> None:
+        """Decide how the names of a piece are kept, from all that read them elsewhere."""
+        if isinstance(piece, Statement):
+            if piece.carry is None:
+                return
+            members: tuple[Statement, ...] = (piece,)
+            index, step = piece.carry.index, piece.carry.step
+        else:
+            members, index, step = piece.statements, piece.index, piece.step
+        outside = _reads(p for p in everything if p is not piece)
+        starts = [e for s in members if s.carry is not None for e in elements(s.carry.start)]
+        for member in members:
+            axis = member.indices.index(index)
+            reads = [e for e in (*outside.get(member.name, ()), *starts) if e.name == member.name]
+            returned = member.name in self.returned
+            alone = isinstance(piece, Statement)
+            if not alone and not returned and not reads:
+                continue
+            final = index.size - 1 if step == 1 else S.Zero
+            at_end = all(e.subscripts[axis] == final for e in reads)
+            if not alone and not returned and member.carry is not None and at_end:
+                self.last[member.name] = axis
+                continue
+            longer = member.carry is not None and any(_reaches(e.subscripts[axis], index, step) for e in reads)
+            rows = Index(index.name, index.size + 1) if longer else index
+            indices = (*member.indices[:axis], rows, *member.indices[axis + 1 :])
+            shift = int(longer and step == 1)
+            self.stores[member.name] = Store(member.name, indices, axis, shift, longer, member.kind)
+            self.fixed.add(member.name)
+
+    def pieces(self, piece: Statement | Loop) -> list[Piece]:
+        """Return a piece as it is computed."""
+        if isinstance(piece, Loop):
+            return [self._unrolled(piece)]
+        expr = self._outside(piece.expr)
+        if piece.carry is None:
+            return [replace(piece, expr=expr)]
+        store = self.stores[piece.name]
+        if not store.longer:
+            return [replace(piece, expr=expr, carry=None)]
+        return [replace(piece, expr=expr, carry=replace(piece.carry, start=self._outside(piece.carry.start)))]
+
+    def _outside(self, expr: Expr) -> Expr:
+        """Return what reads the names of loops from outside, reading their rows."""
+        return _mapped(expr, self._row)
+
+    def _row(self, element: Element) -> Element:
+        if element.name in self.stores:
+            return self.stores[element.name].read(element)
+        if element.name in self.last:
+            axis = self.last[element.name]
+            return Element(element.tensor, *(s for k, s in enumerate(element.subscripts) if k != axis))
+        return element
+
+    def _unrolled(self, loop: Loop) -> Unrolled:
+        index, step = loop.index, loop.step
+        counter = self._counter(index)
+        members = {s.name: s for s in loop.statements}
+        bodies = {s.name: substitute(s.expr, {index: counter}) for s in loop.statements}
+        axes = {s.name: s.indices.index(index) for s in loop.statements}
+        order = {s.name: k for k, s in enumerate(loop.statements)}
+        weights = _weights(bodies.values())
+        named: dict[str, bool] = {}
+        earlier: dict[str, str] = {}
+        for member in loop.statements:
+            name, axis = member.name, axes[member.name]
+            store = self.stores.get(name)
+            before = [
+                order[reader]
+                for reader, body in bodies.items()
+                for e in elements(body)
+                if e.name == name and e.subscripts[axis] == counter - step
+            ]
+            now = sum(w for e, w in weights.items() if e.name == name and e.subscripts[axis] == counter)
+            kept = store is not None and store.longer
+            named[name] = store is None or now > 1 or bool(before and not kept)
+            self.local[name] = name if store is None else self._fresh(f"{name}_{index.name}")
+            if before and not kept:
+                own = order[name]
+                late = max(before) > own or (max(before) == own and _takes_lines(member.expr))
+                earlier[name] = self._fresh(f"{name}_{'prev' if step == 1 else 'next'}") if late else self.local[name]
+
+        def read(element: Element) -> Element:
+            name = element.name
+            if name not in members:
+                return self._row(element)
+            axis = axes[name]
+            rest = tuple(s for k, s in enumerate(element.subscripts) if k != axis)
+            if element.subscripts[axis] == counter:
+                if named[name]:
+                    return Element(Tensor(self.local[name], element.kind), *rest)
+                return self.stores[name].read(element)
+            assert element.subscripts[axis] == counter - step, f"lower: {element} in a loop over {index}"
+            if name in earlier:
+                return Element(Tensor(earlier[name], element.kind), *rest)
+            return self.stores[name].read(element)
+
+        starts: list[Start] = []
+        steps: list[Step] = []
+        for member in loop.statements:
+            name, axis = member.name, axes[member.name]
+            store = self.stores.get(name)
+            rest = tuple(i for k, i in enumerate(member.indices) if k != axis)
+            local = self.local[name]
+            if store is not None:
+                self.fixed.add(local)
+            if member.carry is not None:
+                start = Statement(local, rest, self._outside(member.carry.start), member.kind)
+                if name in earlier:
+                    starts.append(Start(start))
+                    self.fixed |= {local, earlier[name]}
+                elif store is not None:
+                    first = S.NegativeOne if step == 1 else index.size
+                    starts.append(Start(start, store, store.row(first)))
+            body = Statement(local, rest, _mapped(bodies[name], read), member.kind)
+            before_name = earlier.get(name)
+            steps.append(
+                Step(
+                    body,
+                    store,
+                    S.Zero if store is None else store.row(counter),
+                    named[name],
+                    None if before_name == local else before_name,
+                )
+            )
+        return Unrolled(counter, index.size, step, tuple(starts), tuple(steps))
+
+    def _counter(self, index: Index) -> Counter:
+        """Return the counter of a loop, the same for all loops with that letter."""
+        if index.name not in self.counters:
+            self.counters[index.name] = Counter(self._fresh(index.name))
+        return self.counters[index.name]
+
+    def _fresh(self, stem: str) -> str:
+        name, number = stem, 2
+        while name in self.taken:
+            name, number = f"{stem}{number}", number + 1
+        self.taken.add(name)
+        return name
+
+
+def _reads(pieces: Iterable[Statement | Loop]) -> dict[str, list[Element]]:
+    found: dict[str, list[Element]] = {}
+    for piece in pieces:
+        for statement in piece.statements if isinstance(piece, Loop) else (piece,):
+            for expr in expressions(statement):
+                for element in elements(expr):
+                    found.setdefault(element.name, []).append(element)
+    return found
+
+
+def _reaches(subscript: Expr, index: Index, step: int) -> bool:
+    """Return whether a subscript may be that of the start: all but a step, a number of one, or a place looked up."""
+    if isinstance(subscript, (Index, Element)):
+        return False
+    if subscript.is_number or not subscript.free_symbols.intersection(_indices(subscript)):
+        start = S.NegativeOne if step == 1 else index.size
+        return bool(subscript == start)
+    return True
+
+
+def _indices(expr: Expr) -> set[Index]:
+    return {s for s in expr.free_symbols if isinstance(s, Index)}
+
+
+def _mapped(expr: Expr, change: Callable[[Element], Element]) -> Expr:
+    """Return the expression with every element changed, innermost first; ``change`` adds no index."""
+    if not expr.args:
+        return expr
+    expr = rebuild(expr, (_mapped(a, change) for a in expr.args))
+    return change(expr) if isinstance(expr, Element) else expr
+
+
+def _takes_lines(expr: Expr) -> bool:
+    """Return whether a statement may take more than one assignment."""
+    return expr.has(Delta) or isinstance(expr, KeepingReduction)
+
+
+def _weights(bodies: Iterable[Expr]) -> dict[Element, int]:
+    """Return how often each element is read; a square reads twice."""
+    found: dict[Element, int] = {}
+
+    def visit(expr: Expr, times: int) -> None:
+        if isinstance(expr, Element):
+            found[expr] = found.get(expr, 0) + times
+        if isinstance(expr, Pow) and expr.exp.is_Integer:
+            visit(expr.base, 2 * times)
+            return
+        for arg in expr.args:
+            visit(arg, times)
+
+    for body in bodies:
+        visit(body, 1)
+    return found

@@ -1,0 +1,152 @@
+"""The instructions of a loop: arrays made before it, the start, the statements of a step.
+
+What a step computes goes straight into its row where one assignment does it
+(``h[t + 1] = …``) and into a name of its own where the step reads it several
+times or needs several lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sympy import Expr, S
+
+from derive.algebra.nodes import Index
+from derive.lower.arrays import (
+    Array,
+    Assign,
+    Broadcast,
+    Cast,
+    Copy,
+    Dtype,
+    Empty,
+    Fill,
+    ForLoop,
+    Guarded,
+    Instruction,
+    Name,
+    Number,
+    Update,
+    values,
+    walk,
+)
+from derive.lower.expressions import Expressions, as_real
+from derive.lower.layout import rows
+from derive.lower.recurrence import Start, Step, Store, Unrolled
+from derive.lower.statements import owned
+
+__all__ = ["loop_code", "view"]
+
+Lower = Callable[[Step], list[Instruction]]
+
+
+def loop_code(lowerer: Expressions, loop: Unrolled, lower: Lower) -> list[Instruction]:
+    """Return the instructions of a loop.
+
+    Args:
+        lowerer: for the starts.
+        loop: what to compute.
+        lower: gives the instructions of a statement; it is asked for the last one first.
+    """
+    groups = [lower(step) for step in reversed(loop.steps)]
+    groups.reverse()
+    body: list[Instruction] = []
+    sparse: set[str] = set()
+    for step, code in zip(loop.steps, groups, strict=True):
+        if step.before is not None:
+            statement = step.statement
+            own = Name(statement.indices, Dtype.of(statement.kind), name=statement.name)
+            body.insert(0, Assign(step.before, own))
+        if step.store is None:
+            body += code
+            continue
+        stored, zeros = _stored(step, step.store, code)
+        body += stored
+        if zeros:
+            sparse.add(step.store.name)
+    first: list[Instruction] = []
+    for step in loop.steps:
+        if step.store is not None:
+            first.append(_made(step.store, zeros=step.store.name in sparse))
+    for start in loop.starts:
+        first.append(_start(lowerer, start))
+    return [*first, ForLoop(str(loop.counter.name), loop.size, loop.step, tuple(body))]
+
+
+def _made(store: Store, *, zeros: bool) -> Assign:
+    dtype = Dtype.of(store.kind)
+    array: Array = Fill(store.indices, dtype, value=S.Zero) if zeros else Empty(store.indices, dtype)
+    return Assign(store.name, array)
+
+
+def _start(lowerer: Expressions, start: Start) -> Instruction:
+    if start.store is None:
+        (code,) = owned(lowerer, start.statement, copy=False)
+        return code
+    value = lowerer.lower(start.statement.expr, start.statement.indices)
+    return _row(start.store, start.row, as_real(value) if start.store.kind.differentiable else value)
+
+
+def _row(store: Store, row: Expr, value: Array) -> Update:
+    where = tuple(row if k == store.axis else None for k in range(len(store.indices)))
+    return Update(store.name, store.indices, store.indices, where, (), "", _plain(value))
+
+
+def _plain(value: Array) -> Array:
+    """Return what gives the same when it is assigned to elements of an array."""
+    if isinstance(value, Fill):
+        return Number((), Dtype.NUMBER, value=value.value)
+    return _plain(value.args[0]) if isinstance(value, (Broadcast, Cast, Copy)) else value
+
+
+def _stored(step: Step, store: Store, code: Sequence[Instruction]) -> tuple[list[Instruction], bool]:
+    """Return the instructions of a stored statement, and whether its array has to be made of zeros."""
+    name = step.statement.name
+    kept = Name(step.statement.indices, Dtype.of(store.kind), name=name)
+    if step.named:
+        return [*code, _row(store, step.row, kept)], False
+    if len(code) == 1:
+        instruction = code[0]
+        if isinstance(instruction, Assign):
+            return [_row(store, step.row, instruction.value)], False
+        if isinstance(instruction, Guarded) and len(instruction.body) == 1 and isinstance(instruction.body[0], Assign):
+            inner = _row(store, step.row, instruction.body[0].value)
+            return [replace(instruction, body=(inner,))], False
+    placed = _placed(step, store, code)
+    if placed is not None:
+        return placed, True
+    return [*code, _row(store, step.row, kept)], False
+
+
+def _placed(step: Step, store: Store, code: Sequence[Instruction]) -> list[Instruction] | None:
+    """Return updates of zeros as updates of the row itself, or None where it is anything else."""
+    first, *updates = code
+    name = step.statement.name
+    if not (isinstance(first, Assign) and isinstance(first.value, Fill) and first.value.value == 0):
+        return None
+    result: list[Instruction] = []
+    for update in updates:
+        if not isinstance(update, Update) or update.axes != update.stored or update.name != name:
+            return None
+        if any(getattr(n, "name", None) == name for v in values(update) for n in walk(v)):
+            return None
+        where = (*update.where[: store.axis], step.row, *update.where[store.axis :])
+        if update.places and _apart(where):
+            return None
+        result.append(replace(update, name=store.name, stored=store.indices, axes=store.indices, where=where))
+    return result
+
+
+def _apart(where: Sequence[object]) -> bool:
+    """Return whether numbers and integer arrays stand apart, so that NumPy puts their axes first."""
+    places = [k for k, w in enumerate(where) if w is not None]
+    return places[-1] - places[0] + 1 != len(places)
+
+
+def view(store: Store) -> Array:
+    """Return the array of all steps, without the row of the start."""
+    array = Name(store.indices, Dtype.of(store.kind), name=store.name)
+    over = store.indices[store.axis]
+    letter = Index(over.name, over.size - int(store.longer))
+    return rows(array, store.axis, letter, store.shift) if store.longer else array
