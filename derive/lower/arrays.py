@@ -26,6 +26,7 @@ __all__ = [
     "AddAt",
     "Apply",
     "Array",
+    "ArrayFunction",
     "ArrayProgram",
     "Assign",
     "Axis",
@@ -533,6 +534,29 @@ class Cotangent:
 
 
 @dataclass(frozen=True, slots=True)
+class ArrayFunction:
+    """A further function of a module beside forward and backward.
+
+    Attributes:
+        name: of the function.
+        code: the statements; its own names have the function's in front.
+        given: what the caller hands in, in order, with the parameter or output whose shape each has.
+        results: ``(parameter or output it belongs to, name)`` of what is returned.
+        sizes: the sizes that the statements use as numbers, in order.
+        formulas: the same in index notation, for people.
+        views: of results whose arrays have a row more, the part that is the result.
+    """
+
+    name: str
+    code: tuple[Instruction, ...]
+    given: tuple[tuple[Cotangent, str], ...]
+    results: tuple[tuple[str, str], ...]
+    sizes: tuple[SizeOf, ...]
+    formulas: tuple[str, ...]
+    views: tuple[tuple[str, Array], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ArrayProgram:
     """A module: what forward and backward compute, in order, and what lies between them.
 
@@ -554,6 +578,7 @@ class ArrayProgram:
         labels: what must hold of integer inputs.
         nonempty: sizes that must not be 0, each with the reason.
         forward_formulas, backward_formulas: the same in index notation, for people.
+        functions: further functions that read the same cache.
     """
 
     name: str
@@ -578,11 +603,14 @@ class ArrayProgram:
     backward_formulas: tuple[str, ...]
     views: tuple[tuple[str, Array], ...] = ()
     modules: tuple[str, ...] = ()
+    functions: tuple[ArrayFunction, ...] = ()
 
     def __str__(self) -> str:
         lines = ["forward:", *(f"    {s}" for s in self.forward)]
         lines.append(f"cache: {', '.join(f.name for f in self.cache)}")
         lines += ["backward:", *(f"    {s}" for s in self.backward)]
+        for function in self.functions:
+            lines += [f"{function.name}:", *(f"    {s}" for s in function.code)]
         return "\n".join(lines) + "\n"
 
 

@@ -36,10 +36,12 @@ from derive.algebra.nodes import (
 from derive.algebra.text import show
 from derive.calculus.program import Program
 from derive.language.layer import Layer, Statement
+from derive.language.loops import loops
 from derive.lower.arrays import (
     AddAt,
     Apply,
     Array,
+    ArrayFunction,
     ArrayProgram,
     Assign,
     Axis,
@@ -70,6 +72,7 @@ from derive.lower.arrays import (
     walk,
 )
 from derive.lower.expressions import Expressions
+from derive.lower.passes import by_function, function_of, joined, local_name, localized, qualified
 from derive.lower.prepare import narrowed, prepared, without_aliases, without_dead
 from derive.lower.recurrence import Piece, Plan, expressions, planned
 from derive.lower.scalars import is_number, sizes_in
@@ -84,14 +87,16 @@ Units = tuple[bool, ...]
 
 def lower(program: Program) -> ArrayProgram:
     """Turn forward and backward statements into whole-array operations."""
-    layer = program.layer
-    original = without_dead(without_aliases(program))
+    layer, gradients = program.layer, program.gradients
+    original = without_dead(without_aliases(joined(program)))
     program = narrowed(original)
     taken = {p.name for p in layer.parameters} | {h.name for h in layer.hypers} | set(program.cotangents)
     taken |= {s.name for s in (*program.forward, *program.backward)} | {s.name for s in layer.sizes}
+    taken |= {local_name(name) for name in taken} | {name for p in program.passes for name, _ in p.given}
     forward = prepared(program.forward, taken)
-    backward = prepared(program.backward, taken)
-    program = without_dead(replace(program, forward=forward, backward=backward))
+    divided = [(f, prepared(statements, taken)) for f, statements in by_function(program.backward)]
+    owner = {s.name: f for f, statements in divided for s in statements}
+    program = without_dead(replace(program, forward=forward, backward=tuple(s for _, part in divided for s in part)))
     plan = planned(program, taken)
     cotangents = _cotangents(program)
     # In products of equal rank, what comes first here is written first: dy * xhat.
@@ -114,12 +119,20 @@ def lower(program: Program) -> ArrayProgram:
     inputs = {p.name: _letters(p.axes) for p in layer.parameters}
     fields = _cache(program, plan, work.axes)
     arrays = {f.name: f.axes for f in fields if f.axes is not None}
-    expected = tuple(Cotangent(name, shapes[name], same_shape(shapes[name], arrays)) for name, _ in cotangents)
-    backward_code = tuple(shaped(work.resolved(i), arrays) for group in reversed(later) for i in group)
+    expected = {name: Cotangent(name, shapes[name], same_shape(shapes[name], arrays)) for name, _ in cotangents}
+    code: dict[str, list[Instruction]] = {}
+    for piece, group in zip(loops(program.backward), reversed(later), strict=True):
+        function = owner[piece.name if isinstance(piece, Statement) else piece.statements[0].name]
+        code.setdefault(function, []).extend(shaped(work.resolved(i), arrays) for i in group)
     forward_code = tuple(shaped(work.resolved(i), inputs) for group in reversed(earlier) for i in group)
-    backward_sizes, missing = find_sizes(backward_code, arrays, expected, layer.derived)
+    sizes: dict[str, tuple[SizeOf, ...]] = {}
+    lacking: dict[SizeOf, None] = {}
+    for function in ("", *(p.name for p in program.passes)):
+        given = [c for name, c in expected.items() if function_of(name) == function]
+        sizes[function], missing = find_sizes(code.get(function, ()), arrays, given, layer.derived)
+        lacking |= dict.fromkeys(missing)
     fields += tuple(
-        Field(f.size.name if f.part is not Part.BATCH else "batch", None, Dtype.NUMBER, f.size) for f in missing
+        Field(f.size.name if f.part is not Part.BATCH else "batch", None, Dtype.NUMBER, f.size) for f in lacking
     )
     labels = _labels(layer, original)
     forward_sizes, lost = find_sizes(
@@ -127,12 +140,14 @@ def lower(program: Program) -> ArrayProgram:
         inputs,
         (),
         layer.derived,
-        [*missing, *(SizeOf(s, Part.LENGTH) for x in labels for s in sizes_in(x.size))],
+        [*lacking, *(SizeOf(s, Part.LENGTH) for x in labels for s in sizes_in(x.size))],
     )
     assert not lost, f"lower: no parameter has the sizes {lost}"
     reals = [p.name for p in layer.parameters if p.kind.differentiable]
     precision = next((f.name for f in fields if f.axes is not None and f.dtype is Dtype.REAL), None)
     dtypes = Dtypes.EACH if len(reals) > 1 else Dtypes.ONE if precision is None else Dtypes.ARRAY
+    formulas = {f: tuple(_formula(localized(s)) for s in part) for f, part in by_function(original.backward)}
+    views = _views(program, plan)
     return ArrayProgram(
         name=layer.name,
         doc=layer.doc,
@@ -141,20 +156,32 @@ def lower(program: Program) -> ArrayProgram:
         hypers=tuple((h.name, h.default) for h in layer.hypers),
         derived=tuple((d.size, d.expr) for d in layer.derived),
         forward=forward_code,
-        backward=backward_code,
+        backward=tuple(code.get("", ())),
         outputs=tuple(_output(program, name) for name in program.outputs),
-        cotangents=expected,
-        gradients=program.gradients,
+        cotangents=tuple(expected[name] for name in program.cotangents),
+        gradients=gradients,
         cache=fields,
         forward_sizes=forward_sizes,
-        backward_sizes=backward_sizes,
+        backward_sizes=sizes[""],
         dtypes=dtypes,
         precision=precision,
         labels=labels,
         nonempty=_nonempty(layer, original),
         forward_formulas=tuple(map(_formula, original.forward)),
-        backward_formulas=tuple(map(_formula, original.backward)),
-        views=_views(program, plan),
+        backward_formulas=formulas[""],
+        views=views,
+        functions=tuple(
+            ArrayFunction(
+                p.name,
+                tuple(code.get(p.name, ())),
+                tuple((expected[qualified(p.name, name)], like) for name, like in p.given),
+                tuple((of, qualified(p.name, name)) for of, name in p.results),
+                sizes[p.name],
+                formulas.get(p.name, ()),
+                views,
+            )
+            for p in program.passes
+        ),
     )
 
 
@@ -318,10 +345,10 @@ def _letters(axes: Sequence[Expr]) -> tuple[Index, ...]:
 
 
 def _cotangents(program: Program) -> tuple[tuple[str, tuple[Index, ...]], ...]:
-    return tuple(
-        (cotangent, _output(program, output)[1])
-        for cotangent, output in zip(program.cotangents, program.outputs, strict=True)
-    )
+    """Return what backward and the further functions are handed in, with its indices."""
+    given = list(zip(program.cotangents, program.outputs, strict=True))
+    given += [(qualified(p.name, name), like) for p in program.passes for name, like in p.given]
+    return tuple((name, _output(program, like)[1]) for name, like in given)
 
 
 def _cache(program: Program, plan: Plan, axes: Mapping[str, tuple[Axis, ...]]) -> tuple[Field, ...]:
