@@ -12,8 +12,8 @@ from derive.algebra.functions import Eq, Sigmoid, Where
 from derive.algebra.nodes import Index, Kind, Size, Sum
 from derive.language.layer import Carry, Statement
 
-T, N, I, H = (Size(letter) for letter in "TNIH")
-t, n, i = Index("t", T), Index("n", N), Index("i", I)
+T, N, D, H = (Size(letter) for letter in "TNIH")
+t, n, i = Index("t", T), Index("n", N), Index("i", D)
 j, k = Index("j", H), Index("k", H)
 g = Index("g", 4)
 
@@ -72,7 +72,7 @@ def backward(dh, cache):
 _rnn = layer_of(
     "rnn",
     {
-        "x": (Kind.REAL, (T, N, I)), "h0": (Kind.REAL, (N, H)), "wx": (Kind.REAL, (I, H)),
+        "x": (Kind.REAL, (T, N, D)), "h0": (Kind.REAL, (N, H)), "wx": (Kind.REAL, (D, H)),
         "wh": (Kind.REAL, (H, H)), "b": (Kind.REAL, (H,)),
     },
     (
@@ -141,8 +141,8 @@ LSTM_DC = at("dc", t, n, j) + at("dc_next", t + 1, n, j) + at("dh_total", t, n, 
 _lstm = layer_of(
     "lstm",
     {
-        "x": (Kind.REAL, (T, N, I)), "h0": (Kind.REAL, (N, H)), "c0": (Kind.REAL, (N, H)),
-        "wx": (Kind.REAL, (I, sympy.Integer(4), H)), "wh": (Kind.REAL, (H, sympy.Integer(4), H)),
+        "x": (Kind.REAL, (T, N, D)), "h0": (Kind.REAL, (N, H)), "c0": (Kind.REAL, (N, H)),
+        "wx": (Kind.REAL, (D, sympy.Integer(4), H)), "wh": (Kind.REAL, (H, sympy.Integer(4), H)),
     },
     (
         equation("a", t, n, g, j, Sum(at("x", t, n, i) * at("wx", i, g, j), i)

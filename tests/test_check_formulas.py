@@ -44,7 +44,8 @@ from sympy import Expr, Rational
 from derive.algebra.functions import And, Clip, Ge, Relu, Round, StopGradient
 from derive.algebra.nodes import Delta, Hyper, Index, Kind, LogSoftmax, Mean, Sum
 from derive.check import check
-from derive.check.samples import choose_instance, piecewise_sample, sample
+from derive.check.samples import piecewise_sample, sample
+from derive.check.sizes import choose_instance
 from derive.errors import CheckError
 from derive.language import load
 from derive.language.layer import HyperParameter

@@ -93,7 +93,8 @@ def test_a_long_recurrence_needs_no_deep_recursion() -> None:
 
 @pytest.mark.parametrize("checked", LOOPS, ids=lambda c: str(c.layer.name))
 def test_a_perturbed_run_equals_a_fresh_one(checked: Checked) -> None:
-    from derive.check.samples import choose_instance, sample
+    from derive.check.samples import sample
+    from derive.check.sizes import choose_instance
 
     found = sample(checked.layer, choose_instance(checked.layer), 3)
     evaluator = Evaluator(checked.layer.statements, found.instance)

@@ -31,13 +31,10 @@ from derive.algebra.functions import Eq, FloorDiv, Relu
 from derive.algebra.nodes import BATCH_SIZE, Hyper, Index, Kind, Size, Sum
 from derive.check.samples import (
     KINK_MARGIN,
-    choose_instance,
-    choose_other_instance,
-    choose_sizes,
     label_ranges,
     sample,
-    work,
 )
+from derive.check.sizes import choose_instance, choose_other_instance, choose_sizes, work
 from derive.errors import CheckError
 from derive.language.layer import DerivedSize, HyperParameter, Layer
 

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import combinations, product
 
 import pytest
 import sympy
-from checked_programs import Checked, at
-from checked_windows import PLACE, WINDOWS, conv1d_dx, i, p, r
+from checked_programs import Checked, at, equation
+from checked_windows import (
+    PLACE,
+    WINDOWS,
+    C,
+    F,
+    L,
+    N,
+    P,
+    c,
+    conv1d,
+    conv1d_dx,
+    dilation,
+    f,
+    i,
+    n,
+    p,
+    pad,
+    r,
+    stride,
+    whole,
+    windowed,
+)
 from sympy import Expr
 
 from derive.algebra.functions import And, Eq, FloorDiv, Where
@@ -16,7 +37,9 @@ from derive.check import check
 from derive.check.evaluate import Evaluator
 from derive.check.instance import Instance
 from derive.check.ranges import solved
-from derive.language.layer import Statement
+from derive.check.samples import other_sample, sample
+from derive.check.sizes import WORK, choose_instance, choose_other_instance, other_hypers, work
+from derive.language.layer import Layer, Statement
 
 A = Size("A")
 a, b = Index("a", 9), Index("b", 4)
@@ -99,3 +122,53 @@ def test_only_what_can_be_solved_for_is() -> None:
 def test_right_windows_pass(checked: Checked, seed: int) -> None:
     report = check(checked.layer, checked.program, checked.text, seed=seed)
     assert report.passed, report.failure()
+
+
+# Sizes
+
+
+def convolution(axes: int) -> Layer:
+    """A convolution over some axes."""
+    letters = [tuple(Size(f"{name}{axis}") for name in "LRP") for axis in range(axes)]
+    along = [tuple(Index(size.name.lower(), size) for size in row) for row in letters]
+    places = [q * stride + o * dilation - pad for _, o, q in along]
+    windows, outs = [o for _, o, _ in along], [q for _, _, q in along]
+    read = Padded(at("x", n, c, *places), 0)
+    body = at("b", f) + Sum(read * at("w", f, c, *windows), c, *windows)
+    derived = {out: FloorDiv(length + 2 * pad - dilation * (r - 1) - 1, stride) + 1 for length, r, out in letters}
+    shapes = {"x": (N, C, *(row[0] for row in letters)), "w": (F, C, *(row[1] for row in letters)), "b": (F,)}
+    return windowed(f"conv{axes}d", shapes, derived, (equation("y", n, f, *outs, body),), conv1d.layer.hypers)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_sizes_of_windows_are_small_and_differ_within_a_tensor(axes: int) -> None:
+    layer = convolution(axes)
+    first = choose_instance(layer)
+    second = choose_other_instance(layer, first, other_hypers(layer), exact=False)
+    for instance in (first, second):
+        assert work(layer, instance) <= WORK
+        assert min(instance.sizes.values()) >= (2 if axes < 3 else 1)
+    equal = [{(a, b) for a, b in combinations(s.sizes, 2) if s.sizes[a] == s.sizes[b]} for s in (first, second)]
+    beside = {
+        pair for axes in (("N", "C"), ("F", "C"), ("N", "F"), ("L0", "L1"), ("R0", "R1"), ("P0", "P1"))
+        for pair in (axes, axes[::-1])
+    }  # fmt: skip
+    assert not equal[0] & equal[1] & beside
+
+
+def test_the_second_sizes_leave_a_rest_at_a_stride_of_two() -> None:
+    layer = conv1d.layer
+    found = other_sample(layer, sample(layer, choose_instance(layer), 0), 1).instance
+    assert found.hypers == {"stride": 2, "dilation": 2, "pad": 1}
+    assert (found.sizes["L"] + 2 - 2 * (found.sizes["R"] - 1) - 1) % 2 == 1
+
+
+def test_hyper_parameters_that_leave_no_window_keep_their_defaults() -> None:
+    """With a step of 2 it would read outside."""
+    q = Index("q", P)
+    layer = windowed("f", {"x": (L,)}, {P: L - step}, (equation("y", q, at("x", q + 1)),), (whole("step", 1),))
+    found = other_sample(layer, sample(layer, choose_instance(layer), 0), 1).instance
+    assert found.hypers == {"step": 2}
+    narrow = windowed("f", {"x": (L,)}, {P: L - 1}, (equation("y", q, at("x", q + step)),), (whole("step", 1),))
+    found = other_sample(narrow, sample(narrow, choose_instance(narrow), 0), 1).instance
+    assert found.hypers == {"step": 1}

@@ -18,7 +18,8 @@ from derive.check.expected import expected_at
 from derive.check.formulas import BUDGET, check_formulas, program_values
 from derive.check.instance import Array
 from derive.check.report import FORMULA_VALUES, Report, Row, failed, merged, table
-from derive.check.samples import Sample, choose_instance, other_sample, piecewise_sample, sample
+from derive.check.samples import Sample, other_sample, piecewise_sample, sample
+from derive.check.sizes import choose_instance
 from derive.language.layer import Layer
 
 __all__ = ["Report", "Row", "check", "table"]

@@ -21,7 +21,8 @@ from derive.calculus.program import Program
 from derive.check.contexts import floats
 from derive.check.evaluate import Evaluator
 from derive.check.instance import Array
-from derive.check.samples import Sample, work
+from derive.check.samples import Sample
+from derive.check.sizes import work
 
 __all__ = ["EPS", "Expected", "expected_at"]
 

@@ -1,8 +1,6 @@
-"""Sizes and inputs at which a layer is tried.
+"""Inputs at which a layer is tried.
 
-Sizes are small and pairwise different (and different from literal sizes and
-from the lengths of the batch axes), so that swapped axes cannot pass. Inputs
-come from a seed. Those of the first sample are exact in float32, so that code
+They come from a seed. Those of the first sample are exact in float32, so that code
 in any precision sees the very numbers that the formulas saw; those of the
 second are not, so that code which rounds them to float32 on the way is seen.
 
@@ -19,32 +17,26 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain, count, product
 from random import Random
 
-from sympy import Expr, Integer
+from sympy import Expr
 
-from derive.algebra.functions import Eq, FloorDiv, Ge, Gt, Le, Lt, Ne
-from derive.algebra.indices import free_indices
-from derive.algebra.nodes import BATCH_SIZE, Delta, Element, Index, KeepingReduction, Kind, Reduction, Size
+from derive.algebra.functions import Eq, Ge, Gt, Le, Lt, Ne
+from derive.algebra.nodes import Delta, Element, Index, Kind, Padded
 from derive.check.contexts import floats
 from derive.check.evaluate import Evaluator
 from derive.check.instance import Array, Instance, Key
+from derive.check.sizes import WORK, choose_other_instance, choose_sizes, expressions, other_hypers, work
 from derive.errors import CheckError
-from derive.language.layer import HyperParameter, Layer, Parameter
+from derive.language.layer import Layer, Parameter
 
 __all__ = [
     "Sample",
-    "choose_instance",
-    "choose_other_instance",
-    "choose_sizes",
     "draw",
     "label_ranges",
-    "other_hypers",
     "other_sample",
     "piecewise_sample",
     "sample",
-    "work",
 ]
 
 # Away from a corner by this much, steps of 1e-5 (amplified a hundred times on the way) stay on one side of it.
@@ -53,7 +45,6 @@ KINK_MARGIN = 1e-3
 EDGE_MARGIN = 2e-2
 _TRIES = 160
 _WIDE_TRIES = 24
-_WORK = 12_000  # scalar operations of one forward pass, about 20 ms in multiprecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,162 +69,6 @@ class Sample:
     def smooth(self) -> bool:
         """Whether corners and poles are far enough for finite differences in float64."""
         return self.kink >= KINK_MARGIN and self.edge >= EDGE_MARGIN / 10
-
-
-# Sizes
-
-
-def choose_instance(layer: Layer) -> Instance:
-    """Return the sizes of the first sample: two batch axes and sizes from 3, less where that is much work.
-
-    An axis of 2 is avoided where it is cheap to: normalized over two elements,
-    everything is 1 or -1 and its gradient next to nothing.
-    """
-    choices: tuple[tuple[tuple[int, ...], int], ...] = (((2, 3), 3), ((2,), 3), ((2,), 2))
-    for batch, start in choices:
-        instance = choose_sizes(layer, batch=batch, start=start)
-        if work(layer, instance) <= _WORK:
-            break
-    return instance
-
-
-def choose_other_instance(layer: Layer, first: Instance) -> Instance:
-    """Return the sizes of a second sample: larger where that is little work, in the other order, another batch."""
-    batches: tuple[tuple[int, ...], ...] = ((),) if len(first.batch) == 2 else ((2, 3), ())
-    choices = [
-        choose_sizes(layer, batch=batch, start=start, descending=True) for batch in batches for start in (5, 4, 3, 2)
-    ]
-    little = (instance for instance in choices if work(layer, instance) <= _WORK // 3)
-    return next(little, choices[-1])
-
-
-def other_hypers(layer: Layer, instance: Instance, *, tiny: float | None = None) -> Instance:
-    """Return the instance with real hyper-parameters other than their defaults.
-
-    A default of 1 or 0 hides a factor or a term. Integers stay: sizes hang on
-    them. ``tiny`` stands in for those below 0.01, where the inputs are to come
-    near the bound that they are (``maximum(r, eps)``).
-    """
-
-    def other(hyper: HyperParameter) -> int | float | bool:
-        if not hyper.kind.differentiable:
-            return hyper.default
-        if tiny is not None and 0 < abs(hyper.default) < 0.01:
-            return tiny
-        return float(hyper.default) * 0.8 if hyper.default else 0.25
-
-    return replace(instance, hypers={h.name: other(h) for h in layer.hypers})
-
-
-def choose_sizes(
-    layer: Layer, *, batch: tuple[int, ...] = (2, 3), start: int = 2, descending: bool = False
-) -> Instance:
-    """Return small, pairwise different sizes that fit the layer.
-
-    Derived sizes come out consistent, at least 1, and, where a choice exists,
-    with every division in them exact.
-
-    Args:
-        layer: with or without ``...``.
-        batch: lengths of the batch axes, where it has ``...``.
-        start: the smallest size.
-        descending: give the first size the largest number, for another order of sizes.
-
-    Raises:
-        CheckError: no choice of small sizes makes every derived size at least 1.
-    """
-    hypers = {h.name: h.default for h in layer.hypers}
-    axes = [a for p in layer.parameters for a in p.axes] + [a for s in layer.statements for a in s.axes]
-    taken = {int(a) for a in axes if isinstance(a, Integer)}
-    if BATCH_SIZE in axes:
-        taken.update(batch)
-    else:
-        batch = ()
-    named = [s.name for s in layer.sizes if s != BATCH_SIZE]
-    bound = _in_derived(layer)
-    involved = [name for name in named if name in bound]
-    sizes, taken = _fit(layer, involved, hypers, taken, batch)
-    fresh = (n for n in count(start) if n not in taken)
-    rest = [name for name in named if name not in sizes]
-    numbers = [next(fresh) for _ in rest]
-    sizes.update(zip(rest, reversed(numbers) if descending else numbers, strict=True))
-    order = {name: sizes[name] for name in named}
-    return _complete(layer, Instance(order, batch, hypers))
-
-
-def work(layer: Layer, instance: Instance) -> int:
-    """Return about how many scalar operations the layer's forward pass takes, element by element."""
-
-    def spread(indices: Iterable[Index]) -> int:
-        return math.prod(instance.extent(i.size) for i in indices)
-
-    total = 0
-    for statement in layer.statements:
-        for node in set(_nodes(statement.expr)):
-            if isinstance(node, (Reduction, KeepingReduction)):
-                total += spread(free_indices(node.body) | {*node.indices})
-            elif node.args and not isinstance(node, Element):
-                total += spread(free_indices(node))
-    return total
-
-
-def _complete(layer: Layer, instance: Instance) -> Instance:
-    """Return the instance with the derived sizes."""
-    sizes = dict(instance.sizes)
-    for derived in layer.derived:
-        sizes[derived.size.name] = Instance(sizes, instance.batch, instance.hypers).extent(derived.expr)
-    return Instance(sizes, instance.batch, instance.hypers)
-
-
-def _in_derived(layer: Layer) -> set[str]:
-    return {s.name for derived in layer.derived for s in derived.expr.atoms(Size)}
-
-
-def _fit(
-    layer: Layer,
-    names: Sequence[str],
-    hypers: Mapping[str, int | float | bool],
-    taken: set[int],
-    batch: tuple[int, ...],
-) -> tuple[dict[str, int], set[int]]:
-    """Return numbers for the sizes that derived sizes are made of, and all numbers now taken."""
-    if not layer.derived:
-        return {}, taken
-    whole = [int(h) for h in hypers.values() if isinstance(h, int) and not isinstance(h, bool) and 2 <= h <= 64]
-    pool = sorted({*range(2, 10), *(h * k for h in whole for k in range(1, 4))} - taken)
-    width = {0: 1, 1: 40, 2: 20, 3: 14, 4: 9}.get(len(names), 6)
-    choices = sorted(product(pool[:width], repeat=len(names)), key=lambda c: (sum(c), c))
-    for allowed in (_strict, _exact, _possible):
-        for choice in choices:
-            if len(set(choice)) < len(choice):
-                continue
-            trial = Instance(dict(zip(names, choice, strict=True)), batch, hypers)
-            try:
-                made = [_complete(layer, trial).sizes[d.size.name] for d in layer.derived]
-            except (ValueError, ZeroDivisionError):
-                continue
-            if min(made) >= 1 and allowed(layer, _complete(layer, trial), [*choice, *taken], made):
-                return dict(trial.sizes), {*taken, *choice, *made}
-    listed = ", ".join(d.size.name for d in layer.derived)
-    raise CheckError(
-        f"{layer.name}: no sizes below {pool[-1]} make {listed} at least 1",
-        layer.derived[0].span,
-        "give the hyper-parameters defaults that suit small sizes",
-    )
-
-
-def _possible(layer: Layer, instance: Instance, used: Sequence[int], made: Sequence[int]) -> bool:
-    return True
-
-
-def _exact(layer: Layer, instance: Instance, used: Sequence[int], made: Sequence[int]) -> bool:
-    divisions = chain.from_iterable(d.expr.atoms(FloorDiv) for d in layer.derived)
-    return all(instance.extent(d.args[0]) % instance.extent(d.args[1]) == 0 for d in divisions)
-
-
-def _strict(layer: Layer, instance: Instance, used: Sequence[int], made: Sequence[int]) -> bool:
-    distinct = len({*used, *made}) == len(set(used)) + len(made)
-    return min(made) >= 2 and distinct and _exact(layer, instance, used, made)
 
 
 # Inputs
@@ -268,8 +103,10 @@ def label_ranges(layer: Layer) -> dict[str, list[Expr]]:
     for statement in reversed(layer.statements):
         for inner in found.get(statement.name, ()):
             note(statement.expr, inner)
-        for node in _nodes(statement.expr):
-            if isinstance(node, Element) and node.subscripts:
+        nodes = [node for expr in expressions(statement) for node in _nodes(expr)]
+        padded = {node.element for node in nodes if isinstance(node, Padded)}
+        for node in nodes:
+            if isinstance(node, Element) and node.subscripts and node not in padded:
                 for subscript, size in zip(node.subscripts, layer.axes(node.name), strict=True):
                     note(subscript, size)
             elif isinstance(node, (Delta, Eq, Ne, Lt, Le, Gt, Ge)):
@@ -374,14 +211,22 @@ def sample(layer: Layer, instance: Instance, seed: int, *, single: bool = True) 
 def other_sample(layer: Layer, first: Sample, seed: int) -> Sample:
     """Return a second sample: other sizes, another batch, other hyper-parameters, numbers of full precision.
 
-    Where other hyper-parameters leave no finite results, they have their defaults.
+    Of other hyper-parameters, those that leave sizes or finite results are
+    taken; where a division in a derived size may leave a rest, it does.
+
+    Raises:
+        CheckError: no draw gives finite results, whatever the hyper-parameters.
     """
-    instance = choose_other_instance(layer, first.instance)
-    changed = other_hypers(layer, instance)
-    if changed != instance:
-        with suppress(CheckError):
-            return sample(layer, changed, seed, single=False)
-    return sample(layer, instance, seed, single=False)
+    tried: list[Instance] = []
+    for whole, real in ((True, True), (False, True), (False, False)):
+        for exact in (False, True) if layer.derived else (True,):
+            with suppress(CheckError):
+                hypers = other_hypers(layer, whole=whole, real=real)
+                instance = choose_other_instance(layer, first.instance, hypers, exact=exact)
+                if instance not in tried:
+                    tried.append(instance)
+                    return sample(layer, instance, seed, single=False)
+    raise CheckError(f"{layer.name}: no other sizes found at which its results are finite numbers", layer.span)
 
 
 def piecewise_sample(layer: Layer, first: Sample, seed: int) -> Sample | None:
@@ -395,9 +240,9 @@ def piecewise_sample(layer: Layer, first: Sample, seed: int) -> Sample | None:
     """
     if math.isinf(first.kink):
         return None
-    choices = [choose_sizes(layer, batch=(4, 5), start=start) for start in (8, 5, 3)]
-    little = (instance for instance in choices if work(layer, instance) <= _WORK // 8)
-    instance = other_hypers(layer, next(little, first.instance), tiny=1.0)
+    choices = (choose_sizes(layer, batch=(4, 5), start=start, budget=WORK // 8) for start in (8, 5, 3))
+    little = (instance for instance in choices if work(layer, instance) <= WORK // 8)
+    instance = replace(next(little, first.instance), hypers=other_hypers(layer, whole=False, tiny=1.0))
     rng = Random(f"pieces {seed}")
     evaluator = Evaluator(layer.statements, instance, floats(), watch=True)
     styles = dict.fromkeys((p.name for p in layer.parameters if p.kind is Kind.REAL), _WIDELY)
@@ -410,10 +255,18 @@ def piecewise_sample(layer: Layer, first: Sample, seed: int) -> Sample | None:
 
 
 def _try(layer: Layer, evaluator: Evaluator, inputs: dict[str, Array]) -> Sample | None:
-    """Return the sample, without cotangents, if the layer's results are finite."""
+    """Return the sample, without cotangents, if the layer's results are finite.
+
+    Raises:
+        CheckError: a read lies outside its tensor, whatever the inputs.
+    """
     try:
         arrays = evaluator.run(inputs)
-    except (IndexError, OverflowError):
+    except IndexError as error:
+        if all(p.kind is not Kind.INT for p in layer.parameters):
+            raise CheckError(f"{layer.name}: {error}, at {evaluator.instance}", layer.span) from None
+        return None
+    except OverflowError:
         return None
     if not all(_finite(arrays[name].values()) for name in layer.returns):
         return None
