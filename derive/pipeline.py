@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from derive.calculus.differentiate import differentiate
@@ -15,7 +15,7 @@ from derive.stability import stabilize
 if TYPE_CHECKING:
     from derive.check import Report
 
-__all__ = ["build", "build_module", "derive_program", "inspect"]
+__all__ = ["build", "build_module", "build_network", "derive_program", "inspect"]
 
 
 def derive_program(
@@ -46,25 +46,56 @@ def build_module(layer: Layer, wrt: Sequence[str] | None = None) -> str:
     return render(lower(derive_program(layer, wrt)))
 
 
-def inspect(layer: Layer, wrt: Sequence[str] | None = None, seed: int = 0) -> tuple[str, Report]:
-    """Return the text of a layer's NumPy module and the report of its check, whatever the verdict."""
+def build_network(layer: Layer, wrt: Sequence[str] | None = None) -> str:
+    """Return the text of the NumPy module of a layer that calls others, their calls kept; not yet checked.
+
+    Only the layer's own equations are derived (:mod:`derive.calculus.calls`);
+    the module imports those of the layers that it calls.
+    """
+    from derive.calculus.calls import opened, woven
+    from derive.lower.calls import lower_calls
+    from derive.render.numpy import render
+
+    network = opened(layer, layer.differentiable if wrt is None else wrt)
+    program = derive_program(network.layer, network.wanted)
+    return render(lower_calls(woven(network, program)))
+
+
+def inspect(
+    layer: Layer, wrt: Sequence[str] | None = None, seed: int = 0, modules: Mapping[str, str] | None = None
+) -> tuple[str, Report]:
+    """Return the text of a layer's NumPy module and the report of its check, whatever the verdict.
+
+    Args:
+        layer: from ``parse`` or ``load``.
+        wrt: parameters whose gradients are wanted; None for all that have one.
+        seed: of the check's inputs.
+        modules: the texts of the modules of the layers that it calls, by name, to keep its
+            calls as calls of theirs; None to write them out.
+    """
     from derive.check import check
     from derive.lower import lower
     from derive.render.numpy import render
 
     program = derive_program(layer, wrt)
-    text = render(lower(program))
-    return text, check(layer, program, text, seed=seed)
+    text = build_network(layer, wrt) if modules is not None and layer.calls else render(lower(program))
+    return text, check(layer, program, text, seed=seed, modules=modules)
 
 
-def build(layer: Layer, target: str = "numpy", wrt: Sequence[str] | None = None, seed: int = 0) -> tuple[str, Report]:
-    """Return the text of a layer's module and the report of its check, which it passed.
+def build(
+    layer: Layer,
+    target: str = "numpy",
+    wrt: Sequence[str] | None = None,
+    seed: int = 0,
+    modules: Mapping[str, str] | None = None,
+) -> tuple[str, Report]:
+    """Return the text of a layer's module and the report of its check, which it passed; arguments as of ``inspect``.
 
     Raises:
         CheckError: formulas and code disagree with independent evaluation.
     """
     assert target == "numpy", target
-    text, report = inspect(layer, wrt, seed)
+    text, report = inspect(layer, wrt, seed, modules)
     if not report.passed:
         raise CheckError(f"{layer.name}: the generated code does not pass its check", hint=report.failure())
     return text, report

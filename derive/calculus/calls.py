@@ -35,10 +35,11 @@ from derive.algebra.nodes import Element, Kind, Tensor
 from derive.calculus.adjoint import adjoint_name
 from derive.calculus.program import Program
 from derive.calculus.reverse import target_indices
+from derive.errors import DeriveError
 from derive.language.layer import Layer, LayerCall, Parameter, Statement
 from derive.language.loops import Loop, flat, loops
 
-__all__ = ["Item", "Opened", "Site", "Woven", "opened", "woven"]
+__all__ = ["Item", "Opened", "Site", "Woven", "callees", "opened", "woven"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,33 @@ def _shown(item: Item, *, back: bool = False) -> str:
     if back:
         return f"{', '.join(g or '_' for g in item.gradients)} = {name}.backward({', '.join(item.cotangents)})"
     return f"{', '.join(item.results)} = {name}.forward({', '.join(item.arguments)})"
+
+
+def callees(layer: Layer) -> tuple[Layer, ...]:
+    """Return the layers that a network calls, and those that they call: each once, after what it calls itself.
+
+    Raises:
+        DeriveError: two of them, or one and the network, are different layers of one name.
+    """
+    found: dict[str, Layer] = {}
+    known = {layer.name: layer}
+
+    def visit(caller: Layer) -> None:
+        for call in caller.calls:
+            callee = call.layer
+            other = known.setdefault(callee.name, callee)
+            if other is not callee and other != callee:
+                raise DeriveError(
+                    f"{layer.name} calls two layers called '{callee.name}': both would be {callee.name}.py",
+                    layer.span,
+                    "give one of them another name, or write the calls out: generate without --calls",
+                )
+            if callee.name not in found:
+                visit(callee)
+                found[callee.name] = callee
+
+    visit(layer)
+    return tuple(found.values())
 
 
 def opened(layer: Layer, wrt: Sequence[str]) -> Opened:

@@ -12,6 +12,8 @@ formulas in float64 and float32 and with differences of its own
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from derive.algebra.nodes import BATCH_SIZE
 from derive.calculus.program import Program
 from derive.check.expected import expected_at
@@ -25,7 +27,14 @@ from derive.language.layer import Layer
 __all__ = ["Report", "Row", "check", "table"]
 
 
-def check(layer: Layer, program: Program, module_text: str | None, *, seed: int = 0) -> Report:
+def check(
+    layer: Layer,
+    program: Program,
+    module_text: str | None,
+    *,
+    seed: int = 0,
+    modules: Mapping[str, str] | None = None,
+) -> Report:
     """Compare a layer's derived formulas, and a module's text, with independent evaluation.
 
     Args:
@@ -33,6 +42,7 @@ def check(layer: Layer, program: Program, module_text: str | None, *, seed: int 
         program: forward and backward, as derived.
         module_text: of the generated module; None to check the formulas alone.
         seed: of inputs, cotangents and random directions.
+        modules: the texts of the modules that the module imports from beside it, by name.
 
     Raises:
         CheckError: no inputs can be found at which the layer's results are finite.
@@ -63,7 +73,7 @@ def check(layer: Layer, program: Program, module_text: str | None, *, seed: int 
         from derive.check.code import check_code
 
         expected = [expected_at(program, at, values, seed) for at, values in zip(samples, exact, strict=True)]
-        rows += check_code(layer, program, module_text, expected, seed)
+        rows += check_code(layer, program, module_text, expected, seed, modules)
     return Report(layer.name, seed, tuple(sizes.items()), merged(rows))
 
 

@@ -54,7 +54,14 @@ _IMPORT = Method("code", "import", "float64, float32")
 _PROPERTIES = Method("code", "properties", "float64, float32")
 
 
-def check_code(layer: Layer, program: Program, text: str, samples: Sequence[Expected], seed: int) -> list[Row]:
+def check_code(
+    layer: Layer,
+    program: Program,
+    text: str,
+    samples: Sequence[Expected],
+    seed: int,
+    modules: Mapping[str, str] | None = None,
+) -> list[Row]:
     """Run a module's text and compare what it gives.
 
     Args:
@@ -64,12 +71,13 @@ def check_code(layer: Layer, program: Program, text: str, samples: Sequence[Expe
         samples: inputs and what should come of them; the first is the one that
             differences are taken at.
         seed: of random directions.
+        modules: the texts of the modules that it imports from beside it, by name.
 
     Returns:
         Rows for outputs, gradients and properties. Code that raises is a row that fails.
     """
     try:
-        module = GeneratedModule(layer, text)
+        module = GeneratedModule(layer, text, modules)
     except Exception as error:  # whatever the text raises is the verdict on it
         return [failed(layer.name, _IMPORT, _raised(error))]
     rows: list[Row] = []
@@ -237,9 +245,9 @@ def _complex(layer: Layer, program: Program, module: GeneratedModule, sample: Sa
         return float(np.imag(value)) / _COMPLEX_STEP, 1e-10 * (terms + largest)
 
     probes = choose_probes(sample, [p for p, _ in program.gradients], seed)
-    expect = module.names.get("_expect")
-    if expect is not None:
-        module.names["_expect"] = _of_real_parts(expect)
+    validated = {id(n): (n, n["_expect"]) for n in (module.names, *module.called) if "_expect" in n}
+    for namespace, expect in validated.values():
+        namespace["_expect"] = _of_real_parts(expect)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", np.exceptions.ComplexWarning)  # an imaginary part is dropped
@@ -248,8 +256,8 @@ def _complex(layer: Layer, program: Program, module: GeneratedModule, sample: Sa
         note = f"the code does not take complex numbers ({_raised(error)})"
         return [not_run(name, CODE_COMPLEX_STEP, note) for name in names]
     finally:
-        if expect is not None:
-            module.names["_expect"] = expect
+        for namespace, expect in validated.values():
+            namespace["_expect"] = expect
 
 
 def _of_real_parts(expect: Callable[..., Any]) -> Callable[..., Any]:

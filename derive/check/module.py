@@ -7,6 +7,7 @@ call.outputs["y"], call.gradients["dx"]
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -60,13 +61,23 @@ class Call:
 
 
 class GeneratedModule:
-    """A generated module, executed in a namespace of its own."""
+    """A generated module, executed in a namespace of its own.
 
-    def __init__(self, layer: Layer, text: str) -> None:
+    Args:
+        layer: what it is of.
+        text: of the module.
+        modules: the texts of the modules beside it, which it may import, by name.
+
+    Attributes:
+        names: its namespace.
+        called: the namespaces of the modules that it and they have imported, each once.
+    """
+
+    def __init__(self, layer: Layer, text: str, modules: Mapping[str, str] | None = None) -> None:
         self._layer = layer
-        module = ModuleType(layer.name)
-        exec(compile(text, f"{layer.name}.py", "exec"), module.__dict__)  # the text is the program's own
-        self.names: dict[str, Any] = module.__dict__
+        folder = _Folder(modules or {})
+        self.names: dict[str, Any] = folder.executed(layer.name, text).__dict__
+        self.called: tuple[dict[str, Any], ...] = tuple(module.__dict__ for module in folder.loaded.values())
 
     def forward(self, inputs: Mapping[str, Values], instance: Instance) -> tuple[dict[str, Values], Any]:
         """Return the outputs by name, and the cache."""
@@ -88,6 +99,45 @@ class GeneratedModule:
         """Return ``⟨dy, y⟩`` for these inputs, from forward alone."""
         outputs, _ = self.forward(inputs, instance)
         return sum((cotangents[f"d{name}"] * y).sum() for name, y in outputs.items())
+
+
+class _Folder(ModuleType):
+    """A package of modules that are no files: ``from . import linear`` gives the module of a text.
+
+    Nothing is put where other imports would find it.
+    """
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        super().__init__("generated")
+        self._texts = texts
+        self.loaded: dict[str, ModuleType] = {}
+
+    def executed(self, name: str, text: str) -> ModuleType:
+        """Return the module of a text, whose relative imports are from this folder."""
+        module = ModuleType(name)
+        module.__dict__["__package__"] = self.__name__
+        module.__dict__["__builtins__"] = {**vars(builtins), "__import__": self._imported}
+        exec(compile(text, f"{name}.py", "exec"), module.__dict__)  # the text is the program's own
+        return module
+
+    def _imported(
+        self,
+        name: str,
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
+        fromlist: Sequence[str] = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """Do what ``import`` does: a relative import is from this folder, any other as ever."""
+        if level == 0:
+            return builtins.__import__(name, globals, locals, fromlist, level)
+        for wanted in fromlist:
+            if wanted not in self.loaded:
+                if wanted not in self._texts:
+                    raise ImportError(f"there is no module {wanted!r} beside this one")
+                self.loaded[wanted] = self.executed(wanted, self._texts[wanted])
+                setattr(self, wanted, self.loaded[wanted])
+        return self
 
 
 def arrays_in(value: Any) -> Iterator[Values]:

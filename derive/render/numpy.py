@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import builtins
 import keyword
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sympy import Integer
 
 import derive
 from derive.algebra.nodes import BATCH_SIZE, Kind
-from derive.lower.arrays import ArrayProgram, Dtype, Dtypes, Field, Function, Part, SizeOf
+from derive.lower.arrays import ArrayProgram, CallBackward, CallForward, Dtype, Dtypes, Field, Function, Part, SizeOf
+from derive.render.numpy_calls import import_lines, local_modules
 from derive.render.numpy_docs import axes_text, docstring, formulas, shapes, split_source, wrapped
 from derive.render.numpy_text import WIDTH, FunctionText, call_lines
 from derive.render.templates import environment
@@ -86,6 +87,7 @@ class ModuleView:
     doc: str
     header: tuple[str, ...]
     imports: tuple[str, ...]
+    modules: tuple[str, ...]
     cache: tuple[FieldView, ...]
     gradients: tuple[FieldView, ...]
     forward: FunctionView
@@ -136,6 +138,10 @@ def _assigned(instruction: object) -> list[str]:
     if body is not None:
         counter = getattr(instruction, "counter", None)
         return [*([counter] if counter else []), *(n for i in body for n in _assigned(i))]
+    if isinstance(instruction, CallForward):
+        return [*instruction.results, *filter(None, [instruction.cache])]
+    if isinstance(instruction, CallBackward):
+        return [*filter(None, instruction.results)]
     return [instruction.name]  # type: ignore[attr-defined]
 
 
@@ -150,15 +156,19 @@ assert all(hasattr(builtins, name) for name in _CALLED)
 def _view(arrays: ArrayProgram) -> ModuleView:
     helpers = {"_expect", "_cotangent", "_labels", "_norm", "_logsumexp", "_described"}
     everything = _all_names(arrays)
-    rename = _renamer(everything, frozenset(_CALLED | helpers))
+    fixed = {i.name for i in arrays.inputs} | {h for h, _ in arrays.hypers}
+    modules = local_modules(arrays.modules, fixed | _RESERVED | _CALLED | _SCIPY | helpers)
+    rename = _renamer(everything, frozenset(_CALLED | helpers | set(modules.values())))
     taken = {rename(n) for n in everything}
     reals = [rename(i.name) for i in arrays.inputs if i.kind.differentiable]
     forward_dtype = f"{reals[0]}.dtype" if len(reals) == 1 else "dtype"
     sizes = list(dict.fromkeys(str(axis) for i in arrays.inputs for axis in i.axes))
     backward_dtype = f"{rename(arrays.cotangents[0].name)}.dtype"
     special = _SCIPY.intersection(taken)
-    first = FunctionText(rename, forward_dtype, set(taken), sizes, in_place=len(reals) == 1, special=special)
-    second = FunctionText(rename, backward_dtype, set(taken), sizes, in_place=True, special=special)
+    first = FunctionText(
+        rename, forward_dtype, set(taken), sizes, in_place=len(reals) == 1, special=special, modules=modules
+    )
+    second = FunctionText(rename, backward_dtype, set(taken), sizes, in_place=True, special=special, modules=modules)
     forward = _forward(arrays, first, reals)
     backward = _backward(arrays, second)
     scipy = first.scipy | second.scipy
@@ -171,7 +181,8 @@ def _view(arrays: ArrayProgram) -> ModuleView:
         doc=docstring(_module_doc(arrays), ""),
         header=_header(arrays),
         imports=_imports([*forward.body, *backward.body], scipy - special, bool(scipy & special)),
-        cache=tuple(_cache_field(f, rename) for f in arrays.cache) + _DTYPE_FIELDS[arrays.dtypes],
+        modules=import_lines(modules),
+        cache=tuple(_cache_field(f, rename, modules) for f in arrays.cache) + _DTYPE_FIELDS[arrays.dtypes],
         gradients=tuple(_gradient_field(arrays, p) for p, _ in arrays.gradients),
         forward=forward,
         backward=backward,
@@ -198,7 +209,7 @@ def _axes_literal(axes: Sequence[object]) -> str:
 def _header(arrays: ArrayProgram) -> tuple[str, ...]:
     return (
         f"Made by derive {derive.__version__} from {arrays.source}. Do not edit: change the layer file and run",
-        f"`derive generate {arrays.name}`.",
+        f"`derive generate {arrays.name}{' --calls' if arrays.modules else ''}`.",
     )
 
 
@@ -223,8 +234,10 @@ def _field_name(field: Field, rename: Callable[[str], str]) -> str:
     return "batch" if field.value == BATCH_SIZE else rename(field.name)
 
 
-def _cache_field(field: Field, rename: Callable[[str], str]) -> FieldView:
+def _cache_field(field: Field, rename: Callable[[str], str], modules: Mapping[str, str]) -> FieldView:
     name = _field_name(field, rename)
+    if field.module is not None:
+        return FieldView(name, f"{modules[field.module]}.Cache", "")
     if field.axes is None:
         if field.value == BATCH_SIZE:
             return FieldView(name, "tuple[int, ...]", "")

@@ -42,7 +42,7 @@ def _escaped(line: str) -> str:
 def formulas(equations: Iterable[str], indent: str = "    ") -> list[str]:
     """Return ``left = right`` lines with the equals signs in one column, long ones broken at a sum or product."""
     pairs = [tuple(e.split(" = ", 1)) for e in equations]
-    width = max((len(left) for left, _ in pairs), default=0)
+    width = max((len(left) for left, _ in pairs if "[" in left or ", " not in left), default=0)  # no call's names
     result = []
     for left, right in pairs:
         first = f"{indent}{left.ljust(width)} = "

@@ -7,7 +7,7 @@ for its longest part: ``dx = <part>`` and then ``dx = <the rest>(dx)``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import singledispatchmethod
 
@@ -22,6 +22,8 @@ from derive.lower.arrays import (
     Axis,
     Binary,
     Broadcast,
+    CallBackward,
+    CallForward,
     Cast,
     Contract,
     Copy,
@@ -51,6 +53,7 @@ from derive.lower.arrays import (
     Update,
     walk,
 )
+from derive.render.numpy_calls import backward_call, forward_call
 from derive.render.numpy_numbers import (
     ADD,
     AND,
@@ -82,6 +85,7 @@ class FunctionText:
     """Prints the instructions of one function, and notes what they need.
 
     Attributes:
+        modules: the names of the layers' modules that are called.
         scipy: the names of ``scipy.special`` that the text uses.
         in_place: whether a long statement may go on in the array that it has made.
         helpers: the module's small functions that it calls.
@@ -101,8 +105,10 @@ class FunctionText:
         *,
         in_place: bool,
         special: frozenset[str] = frozenset(),
+        modules: Mapping[str, str] | None = None,
     ) -> None:
         self.rename = rename
+        self.modules = modules or {}
         self.dtype = dtype
         self.taken = taken
         self.in_place = in_place
@@ -376,6 +382,14 @@ class FunctionText:
                 steps = f"range({self.numbers.text(size)[0]})"
                 header = f"for {self.rename(counter)} in {steps if step == 1 else f'reversed({steps})'}:"
                 return [header, *(_INDENT + line for s in body for line in self._lines(s, width - len(_INDENT)))]
+            case CallForward():
+                module = self.modules[instruction.module]
+                return call_lines(*forward_call(instruction, module, self.rename, self.expression), width)
+            case CallBackward():
+                module = self.modules[instruction.module]
+                call, after = backward_call(instruction, module, self.rename, self.expression)
+                lines = call_lines(*call, width - len(after))
+                return [*lines[:-1], lines[-1] + after]
             case Assign(name=name, value=value):
                 return self._assignment(name, "=", value, width)
             case InPlace(name=name, op=op, value=value):
