@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from derive.check import Report
     from derive.language.layer import Layer
 
-__all__ = ["MADE_BY", "TARGETS", "Written", "create", "generate", "put_in_place"]
+__all__ = ["MADE_BY", "TARGETS", "Written", "create", "generate", "planned", "put_in_place"]
 
 MADE_BY = "Made by derive"
 """Stands in the header of every generated module; a file without it is somebody's own."""
@@ -56,15 +56,18 @@ def generate(
     out: str | os.PathLike[str] = "generated",
     target: str = "numpy",
     wrt: Sequence[str] | None = None,
+    calls: bool = False,
     begin: Callable[[Layer], object] | None = None,
 ) -> tuple[Written, ...]:
     """Build and check each layer's module, then write them all as ``out/NAME.py``.
 
     Args:
-        layers: one module each.
+        layers: one module each; with ``calls``, one for each layer that they call, too.
         out: the folder, made where it is missing.
         target: what to generate for, one of ``TARGETS``.
         wrt: the parameters to differentiate by; all of kind Real, Positive or Unit by default.
+            A layer that another one calls has all its gradients.
+        calls: whether calls of layers stay calls, of the modules beside; otherwise they are written out.
         begin: called with each layer before work on it begins.
 
     Raises:
@@ -79,7 +82,7 @@ def generate(
         raise DeriveError(f"unknown target '{target}'", hint=f"known: {', '.join(TARGETS)}")
     folder = Path(out)
     paths: dict[Path, Layer] = {}
-    for layer in layers:
+    for layer in planned(layers, calls=calls):
         path = folder / f"{layer.name}.py"
         if path in paths:
             raise DeriveError(
@@ -89,16 +92,36 @@ def generate(
             )
         _refuse_foreign(path)
         paths[path] = layer
+    called = {call.layer.name for layer in paths.values() for call in layer.calls} if calls else set()
     texts: dict[Path, str] = {}
     reports: list[Report] = []
     for path, layer in paths.items():
         if begin is not None:
             begin(layer)
-        texts[path], report = build(layer, target, wrt)
+        modules = {known.stem: text for known, text in texts.items()} if calls else None
+        texts[path], report = build(layer, target, None if layer.name in called else wrt, modules=modules)
         reports.append(report)
     changed = {path: _read(path) != text for path, text in texts.items()}
     put_in_place({path: text for path, text in texts.items() if changed[path]})
     return tuple(Written(path, report, changed[path]) for path, report in zip(paths, reports, strict=True))
+
+
+def planned(layers: Sequence[Layer], *, calls: bool) -> tuple[Layer, ...]:
+    """Return the layers that get a module, in the order in which they are built.
+
+    With ``calls``, that of each layer that is called comes before its callers'.
+
+    Raises:
+        DeriveError: two different layers have one name.
+    """
+    if not calls:
+        return tuple(layers)
+    from derive.calculus.calls import callees
+
+    found: list[Layer] = []
+    for layer in layers:
+        found += [each for each in (*callees(layer), layer) if each not in found]
+    return tuple(found)
 
 
 def put_in_place(texts: Mapping[Path, str]) -> None:

@@ -252,29 +252,41 @@ def latex(layer: str, steps: bool, standalone: bool, wrt: str | None) -> None:
     show_default=True,
     help="The folder to write to; made where it is missing.",
 )
+@click.option("--calls", is_flag=True, help="Keep calls of layers as calls; their modules are written beside.")
 @WRT
-def generate(layer: tuple[str, ...], target: str, out: Path, wrt: str | None) -> None:
+def generate(layer: tuple[str, ...], target: str, out: Path, calls: bool, wrt: str | None) -> None:
     """Write OUT/NAME.py for each layer, checked.
 
     Every module is built and checked before the first is put in place: where
     one fails, none is written. A file that derive did not make is never
     overwritten.
 
+    A layer that calls others (h = linear(x, w, b)) is written out to one
+    module that stands alone, in closed form across the calls. With --calls it
+    is made of them: forward calls linear.forward, backward linear.backward,
+    and OUT/linear.py is written too, with all its gradients.
+
     \b
     Example:
       derive generate batchnorm
       derive generate mine.layer linear --out src/layers --wrt x
+      derive generate transformer_encoder_block --calls
     """
     from derive.commands.names import differentiated
     from derive.files import generate as write
+    from derive.files import planned
     from derive.language import load_all
 
     layers = [item for word in layer for item in load_all(word)]
     names = differentiated(wrt, layers)
-    with Progress(len(layers)) as progress:
-        written = write(*layers, out=out, target=target, wrt=names, begin=lambda item: progress.begin(item.name))
+    with Progress(len(planned(layers, calls=calls))) as progress:
+        written = write(
+            *layers, out=out, target=target, wrt=names, calls=calls, begin=lambda item: progress.begin(item.name)
+        )
+    alone = {item.name for item in layers if calls and not item.calls}
     for module in written:
-        say(f"{module.path}: {'written' if module.changed else 'unchanged'}, checked")
+        note = "; it calls no layer" if module.path.stem in alone else ""
+        say(f"{module.path}: {'written' if module.changed else 'unchanged'}, checked{note}")
 
 
 @app.command()
