@@ -255,7 +255,10 @@ def assert_parses(text: str) -> None:
     for body in re.findall(r"\\begin\{align\*\}(.*?)\\end\{align\*\}", text, re.S):
         assert len(re.findall(r"\\[bB]igg?l\b", body)) == len(re.findall(r"\\[bB]igg?r\b", body))
         assert "\n\n" not in body, "TeX stops at an empty line in an equation"
-        for line in re.split(r"\\\\\n", re.sub(r"\\begin\{cases\}.*?\\end\{cases\}", "", body)):
+        inner = r"\\begin\{(cases|aligned)\}((?!\\begin).)*?\\end\{\1\}"
+        while re.search(inner, body, re.S):
+            body = re.sub(inner, "", body, flags=re.S)
+        for line in re.split(r"\\\\\n", body):
             assert line.count("&") == 1, line
     assert text.isascii()
 

@@ -13,8 +13,8 @@ import sympy
 from sympy import Add, Expr, Mul, Pow, S
 
 from derive.algebra.functions import And, Not, Or, Where
-from derive.algebra.nodes import Delta, Element, KeepingReduction, Mean
-from derive.render.formula import ADD, MUL, POWER, PREFIX, TRUTH, Box, Piece, indicator, terms
+from derive.algebra.nodes import Delta, Element, KeepingReduction, Mean, Padded
+from derive.render.formula import ADD, MUL, POWER, PREFIX, TRUTH, Box, Piece, indicator
 from derive.render.printer import Printer
 
 __all__ = ["BreakingPrinter"]
@@ -28,7 +28,7 @@ class BreakingPrinter(Printer):
         whole = self.box(expr)
         one = [Piece(whole.text, whole.width)]
         if isinstance(expr, Add):
-            common, parts = terms(expr, self.notation)
+            common, parts = self._terms(expr)
             if common != 1:
                 return self._product_pieces(self._common_factor(common, parts), depth)
             out: list[Piece] = []
@@ -43,14 +43,14 @@ class BreakingPrinter(Printer):
         if isinstance(expr, Mul) or (isinstance(expr, Mean) and self.means_as_sums):
             return self._product_pieces(expr, depth)
         if isinstance(expr, PREFIX):
-            prefix = self.prefix(expr)
-            return _glued(prefix.text, prefix.width, self._held(expr.body, MUL, depth + 1), "")
+            prefix, body = self.split(expr)
+            return _glued(prefix.text, prefix.width, self._held(body, MUL, depth + 1), "")
         if isinstance(expr, sympy.exp) and self.exponential(self.box(expr.args[0])) is not None:
             return one
         if isinstance(expr, TRUTH) and whole.width > self.wide:
             around = self.truth(Box("\0", 0.0, ADD, self.condition(expr).tall))
             left, right = around.text.split("\0")
-            return _glued(left, around.width, self._condition_pieces(expr, depth + 1), right)
+            return _glued(left, around.width / 2, self._condition_pieces(expr, depth + 1), right, around.width / 2)
         if isinstance(expr, KeepingReduction):
             expr = self._read_at_own(expr)
             if expr.at != expr.indices:
@@ -58,13 +58,14 @@ class BreakingPrinter(Printer):
         if isinstance(expr, Pow) and whole.width > self.wide and expr.exp.is_positive:
             suffix = self.power(Box("", 0.0), self._exponent(expr.exp))
             left, right, width = self.delimiters(self.box(expr.base).tall)
-            return _glued(left, width + suffix.width, self.pieces(expr.base, depth + 2), right + suffix.text)
+            base = self.pieces(expr.base, depth + 2)
+            return _glued(left, width / 2, base, right + suffix.text, width / 2 + suffix.width)
         truth = indicator(expr)
         if truth is not None:
             return self.pieces(truth, depth)
-        if isinstance(expr, Where) and whole.width > self.wide:
+        if isinstance(expr, Where) and whole.width > self.alternatives:
             return self._long_cases(expr, depth)
-        if not expr.args or isinstance(expr, (Element, Delta, Pow, Where, *TRUTH)):
+        if not expr.args or isinstance(expr, (Element, Padded, Delta, Pow, Where, *TRUTH)):
             return one
         head = self.head(expr)
         if head is None:
@@ -77,9 +78,9 @@ class BreakingPrinter(Printer):
             if i:
                 cut[0] = replace(cut[0], depth=depth + 1)
             if i < len(args) - 1:
-                cut = _glued("", self.comma[1], cut, self.comma[0])
+                cut = _glued("", 0.0, cut, self.comma[0], self.comma[1])
             inner += cut
-        return _glued(head.text + left, head.width + width, inner, right)
+        return _glued(head.text + left, head.width + width / 2, inner, right, width / 2)
 
     def _long_fraction(self, above: Sequence[Expr], below: Sequence[Expr], depth: int) -> list[Piece]:
         """Cut a fraction that is wider than a line, written with a slash."""
@@ -101,14 +102,15 @@ class BreakingPrinter(Printer):
             test, value, other = expr.args
             cut = self.pieces(value, depth + 2)
             cut[0] = replace(cut[0], depth=depth + 1 if out else None)
-            words = _glued(when, 4 * self.comma[1], self._condition_pieces(test, depth + 3), then)
+            words = _glued(*when, self._condition_pieces(test, depth + 3), *then)
             words[0] = replace(words[0], depth=depth + 2)
             out += [*cut, *words]
             expr = other
         last = self.pieces(expr, depth + 2)
         last[0] = replace(last[0], depth=depth + 1)
         left, right, width = self.delimiters(0)
-        return _glued(left, width, [*out, *_glued("", 4 * self.comma[1], last, otherwise)], right)
+        last = _glued("", 0.0, last, otherwise[0] + right, otherwise[1] + width / 2)
+        return _glued(left, width / 2, [*out, *last], "")
 
     def _condition_pieces(self, expr: Expr, depth: int) -> list[Piece]:
         """Cut a condition at its connectives and comparisons."""
@@ -122,7 +124,7 @@ class BreakingPrinter(Printer):
             cut = self._condition_pieces(arg, depth + 1) if joins else self.pieces(arg, depth + 1)
             if isinstance(arg, (And, Or)):
                 left, right, more = self.delimiters(whole.tall)
-                cut = _glued(left, more, cut, right)
+                cut = _glued(left, more / 2, cut, right, more / 2)
             if out:
                 cut = _glued(sign, width, cut, "")
                 cut[0] = replace(cut[0], depth=depth)
@@ -135,7 +137,7 @@ class BreakingPrinter(Printer):
         if box.level >= level:
             return cut
         left, right, width = self.delimiters(box.tall)
-        return _glued(left, width, cut, right)
+        return _glued(left, width / 2, cut, right, width / 2)
 
     def _product_pieces(self, expr: Expr, depth: int) -> list[Piece]:
         negative, above, below, after = self._parts(expr)
@@ -153,7 +155,7 @@ class BreakingPrinter(Printer):
             cut = self.pieces(factor, depth + 2)
             if box.text != bare.text:
                 left, right, width = self.delimiters(bare.tall)
-                cut = _glued(left, width, cut, right)
+                cut = _glued(left, width / 2, cut, right, width / 2)
             if out:
                 gap = self.gap(out[-1].text, factors[i - 1] if i else None, box)
                 cut[0] = Piece(cut[0].text, cut[0].width + 2.0, depth + 1, gap, self.times)
@@ -163,8 +165,9 @@ class BreakingPrinter(Printer):
         return out
 
 
-def _glued(prefix: str, width: float, pieces: Sequence[Piece], suffix: str) -> list[Piece]:
+def _glued(prefix: str, width: float, pieces: Sequence[Piece], suffix: str, after: float = 0.0) -> list[Piece]:
+    """Write a prefix before the first piece and a suffix after the last; ``after`` is the suffix' width."""
     out = list(pieces)
     out[0] = replace(out[0], text=prefix + out[0].text, width=out[0].width + width)
-    out[-1] = replace(out[-1], text=out[-1].text + suffix)
+    out[-1] = replace(out[-1], text=out[-1].text + suffix, width=out[-1].width + after)
     return out

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 import sympy
 from sympy import Add, Expr, Mul, Pow, Rational, S, default_sort_key
 
+from derive.algebra.affine import is_affine
 from derive.algebra.functions import BY_CLASS, And, Eq, Ge, Gt, Le, Lgamma, LogSigmoid, Lt, Ne, Not, Or, Where
-from derive.algebra.indices import free_indices
+from derive.algebra.indices import elements, free_indices
 from derive.algebra.nodes import (
     Delta,
     Element,
@@ -36,6 +37,7 @@ from derive.algebra.nodes import (
     Max,
     Mean,
     Min,
+    Padded,
     Prod,
     Reduction,
     Size,
@@ -43,6 +45,7 @@ from derive.algebra.nodes import (
 )
 from derive.algebra.text import decimal
 from derive.calculus.program import Program
+from derive.language.layer import Statement
 
 __all__ = [
     "Box",
@@ -54,6 +57,7 @@ __all__ = [
     "indices_count_from",
     "indicator",
     "rank",
+    "short",
     "terms",
 ]
 
@@ -73,11 +77,16 @@ class Notation:
         order: names in the order in which they appear; products follow it.
         first: the number at which indices start, 1 as in papers, or 0 where an
             index stands as a number in a formula.
+        positions: sizes of the axes that windows are placed along: ``P`` of ``p``
+            where ``y[p]`` reads ``x[p*s + r]``.
+        fills: ``(name, fill)`` of every padded read, in order of appearance.
     """
 
     cotangents: frozenset[str] = frozenset()
     order: tuple[str, ...] = ()
     first: int = 1
+    positions: frozenset[Expr] = frozenset()
+    fills: tuple[tuple[str, Expr], ...] = ()
 
     @classmethod
     def of(cls, program: Program) -> Notation:
@@ -94,17 +103,45 @@ class Notation:
             cotangents,
             tuple(dict.fromkeys([*values, *backward, *(s.name for s in layer.sizes)])),
             indices_count_from(expressions),
+            _positions(layer.statements),
+            tuple(dict.fromkeys(f for e in expressions for f in _fills(e))),
         )
 
     def place(self, name: str) -> int:
         """Return where ``name`` stands in the order, or past its end."""
         return self.order.index(name) if name in self.order else len(self.order)
 
+    def letter(self, index: Index) -> tuple[bool, ...]:
+        """Return the key by which letters stand in a subscript: where a window is comes before the place in it."""
+        return index.size not in self.positions, not isinstance(index.size, Size)
+
+
+def _positions(statements: Sequence[Statement]) -> frozenset[Expr]:
+    """Return the ranges of the letters that place a window: of ``p`` in ``y[p] = sum[r](x[p + r]*w[r])``."""
+    found: set[Expr] = set()
+    for statement in statements:
+        for element in elements(statement.expr):
+            for place in element.subscripts:
+                letters = free_indices(place)
+                if len(letters) > 1 and letters & set(statement.indices):
+                    found |= {i.size for i in letters & set(statement.indices)}
+    return frozenset(found)
+
+
+def _fills(expr: Expr) -> list[tuple[str, Expr]]:
+    own = [(expr.element.name, expr.fill)] if isinstance(expr, Padded) else []
+    return [*own, *(f for a in expr.args for f in _fills(a))]
+
 
 def _names(expr: Expr) -> frozenset[str]:
     if isinstance(expr, Element):
         return frozenset((expr.name,)).union(*map(_names, expr.subscripts))
     return frozenset().union(*map(_names, expr.args))
+
+
+def short(index: Index) -> bool:
+    """Return whether an index runs over less than an axis, so that its range is written beside it."""
+    return not isinstance(index.size, Size) and not index.size.is_Integer
 
 
 def indices_count_from(expressions: Sequence[Expr]) -> int:
@@ -120,7 +157,7 @@ def indices_count_from(expressions: Sequence[Expr]) -> int:
         if isinstance(e, (*TRUTH, Delta)) and all(isinstance(a, (Index, Element)) for a in e.args):
             return any(absolute(a) for a in e.args if isinstance(a, Element))
         if isinstance(e, Element):
-            return any(not isinstance(s, Index) and (s.is_Integer or absolute(s)) for s in e.subscripts)
+            return any(not isinstance(s, Index) and (s.is_Integer or is_affine(s) or absolute(s)) for s in e.subscripts)
         if isinstance(e, Reduction):
             return e.word == "argmax" or absolute(e.body)
         if isinstance(e, KeepingReduction):

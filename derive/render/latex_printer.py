@@ -30,6 +30,7 @@ from derive.algebra.nodes import (
     LogSoftmax,
     LogSumExp,
     Norm,
+    Padded,
     Prod,
     Reduction,
     Std,
@@ -38,7 +39,7 @@ from derive.algebra.nodes import (
 )
 from derive.algebra.text import decimal
 from derive.render.breaking import BreakingPrinter
-from derive.render.formula import ADD, ATOM, MUL, POWER, Box, Notation
+from derive.render.formula import ADD, ATOM, MUL, POWER, Box, Notation, short
 from derive.render.latex_text import escape, greek
 from derive.render.printer import is_digamma
 
@@ -109,10 +110,27 @@ def _parts(rest: Sequence[str], width: float) -> tuple[list[str], float, float]:
     return [w for w, _ in words], width, sum(w for _, w in words)
 
 
-def name_tex(name: str, cotangent: bool = False, subscripts: Sequence[Box] = ()) -> Box:
-    """Return a name with its subscripts; with ``cotangent``, "d" and the rest of the name."""
+def name_tex(
+    name: str, cotangent: bool = False, subscripts: Sequence[Box] = (), accent: str = "", fill: Box | None = None
+) -> Box:
+    """Return a name with its subscripts.
+
+    Args:
+        name: as in the layer.
+        cotangent: whether it is read as "d" and the rest of the name.
+        subscripts: printed.
+        accent: a command for an accent over the letter, that of a padded tensor.
+        fill: what a tensor is padded with, where the accent alone does not say it.
+    """
     stem = name[1:] if cotangent else name
     letter, parts, width, extra = name_parts(stem)
+    if accent:
+        whole = rf"\mathrm{{d}}{letter}" if cotangent else letter
+        if accent == r"\tilde" and width + 5.6 * cotangent > 9.0:
+            accent = r"\widetilde"
+        letter = f"{accent}{{{whole}}}"
+        parts = [*parts, f"[{fill.text}]"] if fill is not None else parts
+        extra += fill.width + 6.0 if fill is not None else 0.0
     scripts = ",".join(s.text for s in subscripts)
     low = sum(s.width for s in subscripts) + 3.0 * len(subscripts)
     raised = bool(parts) and bool(subscripts)
@@ -123,7 +141,7 @@ def name_tex(name: str, cotangent: bool = False, subscripts: Sequence[Box] = ())
     else:
         text = f"{letter}_{{{scripts}}}" if scripts else letter
     if cotangent:
-        text, width = rf"\mathrm{{d}}{text}", width + 5.6
+        text, width = text if accent else rf"\mathrm{{d}}{text}", width + 5.6
     wordy = cotangent or letter.startswith((r"\mathrm", r"\text"))
     return Box(text, width + _SMALL * max(low, extra) + 0.5, POWER if cotangent else ATOM, wordy=wordy, raised=raised)
 
@@ -133,18 +151,23 @@ def _small(text: str) -> str:
     return re.sub(r"\\[bB]igg(?=[lr]\b)", r"\\big", text)
 
 
+def _row(boxes: Sequence[Box]) -> Box:
+    return Box(",".join(b.text for b in boxes), sum(b.width for b in boxes) + 3.0 * len(boxes))
+
+
 class TexPrinter(BreakingPrinter):
     """Prints expressions as LaTeX."""
 
     means_as_sums = True
     wide = 190.0
     widest = 330.0
+    alternatives = 190.0
     slash = r" \Big/ "
     plus = (" + ", 13.0)
     minus = (" - ", 13.0)
     times = r"{} \cdot "
     comma = (r",\, ", 6.0)
-    words = (r"\ \text{if } ", r";\ ", r"\ \text{otherwise}")
+    words = ((r"\ \text{if } ", 14.0), (r";\ ", 7.0), (r"\ \text{otherwise}", 46.0))
 
     def __init__(self, notation: Notation | None = None) -> None:
         super().__init__(notation or Notation())
@@ -182,6 +205,24 @@ class TexPrinter(BreakingPrinter):
         if any(n in ("delta", "δ") for n in self.notation.order):
             return self.truth(Box(f"{a.text} = {b.text}", a.width + b.width + 14.0, ADD))
         return Box(rf"\delta_{{{a.text},{b.text}}}", 5.0 + _SMALL * (a.width + b.width + 4.0))
+
+    def padded(self, expr: Padded) -> Box:
+        element = expr.element
+        subscripts = [self.box(s) for s in element.subscripts]
+        cotangent = element.name in self.notation.cotangents
+        own = [f for name, f in self.notation.fills if name == element.name]
+        # The first fill of a tensor has the accent alone; a second one says itself.
+        fill = self.box(expr.fill) if own and expr.fill != own[0] else None
+        return name_tex(element.name, cotangent, subscripts, self.accent, fill)
+
+    @property
+    def accent(self) -> str:
+        """The accent of a padded tensor: a tilde, unless a name has one of its own."""
+        tilde = any(n.endswith("tilde") for n in self.notation.order)
+        return r"\mathring" if tilde else r"\tilde"
+
+    def divides(self, divisor: Box, number: Box) -> Box:
+        return Box(rf"{divisor.text} \mid {number.text}", divisor.width + number.width + 12.0, ADD)
 
     def partial(self, of: Box, wrt: Box) -> Box:
         text = rf"\frac{{\partial {of.text}}}{{\partial {wrt.text}}}"
@@ -222,23 +263,44 @@ class TexPrinter(BreakingPrinter):
             text, width = text + gap + right.text, width + right.width + (7.0 if "cdot" in gap else 1.7)
         return Box(text, width, MUL, max(f.tall for f in factors), factors[-1].open)
 
-    def prefix(self, expr: Reduction) -> Box:
+    def prefix(self, expr: Reduction, conditions: Sequence[Box] = ()) -> Box:
         indices = expr.indices
-        if isinstance(expr, (Sum, Prod)):
-            sign = r"\sum" if isinstance(expr, Sum) else r"\prod"
-            if len(indices) > 2 or BATCH in indices:
-                letters = [self.symbol(i) for i in indices]
-                low = sum(b.width for b in letters) + 3.0 * len(letters)
-                return Box(f"{sign}_{{{','.join(b.text for b in letters)}}} ", max(14.5, _SMALL * low) + 2.0, MUL, 2)
-            text, width = "", 0.0
-            for index in indices:
-                first, last = self._range(index)
-                text += f"{sign}_{{{first.text}}}^{{{last.text}}} "
-                width += max(14.5, _SMALL * first.width, _SMALL * last.width) + 2.0
-            return Box(text, width, MUL, 2)
-        letters = [self.symbol(i) for i in indices]
-        low = sum(b.width for b in letters) + 3.0 * len(letters)
-        return Box(rf"\{expr.word}_{{{','.join(b.text for b in letters)}}} ", max(20.0, _SMALL * low) + 2.0, MUL, 1)
+        sign = rf"\{expr.word}"
+        if not isinstance(expr, (Sum, Prod)):
+            low = self._low([*self._letters(indices), *conditions])
+            return Box(f"{sign}_{low.text} ", max(20.0, low.width) + 2.0, MUL, 1)
+        whole = [i for i in indices if not short(i)]
+        if conditions or BATCH in indices or len(whole) > 2:
+            low = self._low([*self._letters(indices if conditions else whole), *conditions])
+            text, width = f"{sign}_{low.text} ", max(14.5, low.width) + 2.0
+            rest = [] if conditions else [i for i in indices if short(i)]
+        else:
+            text, width, rest = "", 0.0, list(indices)
+        for index in rest:
+            first, last = self._range(index)
+            text += f"{sign}_{{{first.text}}}^{{{last.text}}} "
+            width += max(14.5, _SMALL * first.width, _SMALL * last.width) + 2.0
+        return Box(text, width, MUL, 2)
+
+    def _letters(self, indices: Sequence[Index]) -> list[Box]:
+        """Return a list of letters, then the ranges that are no whole axis, equal ones together."""
+        plain = [self.symbol(i) for i in indices if not short(i)]
+        sizes: dict[Expr, list[Box]] = {}
+        for index in indices:
+            if short(index):
+                sizes.setdefault(index.size, []).append(self.symbol(index))
+        rows = [_row(plain)] if plain else []
+        for size, letters in sizes.items():
+            row, end = _row(letters), self.box(size)
+            bounds = (r"0 \le ", " < ") if self.notation.first == 0 else (r"1 \le ", r" \le ")
+            rows.append(Box(f"{bounds[0]}{row.text}{bounds[1]}{end.text}", row.width + end.width + 33.0))
+        return rows
+
+    def _low(self, rows: Sequence[Box]) -> Box:
+        """Return what stands below a sign, in braces, a line for each row."""
+        width = _SMALL * max(r.width for r in rows)
+        text = r" \\ ".join(r.text for r in rows)
+        return Box(f"{{{text}}}" if len(rows) == 1 else rf"{{\substack{{{text}}}}}", width)
 
     def _range(self, index: Index) -> tuple[Box, Box]:
         letter, size = self.symbol(index), self.box(index.size)

@@ -11,14 +11,17 @@ root, a sum sign looks. Parentheses stand only where they are needed, and
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import sympy
 from sympy import Add, Expr, Integer, Mul, Pow, Rational, S
 
-from derive.algebra.functions import And, Ge, Le, Not, Or, Where
-from derive.algebra.indices import free_indices, is_binder, substitute
-from derive.algebra.nodes import Delta, Element, Index, KeepingReduction, Mean, Partial, Reduction, Sum
+from derive.algebra.affine import affine_factors, affine_terms, is_affine
+from derive.algebra.functions import And, Eq, Ge, Le, Lt, Ne, Not, Or, Where
+from derive.algebra.indices import elements, free_indices, is_binder, substitute
+from derive.algebra.nodes import Delta, Element, Index, KeepingReduction, Mean, Padded, Partial, Reduction, Sum
+from derive.algebra.windows import Condition, solved
+from derive.algebra.windows import Quotient as Even
 from derive.render.formula import (
     ADD,
     AND,
@@ -41,19 +44,23 @@ from derive.render.formula import (
 
 __all__ = ["Printer", "is_digamma"]
 
+_AT_MOST, _BELOW, _BOTH = Le(S.Zero, S.One), Lt(S.Zero, S.One), And(S.One, S.One)
+
 
 class Printer(ABC):
     """Turns expressions into boxes and pieces; subclasses say how things look."""
 
     means_as_sums = False
+    solves = True
     wide = 0.0
     widest = 0.0
+    alternatives = 0.0
     slash: str
     plus: tuple[str, float]
     minus: tuple[str, float]
     times: str
     comma: tuple[str, float]
-    words: tuple[str, str, str]
+    words: tuple[tuple[str, float], tuple[str, float], tuple[str, float]]
 
     def __init__(self, notation: Notation) -> None:
         self.notation = notation
@@ -72,6 +79,14 @@ class Printer(ABC):
     @abstractmethod
     def element(self, expr: Element) -> Box:
         """Return a tensor with its subscripts."""
+
+    @abstractmethod
+    def padded(self, expr: Padded) -> Box:
+        """Return an element that has a value outside its axes."""
+
+    @abstractmethod
+    def divides(self, divisor: Box, number: Box) -> Box:
+        """Return the statement that one integer divides another."""
 
     @abstractmethod
     def delta(self, expr: Delta) -> Box:
@@ -106,8 +121,8 @@ class Printer(ABC):
         """Return factors side by side."""
 
     @abstractmethod
-    def prefix(self, expr: Reduction) -> Box:
-        """Return the sign of a sum, product, maximum or minimum over indices."""
+    def prefix(self, expr: Reduction, conditions: Sequence[Box] = ()) -> Box:
+        """Return the sign of a sum, product, maximum or minimum over indices for which conditions hold."""
 
     @abstractmethod
     def head(self, expr: Expr) -> Box | None:
@@ -144,8 +159,12 @@ class Printer(ABC):
     def _printed(self, expr: Expr) -> Box:
         if isinstance(expr, Element):
             return self.element(expr)
+        if isinstance(expr, Padded):
+            return self.padded(expr)
         if isinstance(expr, Delta):
             return self.delta(expr)
+        if isinstance(expr, Even):
+            return self._slashed(*(self.box(a) for a in expr.args))
         if isinstance(expr, Partial):
             return self.partial(self.box(expr.args[0]), self.box(expr.args[1]))
         if isinstance(expr, Add):
@@ -248,7 +267,7 @@ class Printer(ABC):
         return "-"
 
     def _sum(self, expr: Expr) -> Box:
-        common, parts = terms(expr, self.notation)
+        common, parts = self._terms(expr)
         if common != 1:
             return self._quotient(self._common_factor(common, parts))
         text, width, tall = "", 0.0, 0
@@ -264,15 +283,68 @@ class Printer(ABC):
         assert box is not None
         return Box(text, width, ADD, tall, box.open)
 
+    def _terms(self, expr: Expr) -> tuple[Rational, list[tuple[bool, Expr]]]:
+        if is_affine(expr):
+            return S.One, affine_terms(expr, self.notation.letter)
+        return terms(expr, self.notation)
+
     @staticmethod
     def _common_factor(common: Rational, parts: Sequence[tuple[bool, Expr]]) -> Expr:
         rest = Add(*(-t if negative else t for negative, t in parts))
         return Mul(common, rest, evaluate=False)
 
     def _reduction(self, expr: Reduction) -> Box:
-        prefix = self.prefix(expr)
-        body = self.inside(self.box(expr.body), MUL)
+        prefix, inner = self.split(expr)
+        body = self.inside(self.box(inner), MUL)
         return Box(prefix.text + body.text, prefix.width + body.width, MUL, max(prefix.tall, body.tall), True)
+
+    def split(self, expr: Reduction) -> tuple[Box, Expr]:
+        """Return the sign with its letters and conditions, and what stands after it; a window is solved."""
+        form = solved(expr, self._reader(expr)) if self.solves and isinstance(expr, Sum) and expr.has(Delta) else None
+        if form is None:
+            return self.prefix(expr), expr.body
+        conditions = [c for condition in form.conditions for c in self._conditions(condition)]
+        if form.indices:
+            return self.prefix(Sum(form.body, *form.indices), conditions), form.body
+        if not conditions:
+            return Box("", 0.0, MUL), form.body
+        sign, width = self.relation(_BOTH)
+        text = sign.join(c.text for c in conditions)
+        whole = self.truth(Box(text, sum(c.width for c in conditions) + width * (len(conditions) - 1), ADD))
+        gap = self.gap(whole.text, whole, self.box(form.body))
+        return Box(whole.text + gap, whole.width + 2.0, MUL, whole.tall), form.body
+
+    def _reader(self, expr: Reduction) -> Callable[[Index], object]:
+        """Return the order in which letters are solved for: those of windows, then as they are read."""
+        read = elements(expr.body)
+
+        def key(index: Index) -> object:
+            places = [self.notation.place(e.name) for e in read if index in e.subscripts]
+            given = any(index in e.subscripts and e.name in self.notation.cotangents for e in read)
+            return (*self.notation.letter(index), not given, min(places, default=len(read)), index.name)
+
+        return key
+
+    def _conditions(self, condition: Condition) -> Iterator[Box]:
+        """Yield ``divisor | number`` where something is divided, then ``0 <= number < divisor*size``."""
+        number, divisor = self.box(condition.numerator), condition.divisor
+        if condition.divides:
+            yield self.divides(self.box(divisor), number)
+        if condition.size is None:
+            return
+        value, size = number, condition.size
+        if condition.divides and divisor.is_positive:
+            size = divisor * size
+        elif condition.divides:
+            value = self._slashed(number, self.box(divisor))
+        low, high = self.relation(_AT_MOST), self.relation(_BELOW)
+        boxes = self.number(S.Zero), value, self.box(size)
+        text = boxes[0].text + low[0] + boxes[1].text + high[0] + boxes[2].text
+        yield Box(text, sum(b.width for b in boxes) + low[1] + high[1], ADD, value.tall)
+
+    def _slashed(self, above: Box, below: Box) -> Box:
+        above, below = self.inside(above, MUL), self.inside(below, POWER)
+        return Box(f"{above.text}/{below.text}", above.width + below.width + 5.0, MUL)
 
     def _keeping(self, expr: KeepingReduction) -> Box:
         expr = self._read_at_own(expr)
@@ -312,9 +384,8 @@ class Printer(ABC):
         above: list[Expr] = []
         below: list[Expr] = []
         roots: list[Expr] = [S.One, S.One]
-        for factor in Mul.make_args(rest):
-            if factor is S.One:
-                continue
+        given = [f for f in Mul.make_args(rest) if f is not S.One]
+        for factor in (g for f in given for g in (_where_it_counts(f) if len(given) > 1 else (f,))):
             if isinstance(factor, Add):  # a (x/2 + 1/2) = 1/2 a (x + 1)
                 common, parts = terms(factor, self.notation)
                 coefficient *= common
@@ -379,6 +450,11 @@ class Printer(ABC):
     def _quotient(self, expr: Expr) -> Box:
         if isinstance(expr, Pow) and not expr.exp.as_coeff_Mul()[0].is_negative:
             return self._power(expr)
+        affine = affine_factors(expr)
+        if affine is not None:
+            number, factors = affine
+            row = [*([self.number(abs(number))] if abs(number) != 1 else []), *map(self.symbol, factors)]
+            return self._negated(self.product(row)) if number < 0 else self.product(row)
         if expr.is_Rational and (expr.q == 1 or as_decimal(expr)):
             return self.number(expr) if expr >= 0 else self._negated(self.number(-expr))
         negative, above, below, after = self._parts(expr)
@@ -426,6 +502,18 @@ class Printer(ABC):
     @abstractmethod
     def gap(self, before: str, left: Box | None, right: Box) -> str:
         """Return what stands between two factors on a line."""
+
+
+def _where_it_counts(factor: Expr) -> tuple[Expr, ...]:
+    """In a product, alternatives of which the other is 0 are a factor 1 or 0 and what stands beside it."""
+    if isinstance(factor, Where) and isinstance(factor.args[0], TRUTH):
+        test, value, other = factor.args
+        if other is S.Zero:
+            return Where(test, 1, 0), *(f for f in Mul.make_args(value) if f is not S.One)
+        if value is S.Zero:
+            opposite = Where(test, 0, 1) if isinstance(test, (Eq, Ne)) else Where(Not(test), 1, 0)
+            return opposite, *(f for f in Mul.make_args(other) if f is not S.One)
+    return (factor,)
 
 
 def is_digamma(expr: Expr) -> bool:

@@ -19,16 +19,18 @@ from derive.algebra.nodes import (
     BATCH_SIZE,
     Delta,
     Element,
+    Index,
     KeepingReduction,
     Max,
     Min,
+    Padded,
     Prod,
     Reduction,
     Sum,
 )
-from derive.algebra.text import decimal
+from derive.algebra.text import decimal, stands_alone
 from derive.render.breaking import BreakingPrinter
-from derive.render.formula import ADD, ATOM, MUL, POWER, Box, Notation
+from derive.render.formula import ADD, ATOM, MUL, POWER, Box, Notation, short
 from derive.render.printer import is_digamma
 
 __all__ = ["SUBSCRIPTS", "TerminalPrinter"]
@@ -54,6 +56,7 @@ class TerminalPrinter(BreakingPrinter):
 
     wide = 44.0
     widest = 44.0
+    alternatives = 28.0
     slash = "/"
     comma = (", ", 2.0)
 
@@ -61,10 +64,11 @@ class TerminalPrinter(BreakingPrinter):
         super().__init__(notation or Notation())
         self.ascii = ascii
         self.small = small and not ascii
+        self.solves = not ascii  # ASCII is the layer language, which has no conditions under a sum
         self.plus = (" + ", 3.0)
         self.minus = (" - ", 3.0) if ascii else (" − ", 3.0)
         self.times = "*" if ascii else "·"
-        self.words = (" if ", "; ", " otherwise")
+        self.words = ((" if ", 4.0), ("; ", 2.0), (" otherwise", 10.0))
 
     @property
     def negative(self) -> str:
@@ -100,6 +104,14 @@ class TerminalPrinter(BreakingPrinter):
         a, b = sorted((self.box(x).text for x in expr.args), key=lambda text: (len(text), text))
         return _flat(f"delta({a}, {b})" if self.ascii else f"δ({a}, {b})")
 
+    def padded(self, expr: Padded) -> Box:
+        fill = f", {self.box(expr.fill).text}" if expr.fill != 0 else ""
+        subscripts = ",".join(self.box(s).text for s in expr.element.subscripts)
+        return _flat(f"padded({self.name(expr.element.name)}{fill})[{subscripts}]")
+
+    def divides(self, divisor: Box, number: Box) -> Box:
+        return _flat(f"{self.inside(divisor, MUL).text} | {number.text}", ADD)
+
     def partial(self, of: Box, wrt: Box) -> Box:
         return _flat(f"d({of.text})/d({wrt.text})" if self.ascii else f"∂{of.text}/∂{wrt.text}")
 
@@ -131,18 +143,28 @@ class TerminalPrinter(BreakingPrinter):
         boxes = [self.inside(f, MUL) for f in factors]
         return _flat(self.times.join(b.text for b in boxes), MUL, open=boxes[-1].open)
 
-    def _letters(self, expr: Reduction | KeepingReduction) -> str:
+    def _letters(self, expr: Reduction | KeepingReduction, conditions: Sequence[Box] = ()) -> str:
+        if self.ascii:
+            return f"[{', '.join(self._ascii_letter(i, expr.body) for i in expr.indices)}]"
         letters = [self.symbol(i).text for i in expr.indices]
+        ranges = [f"{a} < {self.box(i.size).text}" for a, i in zip(letters, expr.indices, strict=True) if short(i)]
+        if ranges or conditions:
+            plain = [a for a, i in zip(letters, expr.indices, strict=True) if not short(i)]
+            parts = [",".join(plain)] * bool(plain), [*ranges, *(c.text for c in conditions)]
+            return f"_({': '.join(', '.join(p) for p in parts if p)})"
         if self.small:
             return "".join("".join(SUBSCRIPTS[c] for c in text) for text in letters)
-        return f"[{','.join(letters)}]"
+        return "_" + ",".join(letters)
 
-    def prefix(self, expr: Reduction) -> Box:
+    def _ascii_letter(self, index: Index, body: Expr) -> str:
+        letter = self.symbol(index).text
+        return letter if stands_alone(index, body) else f"{letter}: {self.box(index.size).text}"
+
+    def prefix(self, expr: Reduction, conditions: Sequence[Box] = ()) -> Box:
         if self.ascii:
             return _flat(f"{expr.word}{self._letters(expr)}", MUL)
         sign = {Sum: "Σ", Prod: "Π", Max: "max", Min: "min"}[type(expr)]
-        letters = self._letters(expr) if self.small else "_" + ",".join(self.symbol(i).text for i in expr.indices)
-        return _flat(f"{sign}{letters} ", MUL)
+        return _flat(f"{sign}{self._letters(expr, conditions)} ", MUL)
 
     def _reduction(self, expr: Reduction) -> Box:
         if not self.ascii:
@@ -151,10 +173,7 @@ class TerminalPrinter(BreakingPrinter):
 
     def head(self, expr: Expr) -> Box | None:
         if isinstance(expr, (Reduction, KeepingReduction)):
-            letters = self._letters(expr)
-            if not self.ascii and not self.small:
-                letters = "_" + letters[1:-1]
-            return _flat(expr.word + letters)
+            return _flat(expr.word + self._letters(expr))
         row = BY_NAME["digamma"] if is_digamma(expr) else BY_CLASS.get(type(expr))
         if row is None:
             return _flat(type(expr).__name__)
