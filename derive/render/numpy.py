@@ -15,10 +15,24 @@ from sympy import Integer
 
 import derive
 from derive.algebra.nodes import BATCH_SIZE, Kind
-from derive.lower.arrays import ArrayProgram, CallBackward, CallForward, Dtype, Dtypes, Field, Function, Part, SizeOf
+from derive.lower.arrays import (
+    ArrayFunction,
+    ArrayProgram,
+    CallBackward,
+    CallForward,
+    Dtype,
+    Dtypes,
+    Field,
+    Function,
+    Part,
+    SizeOf,
+)
+from derive.lower.passes import local_name
+from derive.render import numpy_passes as passes
 from derive.render.numpy_calls import import_lines, local_modules
 from derive.render.numpy_docs import axes_text, docstring, formulas, shapes, split_source, wrapped
 from derive.render.numpy_text import WIDTH, FunctionText, call_lines
+from derive.render.numpy_views import FieldView, FunctionView, InputView, RecordView
 from derive.render.templates import environment
 
 __all__ = ["render"]
@@ -46,38 +60,11 @@ _RESERVED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FieldView:
-    """A field of a NamedTuple."""
-
-    name: str
-    type: str
-    comment: str
-
-
 _DTYPE_FIELDS = {
     Dtypes.ARRAY: (),
     Dtypes.ONE: (FieldView("dtype", "np.dtype", ""),),
     Dtypes.EACH: (FieldView("dtypes", "tuple[np.dtype, ...]", ""),),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class InputView:
-    """An input in the table that ``_expect`` reads."""
-
-    name: str
-    kind: str
-    axes: str
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionView:
-    """A function: signature, docstring and body as finished lines."""
-
-    signature: tuple[str, ...]
-    doc: str
-    body: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +77,10 @@ class ModuleView:
     modules: tuple[str, ...]
     cache: tuple[FieldView, ...]
     gradients: tuple[FieldView, ...]
+    records: tuple[RecordView, ...]
     forward: FunctionView
     backward: FunctionView
+    functions: tuple[FunctionView, ...]
     helpers: tuple[str, ...]
     inputs: tuple[InputView, ...]
     kinds: str
@@ -109,26 +98,29 @@ def render(arrays: ArrayProgram) -> str:
 
 
 def _renamer(names: Iterable[str], used: frozenset[str]) -> Callable[[str], str]:
-    """Return a function that gives every name of the program a Python name of its own."""
+    """Return a function that gives every name of a function of the program a Python name of its own."""
     names = list(dict.fromkeys(names))
     mapping: dict[str, str] = {}
-    taken = set(names)
+    taken = set(map(local_name, names))
     for name in names:
-        local = name
-        if name in used or name in _RESERVED or keyword.iskeyword(name) or name.startswith("_"):
-            local = name.strip("_") + "_"
+        own = local = local_name(name)
+        if own in used or own in _RESERVED or keyword.iskeyword(own) or own.startswith("_"):
+            local = own.strip("_") + "_"
             while local in taken:
                 local += "_"
             taken.add(local)
         mapping[name] = local
-    return lambda name: mapping.get(name, name)
+    return lambda name: mapping.get(name, local_name(name))
 
 
 def _all_names(arrays: ArrayProgram) -> list[str]:
     names = [i.name for i in arrays.inputs] + [h for h, _ in arrays.hypers]
     names += [str(s.size.name) for s in (*arrays.forward_sizes, *arrays.backward_sizes) if s.size != BATCH_SIZE]
     names += [c.name for c in arrays.cotangents] + [f.name for f in arrays.cache if f.value != BATCH_SIZE]
-    for instruction in (*arrays.forward, *arrays.backward):
+    further = [i for f in arrays.functions for i in f.code]
+    names += [s.size.name for f in arrays.functions for s in f.sizes if s.size != BATCH_SIZE]
+    names += [given.name for f in arrays.functions for given, _ in f.given]
+    for instruction in (*arrays.forward, *arrays.backward, *further):
         names += _assigned(instruction)
     return names
 
@@ -155,6 +147,7 @@ assert all(hasattr(builtins, name) for name in _CALLED)
 
 def _view(arrays: ArrayProgram) -> ModuleView:
     helpers = {"_expect", "_cotangent", "_labels", "_norm", "_logsumexp", "_described"}
+    helpers |= passes.RESERVED if arrays.functions else set()
     everything = _all_names(arrays)
     fixed = {i.name for i in arrays.inputs} | {h for h, _ in arrays.hypers}
     modules = local_modules(arrays.modules, fixed | _RESERVED | _CALLED | _SCIPY | helpers)
@@ -169,23 +162,29 @@ def _view(arrays: ArrayProgram) -> ModuleView:
         rename, forward_dtype, set(taken), sizes, in_place=len(reals) == 1, special=special, modules=modules
     )
     second = FunctionText(rename, backward_dtype, set(taken), sizes, in_place=True, special=special, modules=modules)
+    third = [_function_text(arrays, f, rename, set(taken), sizes, special) for f in arrays.functions]
     forward = _forward(arrays, first, reals)
     backward = _backward(arrays, second)
-    scipy = first.scipy | second.scipy
-    used = first.helpers | second.helpers
+    functions = tuple(_further(arrays, f, text) for f, text in zip(arrays.functions, third, strict=True))
+    texts = (first, second, *third)
+    scipy = set().union(*(t.scipy for t in texts))
+    used = set().union(*(t.helpers for t in texts))
+    lines = [line for f in (forward, backward, *functions) for line in f.body]
     kinds = dict.fromkeys(i.kind for i in arrays.inputs)
     known = {axis for i in arrays.inputs for axis in i.axes}
-    names = ["expect", "cotangent"] + ["labels"] * bool(arrays.labels)
+    names = ["expect", "cotangent", *passes.helpers(arrays.functions)] + ["labels"] * bool(arrays.labels)
     names += ["norm"] * (Function.NORM in used) + ["logsumexp"] * (Function.LOGSUMEXP in used)
     return ModuleView(
         doc=docstring(_module_doc(arrays), ""),
         header=_header(arrays),
-        imports=_imports([*forward.body, *backward.body], scipy - special, bool(scipy & special)),
+        imports=_imports(lines, scipy - special, bool(scipy & special)),
         modules=import_lines(modules),
         cache=tuple(_cache_field(f, rename, modules) for f in arrays.cache) + _DTYPE_FIELDS[arrays.dtypes],
         gradients=tuple(_gradient_field(arrays, p) for p, _ in arrays.gradients),
+        records=passes.records(arrays),
         forward=forward,
         backward=backward,
+        functions=functions,
         helpers=tuple(names),
         inputs=tuple(InputView(i.name, i.kind.value, _axes_literal(i.axes)) for i in arrays.inputs),
         kinds="{" + ", ".join(f'"{k.value}": "{_KINDS[k]}"' for k in kinds) + "}",
@@ -197,8 +196,43 @@ def _view(arrays: ArrayProgram) -> ModuleView:
         scalars=any(i.kind.differentiable and set(i.axes) <= {BATCH_SIZE} for i in arrays.inputs),
         batch=any(BATCH_SIZE in i.axes for i in arrays.inputs),
         literals=any(isinstance(a, Integer) for i in arrays.inputs for a in i.axes),
-        pairwise=first.pairwise or second.pairwise,
+        pairwise=any(t.pairwise for t in texts),
     )
+
+
+def _function_text(
+    arrays: ArrayProgram,
+    function: ArrayFunction,
+    rename: Callable[[str], str],
+    taken: set[str],
+    sizes: Sequence[str],
+    special: frozenset[str],
+) -> FunctionText:
+    dtype = f"{rename(function.given[0][0].name)}.dtype" if function.given else _working_dtype(arrays, rename)
+    return FunctionText(rename, dtype, taken, sizes, in_place=True, special=special)
+
+
+def _further(arrays: ArrayProgram, function: ArrayFunction, text: FunctionText) -> FunctionView:
+    """Return a further function as finished lines."""
+    dtype = _working_dtype(arrays, text.rename)
+    signature, doc, body = passes.further_function(
+        arrays, function, text, dtype, lambda: _size_lines(function.sizes, text)
+    )
+    return FunctionView(signature, doc, (*passes.unpacked(_fields(arrays, text.rename), body), *body))
+
+
+def _fields(arrays: ArrayProgram, rename: Callable[[str], str]) -> list[str]:
+    """Return the names of the cache's fields."""
+    return [_field_name(f, rename) for f in arrays.cache] + [f.name for f in _DTYPE_FIELDS[arrays.dtypes]]
+
+
+def _working_dtype(arrays: ArrayProgram, rename: Callable[[str], str]) -> str:
+    """Return the text of the dtype in which the functions that read the cache compute."""
+    return {
+        Dtypes.ARRAY: f"{rename(arrays.precision or '')}.dtype",
+        Dtypes.ONE: "dtype",
+        Dtypes.EACH: "np.result_type(*dtypes)",
+    }[arrays.dtypes]
 
 
 def _axes_literal(axes: Sequence[object]) -> str:
@@ -366,25 +400,15 @@ def _signature(name: str, arguments: Sequence[str]) -> list[str]:
 
 def _backward(arrays: ArrayProgram, text: FunctionText) -> FunctionView:
     rename = text.rename
-    fields = [_field_name(f, rename) for f in arrays.cache] + [f.name for f in _DTYPE_FIELDS[arrays.dtypes]]
-    body: list[str] = []
-    if len(fields) == 1:
-        body.append(f"{fields[0]} = cache.{fields[0]}")
-    elif fields:
-        line = f"{', '.join(fields)} = cache"
-        body += [line] if len(line) <= 116 else [f"{f} = cache.{f}" for f in fields]
+    fields = _fields(arrays, rename)
     checks: list[str] = []
-    dtype = {
-        Dtypes.ARRAY: f"{rename(arrays.precision or '')}.dtype",
-        Dtypes.ONE: "dtype",
-        Dtypes.EACH: "np.result_type(*dtypes)",
-    }[arrays.dtypes]
+    dtype = _working_dtype(arrays, rename)
     for cotangent in arrays.cotangents:
         shape = text.shape(list(cotangent.axes), cotangent.like)
         name = rename(cotangent.name)
         checks.append(f'{name} = _cotangent("{cotangent.name}", {name}, {shape}, {dtype})')
     statements = text.body(arrays.backward)
-    body += [*_size_lines(arrays.backward_sizes, text), *checks, *statements]
+    body = [*_size_lines(arrays.backward_sizes, text), *checks, *statements]
     views = dict(arrays.views)
     gradients = [text.expression(views[name]) if name in views else rename(name) for _, name in arrays.gradients]
     if arrays.dtypes is Dtypes.EACH:
@@ -400,4 +424,5 @@ def _backward(arrays: ArrayProgram, text: FunctionText) -> FunctionView:
     doc += formulas(arrays.backward_formulas)
     doc += ["", *given, "Raises ValueError for another shape."]
     arguments = [*(rename(c.name) for c in arrays.cotangents), "cache"]
+    body = [*passes.unpacked(fields, body), *body]
     return FunctionView(tuple(_signature("backward", arguments)), docstring(doc, "    "), tuple(body))
