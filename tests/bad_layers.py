@@ -331,38 +331,38 @@ _INDICES = (
     Bad(
         "an affine subscript",
         body("y[t] = x[t, 0] - x[t - 1, 0]", "return y", signature="x: Real[T, D]"),
-        "affine subscript 't - 1' is not supported",
+        "'t - 1' reaches -1 at t = 0, and x, axis 0 has elements from 0 on",
     ),
     Bad(
         "a strided subscript",
         body("y[p] = x[2*p]", "return y", signature="x: Real[N]"),
-        "affine subscript '2*p' is not supported",
+        "index 'p' has no range",
     ),
     Bad(
         "a computed label",
         body("y[n] = x[n, t[n] + 1]", "return y", signature="x: Real[N, D], t: Int[N]"),
-        "give it a name first",
+        "label 't[n] + 1' may lie outside x, axis 1",
     ),
     Bad(
-        "a padded read",
+        "a padded read without a range",
         body("y[t] = padded(x)[t - 1]", "return y", signature="x: Real[T]"),
-        "padded reads are not supported",
+        "index 't' has no range",
     ),
     Bad("a slice", body("y[n] = sum[d](x[n, :])", "return y"), "a slice is not part of the layer language"),
     Bad(
-        "a range in a reduction",
-        body("y[n] = sum[r: D](x[n, r])", "return y"),
-        "a range in a reduction, 'r: D', is not supported",
+        "a range that is longer than the axis",
+        body("y[n] = sum[r: N](x[n, r])", "return y"),
+        "index 'r' runs over N (its range on line 2) and over D (x, axis 1)",
     ),
     Bad(
         "a recurrence",
         body("h[t, d] = h[t - 1, d] + x[t, d]", "return h", signature="x: Real[T, D]"),
-        "'h' reads itself: recurrences are not",
+        "'h' reads its earlier elements and has no start",
     ),
     Bad(
         "the start of a recurrence",
         body("h[-1, d] = x[0, d]", "h[t, d] = x[t, d]", "return h", signature="x: Real[T, D]"),
-        "an equation for one element",
+        "'h' has a start and is no recurrence",
     ),
     Bad("an affine left side", body("y[n + 1, d] = x[n, d]", "return y"), "affine subscript 'n + 1' on the left"),
     Bad(

@@ -120,13 +120,24 @@ def test_an_unknown_name_comes_with_the_nearest_known_one() -> None:
 
 
 def test_a_form_without_a_derivation_is_a_derivation_error() -> None:
-    found = error("def f(x: Real[T]):\n    y[t] = x[t] - x[t - 1]\n    return y\n")
+    found = error("def f(x: Real[T]):\n    h[t] = x[t] + h[t - 1]\n    return h\n")
     assert type(found) is DerivationError
     assert str(found) == (
-        "mylayer.layer:2:21: error: affine subscript 't - 1' is not supported\n"
+        "mylayer.layer:2:19: error: 'h' reads its earlier elements and has no start\n"
+        "    h[t] = x[t] + h[t - 1]\n"
+        "                  ^~~~~~~~\n"
+        "hint: write h[-1] = … before it"
+    )
+
+
+def test_a_read_outside_its_axis_says_where() -> None:
+    found = error("def f(x: Real[T]):\n    y[t] = x[t] - x[t - 1]\n    return y\n")
+    assert type(found) is ShapeError
+    assert str(found) == (
+        "mylayer.layer:2:21: error: 't - 1' reaches -1 at t = 0, and x, axis 0 has elements from 0 on\n"
         "    y[t] = x[t] - x[t - 1]\n"
         "                    ^~~~~\n"
-        "hint: a subscript is an index, a constant or a label"
+        "hint: read it padded, padded(x)[…], which is zero outside, or declare a shorter range: y: Real[P] with P = …"
     )
 
 

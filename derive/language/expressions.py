@@ -7,16 +7,16 @@ from dataclasses import replace
 
 from sympy import Expr, S
 
-from derive.algebra.nodes import BATCH, Element, Index, Kind
+from derive.algebra.nodes import BATCH, Element, Index, Kind, Padded
 from derive.errors import LayerSyntaxError, ShapeError
 from derive.language.arithmetic import apply, checked, operate
 from derive.language.calls import Layers, inline_elements
 from derive.language.kinds import Class, class_of
-from derive.language.ranges import Letter
+from derive.language.letters import Letter
 from derive.language.reductions import reduced
 from derive.language.scope import KEEPING, Scope
 from derive.language.text import signature
-from derive.language.tree import Call, Dots, Expression, Name, Number, Operation, Read, Reduce, Truth, written
+from derive.language.tree import Call, Dots, Expression, Name, Number, Operation, Pad, Read, Reduce, Truth, written
 
 __all__ = ["Builder", "index"]
 
@@ -59,9 +59,10 @@ class Builder:
             case Name():
                 return self._name(node, indices)
             case Read():
-                tensor = self.scope.tensors[node.name.id].tensor
-                subscripts = [BATCH if isinstance(s, Dots) else self.value(s, indices) for s in node.subscripts]
-                return Element(tensor, *subscripts)
+                return self._element(node, indices)
+            case Pad():
+                fill = S.Zero if node.fill is None else self.constant(node.fill)
+                return Padded(self._element(node.read, indices), fill)
             case Operation():
                 return self._operation(node, [self.value(operand, indices) for operand in node.operands])
             case Reduce():
@@ -75,6 +76,14 @@ class Builder:
         if isinstance(node, Truth):
             return S.One if node.value else S.Zero
         return self.value(node, {})
+
+    def _element(self, node: Read, indices: Indices) -> Element:
+        started = self.scope.started.get(node.name.id)
+        known = self.scope.tensors[node.name.id] if started is None else self.scope.started_tensor(started)
+        subscripts = [BATCH if isinstance(s, Dots) else self.value(s, indices) for s in node.subscripts]
+        element = Element(known.tensor, *subscripts)
+        self.scope.places.setdefault((self.scope.current, element), node.at)
+        return element
 
     def _name(self, node: Name, indices: Indices) -> Expr:
         if node.id in indices:

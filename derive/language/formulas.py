@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from derive.errors import DerivationError, LayerSyntaxError, Span
+from derive.errors import LayerSyntaxError, Span
 from derive.language.reader import Text
 from derive.language.refusals import REFUSED_OPERATORS, refused
-from derive.language.tree import Call, Dots, Expression, Name, Operation, Read, Reduce, Truth, written
+from derive.language.tree import Call, Dots, Expression, Name, Operation, Pad, Read, Reduce, Truth, written
 from derive.language.words import MAX_LENGTH, literal, name_of
 
 __all__ = ["expression", "subscripts"]
@@ -27,7 +27,6 @@ def expression(node: ast.expr, text: Text) -> Expression:
 
     Raises:
         LayerSyntaxError: a form that the language does not have.
-        DerivationError: a form of the language that has no derivation yet.
     """
     at = text.span(node)
     match node:
@@ -57,8 +56,8 @@ def expression(node: ast.expr, text: Text) -> Expression:
             raise LayerSyntaxError("a call of an expression", at, "a function is called by its name: exp(x[n])")
         case ast.Subscript(value=ast.Name() as name):
             return Read(at, name_of(name, text), subscripts(node, text))
-        case ast.Subscript(value=ast.Call(func=ast.Name(id="padded"))):
-            raise DerivationError("padded reads are not supported", at, "read inside the axis: x[n], x[0] or x[N - 1]")
+        case ast.Subscript(value=ast.Call(func=ast.Name(id="padded")) as head):
+            return _padded(node, head, text)
         case ast.Subscript(value=ast.Subscript()):
             raise LayerSyntaxError("brackets after brackets", at, "write all subscripts in one pair: x[n, d]")
         case ast.Subscript():
@@ -100,7 +99,7 @@ def _comparison(node: ast.Compare, text: Text) -> Expression:
 def _call(node: ast.Call, name: Name, text: Text) -> Expression:
     at = text.span(node)
     if name.id == "padded":
-        raise DerivationError("padded reads are not supported", at, "read inside the axis: x[n], x[0] or x[N - 1]")
+        raise LayerSyntaxError("'padded(…)' without subscripts", at, _PADDED)
     for argument in node.args:
         if isinstance(argument, ast.Starred):
             raise refused(argument, text)
@@ -116,22 +115,64 @@ def _call(node: ast.Call, name: Name, text: Text) -> Expression:
     return Call(at, name, tuple(expression(a, text) for a in node.args), tuple(keywords))
 
 
+_PADDED = "write padded(x)[n, t - 1]: zero outside; padded(x, -inf)[n, t - 1]: that value"
+
+
+def _padded(node: ast.Subscript, head: ast.Call, text: Text) -> Expression:
+    at, whole = text.span(node), text.span(head)
+    for argument in head.args:
+        if isinstance(argument, ast.Starred):
+            raise refused(argument, text)
+    if head.keywords or not 1 <= len(head.args) <= 2:
+        count = len(head.args) + len(head.keywords)
+        raise LayerSyntaxError(f"'padded' takes a tensor and the value outside, got {count}", whole, _PADDED)
+    tensor = head.args[0]
+    if isinstance(tensor, ast.Subscript) and isinstance(tensor.value, ast.Name):
+        raise LayerSyntaxError(
+            "'padded' of an element",
+            text.span(tensor),
+            f"the subscripts stand behind it: padded({tensor.value.id})[n, t - 1]",
+        )
+    if not isinstance(tensor, ast.Name):
+        raise LayerSyntaxError(
+            f"'padded' takes a tensor, '{written(text.span(tensor))}' is none",
+            text.span(tensor),
+            "give it a name first: u[n] = …, then padded(u)[n - 1]",
+        )
+    fill = expression(head.args[1], text) if len(head.args) == 2 else None
+    return Pad(at, Read(at, name_of(tensor, text), subscripts(node, text)), fill)
+
+
+def _range(node: ast.Slice, word: Name, text: Text) -> tuple[Name, Expression]:
+    """Return the letter and the size of ``r: k``."""
+    at = text.span(node)
+    form = f"the index, then how many values it has from 0 on: {word.id}[r: k](…)"
+    if node.step is not None:
+        raise LayerSyntaxError(f"'{written(at)}' has two ranges", at, form)
+    if isinstance(node.lower, ast.Constant) and node.lower.value is ...:
+        raise LayerSyntaxError("'...' with a range", at, "the batch axes have their own sizes")
+    if not isinstance(node.lower, ast.Name) or node.upper is None:
+        raise LayerSyntaxError(f"'{written(at)}' is not a range", at, form)
+    return name_of(node.lower, text), expression(node.upper, text)
+
+
 def _reduction(node: ast.Call, head: ast.Subscript, word: Name, text: Text) -> Expression:
     at = text.span(node)
     letters: list[Name | Dots] = []
+    ranges: list[Expression | None] = []
     for item in head.slice.elts if isinstance(head.slice, ast.Tuple) else [head.slice]:
         place = text.span(item)
         match item:
             case ast.Constant(value=value) if value is ...:
                 letters.append(Dots(place))
+                ranges.append(None)
             case ast.Name():
                 letters.append(name_of(item, text))
+                ranges.append(None)
             case ast.Slice():
-                raise DerivationError(
-                    f"a range in a reduction, '{written(place)}', is not supported",
-                    place,
-                    f"write {word.id}[{written(place).split(':')[0].strip()}](…): the index runs over a whole axis",
-                )
+                letter, size = _range(item, word, text)
+                letters.append(letter)
+                ranges.append(size)
             case _:
                 raise LayerSyntaxError(
                     f"'{written(place)}' is not an index", place, f"a reduction names its indices: {word.id}[i, j](…)"
@@ -139,7 +180,7 @@ def _reduction(node: ast.Call, head: ast.Subscript, word: Name, text: Text) -> E
     if len(node.args) != 1 or node.keywords or isinstance(node.args[0], ast.Starred):
         count = len(node.args) + len(node.keywords)
         raise LayerSyntaxError(f"'{word.id}[…]' takes one expression, got {count}", at, f"write {word.id}[i](x[i])")
-    return Reduce(at, word, tuple(letters), expression(node.args[0], text))
+    return Reduce(at, word, tuple(letters), tuple(ranges), expression(node.args[0], text))
 
 
 def subscripts(node: ast.Subscript, text: Text) -> tuple[Expression, ...]:

@@ -74,7 +74,6 @@ def definition(node: ast.FunctionDef, text: Text, decorated: bool = False) -> De
 
     Raises:
         LayerSyntaxError: it says what the language does not have.
-        DerivationError: it uses a form of the language that has no derivation yet.
     """
     at = _def_name(node, text)
     check_identifier(node.name, at)

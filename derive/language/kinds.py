@@ -13,7 +13,7 @@ from functools import lru_cache
 from sympy import Abs, Add, Expr, Integer, Mul, Pow
 
 from derive.algebra import functions as f
-from derive.algebra.nodes import ArgMax, Element, Hyper, Index, Kind, Max, Min, Prod, Size, Sum
+from derive.algebra.nodes import ArgMax, Element, Hyper, Index, Kind, Max, Min, Padded, Prod, Size, Sum
 
 __all__ = ["Class", "class_of", "kind_of"]
 
@@ -43,6 +43,9 @@ def class_of(expr: Expr) -> Class:
         case Element() | Hyper():
             number = Class.NUMBER if isinstance(expr, Hyper) else Class.INT
             return {Kind.INT: number, Kind.BOOL: Class.BOOL}.get(expr.kind, Class.REAL)
+        case Padded():
+            fill = Class.BOOL if expr.fill in (0, 1) and class_of(expr.element) is Class.BOOL else class_of(expr.fill)
+            return max(class_of(expr.element), fill)
         case Index() | ArgMax():
             return Class.INT
         case Size() | Integer():

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 from sympy import Expr, Integer
 
+from derive.algebra.indices import names
 from derive.algebra.nodes import Element, Hyper, Index, Kind, Size, Tensor
 from derive.algebra.text import show
 from derive.errors import Source, Span
 
-__all__ = ["Carry", "DerivedSize", "HyperParameter", "Layer", "LayerCall", "Parameter", "Statement"]
+__all__ = ["Carry", "Condition", "DerivedSize", "HyperParameter", "Layer", "LayerCall", "Parameter", "Statement"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,22 @@ class DerivedSize:
     size: Size
     expr: Expr
     span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the sizes and hyper-parameters of a run have to fulfil: ``expr >= 0``.
+
+    That every read lies inside its axis was proved with these taken for
+    granted, so code verifies them: ``stride - 1 >= 0``, "stride is at least 1".
+
+    Attributes:
+        expr: an integer expression of sizes, computed ones too, and Int hyper-parameters.
+        text: what is fulfilled, as an error message says it.
+    """
+
+    expr: Expr
+    text: str = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +131,11 @@ class Statement:
         return tuple(index.size for index in self.indices)
 
     @property
+    def reads(self) -> frozenset[str]:
+        """The names on the right side, and in the start of a recurrence."""
+        return names(self.expr) | (names(self.carry.start) if self.carry is not None else frozenset())
+
+    @property
     def start(self) -> Element | None:
         """The element that holds the start of a recurrence: ``h[-1, n]``, or ``h[T, n]`` where time runs backwards."""
         if self.carry is None:
@@ -159,6 +181,7 @@ class Layer:
         derived: sizes that are computed, in order.
         statements: the equations; each name is assigned once, before it is used.
         returns: names of the results, in order.
+        conditions: what a run has to fulfil, in order: a divisor comes before the size that is divided by it.
         source: the file it came from.
         calls: the calls on whole tensors that were written out, in order.
     """
@@ -171,6 +194,7 @@ class Layer:
     derived: tuple[DerivedSize, ...]
     statements: tuple[Statement, ...]
     returns: tuple[str, ...]
+    conditions: tuple[Condition, ...] = field(default=(), compare=False)
     source: Source | None = field(default=None, compare=False, repr=False)
     span: Span | None = field(default=None, compare=False, repr=False)
     calls: tuple[LayerCall, ...] = field(default=(), compare=False, repr=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from derive.algebra.nodes import BATCH_SIZE, Kind
+from dataclasses import replace
+
+from derive.algebra.nodes import BATCH_SIZE, Index, Kind
 from derive.algebra.text import show
 from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
 from derive.language.arithmetic import check_range
@@ -10,8 +12,10 @@ from derive.language.calls import Layers, inline
 from derive.language.expressions import Builder, index
 from derive.language.kinds import kind_of
 from derive.language.layer import HyperParameter, Layer, LayerCall, Parameter, Statement
-from derive.language.ranges import Letter, Ranges
-from derive.language.scope import FUNCTION_NAMES, Declared, Scope, axes_text, count
+from derive.language.letters import Letter
+from derive.language.ranges import Ranges
+from derive.language.recurrences import carried, check_start, in_loops, is_start, stand_start_declared, stand_started
+from derive.language.scope import FUNCTION_NAMES, Declared, Scope, Started, axes_text, count
 from derive.language.sizes import is_size, size_value
 from derive.language.tree import (
     Assign,
@@ -50,12 +54,15 @@ class _Resolver:
         self.definition = definition
         self.layers = layers
         later: dict[str, Span] = {}
+        starts: dict[str, Span] = {}
         for statement in definition.body:
             if isinstance(statement, Assign):
                 for target in statement.targets:
-                    later.setdefault(target.name.id, target.at)
-        self.scope = Scope(definition.name, later)
+                    (starts if is_start(target) else later).setdefault(target.name.id, target.at)
+        self.scope = Scope(definition.name, later, starts)
         self.statements: list[Statement] = []
+        self.waiting: list[Ranges] = []
+        self.waiting_letters: list[Letter] = []
         self.calls: list[LayerCall] = []
 
     def layer(self) -> Layer:
@@ -79,6 +86,7 @@ class _Resolver:
                 raise UnknownNameError(
                     f"parameter '{given.id}' is never used", given.at, "use it in an equation, or remove it"
                 )
+        self._close()
         return Layer(
             name=definition.name,
             doc=definition.doc,
@@ -86,8 +94,9 @@ class _Resolver:
             hypers=hypers,
             sizes=plain,
             derived=tuple(scope.derived),
-            statements=tuple(self.statements),
+            statements=in_loops(self.statements, scope),
             returns=returns,
+            conditions=tuple(scope.conditions),
             source=definition.source,
             span=definition.at,
             calls=tuple(self.calls),
@@ -158,18 +167,25 @@ class _Resolver:
 
     def _equation(self, target: Target, value: Expression, at: Span) -> None:
         scope, name = self.scope, target.name
+        if is_start(target):
+            self._start(target, value, at)
+            return
         ranges = Ranges(scope, self.layers)
         letters = self._left(target, ranges)
+        started = scope.started.get(name.id)
         declared = scope.declared.pop(name.id, None)
-        scope.check_new(name, tuple(letters))
+        if started is None:
+            scope.check_new(name, tuple(letters))
         if declared is not None:
             self._stand_declared(target, letters, declared, ranges)
+        if started is not None:
+            stand_started(target, letters, started, ranges)
         scope.current = name.id
+        ranges.subscripts.left = frozenset(letters)
         self._check_whole_call(target, value)
         ranges.visit(value, letters)
-        scope.current = ""
         for letter in letters.values():
-            if letter.size is None:
+            if letter.size is None or (started is not None and scope.is_open(scope.root(letter.size))):
                 hidden = any(letter.name in own for own in ranges.bound.values())
                 raise ShapeError(
                     f"index '{letter.name}' has no range",
@@ -178,9 +194,16 @@ class _Resolver:
                     if hidden
                     else f"it stands alone on no axis on the right; declare {_declaration(target)}",
                 )
+        self._settle(ranges, letters)
         indices = {key: index(letter) for key, letter in letters.items()}
         built = check_range(Builder(scope, ranges.bound, self.layers, indices.values()).value(value, indices), value.at)
+        scope.current = ""
         kind = kind_of(built)
+        if started is not None and kind is not started.kind:
+            raise ShapeError(
+                f"'{name.id}' is {kind.value} and was taken as {started.kind.value}", value.at,
+                f"declare it before its start: {name.id}: {kind.value}[…]",
+            )  # fmt: skip
         if declared is not None and declared.kind in (Kind.INT, Kind.BOOL) and kind is not declared.kind:
             raise ShapeError(
                 f"'{name.id}' is declared {declared.kind.value} and is {kind.value}", value.at,
@@ -189,13 +212,82 @@ class _Resolver:
         axes = tuple(i.size for i in indices.values())
         shape = f"{name.id}[{', '.join(letters)}]" if letters else name.id
         scope.add_tensor(name.id, kind, axes, f"{name.id} was defined as {shape} on line {name.at.line}")
-        self.statements.append(Statement(name.id, tuple(indices.values()), built, kind, at))
+        new = Statement(name.id, tuple(indices.values()), built, kind, at)
+        if started is not None:
+            del scope.started[name.id]
+            new = carried(new, started, scope)
+        self.statements.append(new)
+
+    def _start(self, target: Target, value: Expression, at: Span) -> None:
+        """Take ``h[-1, n] = …``, the start of a recurrence."""
+        scope, name = self.scope, target.name
+        position = check_start(target, scope)
+        others = tuple(s for k, s in enumerate(target.subscripts or ()) if k != position)
+        ranges = Ranges(scope, self.layers)
+        letters = self._left(Target(target.at, name, others), ranges)
+        scope.check_new(name, tuple(map(str, others)))
+        declared = scope.declared.get(name.id)
+        if declared is not None:
+            stand_start_declared(target, letters, declared, position, ranges)
+        scope.current, scope.starting = name.id, True
+        ranges.visit(value, letters)
+        for letter in letters.values():
+            if letter.size is None:
+                letter.size, letter.place = scope.open_size(letter.name), f"{name.id}, at its start"
+        self._settle(ranges, letters)
+        indices = {key: index(letter) for key, letter in letters.items()}
+        built = check_range(Builder(scope, ranges.bound, self.layers, indices.values()).value(value, indices), value.at)
+        scope.current, scope.starting = "", False
+        places: list[Index | None] = list(indices.values())
+        places.insert(position, None)
+        time = scope.open_size("t") if declared is None else declared.axes[position]
+        kind = declared.kind if declared is not None else Kind.REAL
+        axes = tuple(time if i is None else i.size for i in places)
+        scope.started[name.id] = Started(name.id, position, axes, tuple(places), built, kind, at)
+        scope.steps[name.id] = position
+
+    def _settle(self, ranges: Ranges, letters: dict[str, Letter]) -> None:
+        """Put what is known of the ranges in, and prove what stays inside; where a range is open, later."""
+        scope = self.scope
+        unknown = False
+        for letter in (*letters.values(), *(own for bound in ranges.bound.values() for own in bound.values())):
+            if letter.size is not None:
+                letter.size = scope.root(letter.size)
+                if scope.is_open(letter.size):
+                    unknown = True
+                    self.waiting_letters.append(letter)
+        if unknown:
+            self.waiting.append(ranges)
+        else:
+            ranges.subscripts.settle()
+
+    def _close(self) -> None:
+        """Settle what waited for the ranges of a recurrence."""
+        scope = self.scope
+        for letter in self.waiting_letters:
+            if letter.size is None or scope.is_open(scope.root(letter.size)):
+                raise ShapeError(
+                    f"index '{letter.name}' has no range", letter.at,
+                    "it stands on axes of recurrences alone; declare the shape of one: h: Real[T, N]",
+                )  # fmt: skip
+            letter.size = scope.root(letter.size)
+        for ranges in self.waiting:
+            ranges.subscripts.settle()
+        self.statements = [
+            replace(s, indices=tuple(map(scope.closed, s.indices)), expr=scope.closed(s.expr)) for s in self.statements
+        ]
 
     def _left(self, target: Target, ranges: Ranges) -> dict[str, Letter]:
         """Return the letters of the left side."""
         letters: dict[str, Letter] = {}
         for subscript in target.subscripts or ():
             match subscript:
+                case Name(id=size) if size in self.scope.sizes and self._assigned_again(target):
+                    raise DerivationError(
+                        f"an equation for one element, '{written(target.at)}', is not supported", subscript.at,
+                        "a recurrence runs from the first step to the last, its start is h[-1, …]; "
+                        "backwards in time, read the inputs at T - 1 - t",
+                    )  # fmt: skip
                 case Name() | Dots():
                     letter = ranges.letter(subscript)
                     if letter.name in letters:
@@ -208,7 +300,7 @@ class _Resolver:
                 case Number() | Operation(operator="neg", operands=(Number(),)):
                     raise DerivationError(
                         f"an equation for one element, '{written(target.at)}', is not supported", subscript.at,
-                        "the left side names a whole tensor: y[n, d]",
+                        "the left side names a whole tensor, y[n, d]; the start of a recurrence is h[-1, …]",
                     )  # fmt: skip
                 case Read():
                     raise DerivationError(
@@ -221,6 +313,10 @@ class _Resolver:
                         "the left side names a whole tensor: y[n, d]",
                     )  # fmt: skip
         return letters
+
+    def _assigned_again(self, target: Target) -> bool:
+        targets = [t for s in self.definition.body if isinstance(s, Assign) for t in s.targets]
+        return sum(t.name.id == target.name.id for t in targets) > 1
 
     def _stand_declared(self, target: Target, letters: dict[str, Letter], declared: Declared, ranges: Ranges) -> None:
         name = target.name.id
@@ -235,7 +331,8 @@ class _Resolver:
         for position, (letter, size) in enumerate(zip(letters.values(), declared.axes, strict=True)):
             if (letter.name == "...") != (size == BATCH_SIZE):
                 raise ShapeError(f"'...' stands for the batch axes, index '{letter.name}' for one", letter.at, story)
-            ranges.stand(letter, size, f"{name}, axis {position}", letter.at, story)
+            ranges.subscripts.stand(letter, size, f"{name}, axis {position}", letter.at, story)
+            letter.declared = True
 
     # Calls of layers
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from sympy import E, Expr, oo, pi
 
 from derive.algebra.functions import FUNCTIONS
-from derive.algebra.indices import substitute
-from derive.algebra.nodes import BATCH_SIZE, Kind, Size, Tensor
+from derive.algebra.nodes import BATCH_SIZE, Element, Index, Kind, Size, Tensor
 from derive.algebra.text import show
 from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
-from derive.language.layer import DerivedSize, HyperParameter, Parameter
+from derive.language.layer import HyperParameter, Parameter
+from derive.language.lengths import Lengths
 from derive.language.tree import Axis, Dots, Name, Number
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "REDUCTIONS",
     "Known",
     "Scope",
+    "Started",
     "axes_text",
     "count",
     "nearest",
@@ -69,6 +70,41 @@ class Declared:
     at: Span
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A recurrence whose start has been read and whose equation has not.
+
+    Attributes:
+        name: of the tensor.
+        position: the axis along which it runs.
+        axes: the sizes, some of them open.
+        letters: the start's letters, by the axis; None at the axis along which it runs.
+        start: the value before the first step.
+        kind: of the elements.
+        at: where the start is written.
+    """
+
+    name: str
+    position: int
+    axes: tuple[Expr, ...]
+    letters: tuple[Index | None, ...]
+    start: Expr
+    kind: Kind
+    at: Span
+
+    def earlier(self, letter: str) -> str:
+        """Return ``h[t - 1, n]``."""
+        return self._element(f"{letter} - 1")
+
+    @property
+    def story(self) -> str:
+        """Where a hint says it came from."""
+        return f"{self.name} starts as {self._element('-1')} on line {self.at.line}"
+
+    def _element(self, time: str) -> str:
+        return f"{self.name}[{', '.join(time if i is None else i.name for i in self.letters)}]"
+
+
 def axes_text(axes: Iterable[Expr]) -> str:
     """Return ``[N, D]``."""
     return f"[{', '.join('...' if axis == BATCH_SIZE else show(axis) for axis in axes)}]"
@@ -87,31 +123,37 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-class Scope:
+class Scope(Lengths):
     """What the names of a layer stand for, from its signature on.
 
     Attributes:
         layer: the layer's name.
         tensors, hypers, sizes: by name.
-        derived: the computed sizes, in order.
         declared: shapes declared and not yet assigned.
         used: names that have been read.
         later: names that a statement of the layer assigns, with their places.
+        starts: names that a statement of the layer starts, with their places.
+        started: recurrences that have a start and not yet an equation.
+        steps: the axis along which each recurrence runs.
+        places: where each element is read, by the name whose equation reads it.
         current: the name whose equation is being resolved.
+        starting: whether it is the equation of a start.
     """
 
-    def __init__(self, layer: str, later: dict[str, Span]) -> None:
+    def __init__(self, layer: str, later: dict[str, Span], starts: dict[str, Span]) -> None:
+        super().__init__()
         self.layer = layer
         self.tensors: dict[str, Known] = {}
         self.hypers: dict[str, HyperParameter] = {}
-        self.sizes: dict[str, Expr] = {}
-        self.derived: list[DerivedSize] = []
         self.declared: dict[str, Declared] = {}
         self.used: set[str] = set()
         self.later = later
+        self.starts = starts
+        self.started: dict[str, Started] = {}
+        self.steps: dict[str, int] = {}
+        self.places: dict[tuple[str, Element], Span] = {}
         self.current = ""
-        self._values: dict[Expr, Expr] = {}
-        self._by_value: dict[Expr, Expr] = {}
+        self.starting = False
 
     @property
     def batched(self) -> bool:
@@ -133,32 +175,13 @@ class Scope:
         self.hypers[hyper.name] = hyper
 
     def add_derived(self, name: Name, expr: Expr) -> None:
-        """Define a computed size; one that is there already gets a second name only while the layer is read."""
+        """Define a computed size."""
         self.check_new(name, None)
-        known = self.known_size(expr)
-        if known is None:
-            known = Size(name.id)
-            self.derived.append(DerivedSize(known, expr, name.at))
-            self._values[known] = self.unfolded(expr)
-            self._by_value[self._values[known].expand()] = known
-        self.sizes[name.id] = known
-
-    def known_size(self, expr: Expr) -> Expr | None:
-        """Return the size that has this value: a number, or one defined before; None where there is none."""
-        value = self.unfolded(expr).expand()
-        if value.is_Integer:
-            return value
-        if value in self._by_value:
-            return self._by_value[value]
-        return value if isinstance(value, Size) else None
+        self.define(name.id, expr, name.at)
 
     def add_tensor(self, name: str, kind: Kind, axes: tuple[Expr, ...], story: str) -> None:
         """Define an intermediate or a result."""
         self.tensors[name] = Known(Tensor(name, kind), axes, story)
-
-    def unfolded(self, size: Expr) -> Expr:
-        """Return a size in terms of plain sizes and hyper-parameters."""
-        return substitute(size, self._values) if self._values else size
 
     def axes(self, axes: tuple[Axis, ...], define: bool) -> tuple[Expr, ...]:
         """Return written axes as sizes; a size not seen before is defined, or an error."""
@@ -239,11 +262,12 @@ class Scope:
         known = self.tensors.get(name.id)
         if known is not None:
             self.used.add(name.id)
-            return known
+            return replace(known, axes=tuple(map(self.root, known.axes))) if self._roots else known
         if name.id == self.current:
             raise DerivationError(
-                f"'{name.id}' reads itself: recurrences are not supported", name.at, "give each step a name of its own"
-            )
+                f"'{name.id}' reads itself", name.at,
+                "each name is assigned once; a recurrence runs along an index: h[t] = … h[t - 1] …",
+            )  # fmt: skip
         if name.id in self.hypers:
             raise ShapeError(
                 f"hyper-parameter '{name.id}' is a scalar", name.at, f"read it without brackets: {name.id}"
@@ -251,6 +275,11 @@ class Scope:
         if name.id in self.sizes:
             raise ShapeError(f"'{name.id}' is a size", name.at, f"read it without brackets: {name.id}")
         raise self.unknown(name, "tensor", self.tensors)
+
+    def started_tensor(self, started: Started) -> Known:
+        """Return a recurrence whose equation is still to come as a tensor."""
+        self.used.add(started.name)
+        return Known(Tensor(started.name, started.kind), tuple(map(self.root, started.axes)), started.story)
 
     def unknown(self, name: Name, what: str, known: Iterable[str]) -> UnknownNameError:
         """Return the error of a name that stands for nothing here."""

@@ -1,20 +1,15 @@
-"""Arithmetic of sizes: computed sizes and constant subscripts.
-
-``P = (H + 2*pad - R)//stride + 1`` is an expression of sizes, integers and
-``Int`` hyper-parameters. A constant subscript has to lie inside its axis for
-every size there can be; each size is at least 1, as a read names an element.
-"""
+"""Arithmetic of sizes: ``P = (H + 2*pad - R)//stride + 1`` is made of sizes, integers and ``Int`` hyper-parameters."""
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Integer, Mul
+from sympy import Expr
 
-from derive.algebra.nodes import Kind, Size
+from derive.algebra.nodes import Kind
 from derive.language.arithmetic import operate
 from derive.language.scope import Scope
 from derive.language.tree import Expression, Name, Number, Operation
 
-__all__ = ["at_least", "is_size", "size_value"]
+__all__ = ["is_size", "size_value"]
 
 _OPERATORS = ("+", "-", "*", "//", "%", "neg", "pos")
 
@@ -44,14 +39,3 @@ def size_value(node: Expression, scope: Scope) -> Expr:
             return operate(node.operator, [size_value(operand, scope) for operand in node.operands], node.at)
     raise AssertionError(node)
 
-
-def at_least(expr: Expr, bound: int) -> bool:
-    """Return whether an expression of sizes is at least ``bound`` for certain (affine ones are decided)."""
-    least = Integer(0)
-    for term in Add.make_args(expr.expand()):
-        factor, rest = term.as_coeff_Mul()
-        grows = factor > 0 and all(isinstance(s, Size) for s in Mul.make_args(rest))
-        if rest != 1 and not grows:
-            return False
-        least += factor
-    return bool(least >= bound)

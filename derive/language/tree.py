@@ -27,6 +27,7 @@ __all__ = [
     "Name",
     "Number",
     "Operation",
+    "Pad",
     "ParameterSyntax",
     "Read",
     "Reduce",
@@ -81,6 +82,15 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
+class Pad:
+    """``padded(x, fill)[n, t - 1]``; ``fill`` is None where none is written."""
+
+    at: Span
+    read: Read
+    fill: Expression | None
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """``f(a, b, eps=c)``."""
 
@@ -92,11 +102,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """``sum[i, j](body)``."""
+    """``sum[i, r: k](body)``; ``ranges`` has an entry a letter, None where no range is written."""
 
     at: Span
     word: Name
     letters: tuple[Name | Dots, ...]
+    ranges: tuple[Expression | None, ...]
     body: Expression
 
 
@@ -112,7 +123,7 @@ class Operation:
     operands: tuple[Expression, ...]
 
 
-Expression = Number | Truth | Name | Dots | Read | Call | Reduce | Operation
+Expression = Number | Truth | Name | Dots | Read | Pad | Call | Reduce | Operation
 Axis = Name | Number | Dots
 
 

@@ -1,0 +1,152 @@
+"""The sizes of one layer while it is read: which are equal, which are computed, what is taken for granted.
+
+Two names of one length are one size (``Q = 1 + N`` after ``P = N + 1`` is P).
+The axes of a recurrence are there before its equation tells how long they are;
+until then such an axis has an *open* size, which the first place that knows
+better binds.
+"""
+
+from __future__ import annotations
+
+from sympy import Expr
+
+from derive.algebra.functions import FloorDiv, Mod
+from derive.algebra.indices import substitute
+from derive.algebra.nodes import Index, Size
+from derive.algebra.text import show
+from derive.errors import ShapeError, Span
+from derive.language.bounds import Bounds
+from derive.language.layer import Condition, DerivedSize
+
+__all__ = ["Lengths"]
+
+
+class Lengths:
+    """What is known of the sizes of a layer.
+
+    Attributes:
+        sizes: by name.
+        derived: the computed sizes, in order.
+        conditions: what the sizes and hyper-parameters of a run have to fulfil, in order.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, Expr] = {}
+        self.derived: list[DerivedSize] = []
+        self.conditions: list[Condition] = []
+        self._values: dict[Expr, Expr] = {}
+        self._by_value: dict[Expr, Expr] = {}
+        self._roots: dict[Expr, Expr] = {}
+        self._open: set[Expr] = set()
+        self._bounds = Bounds()
+
+    # Equal lengths
+
+    def known_size(self, expr: Expr) -> Expr | None:
+        """Return the size that has this value: a number, or one defined before; None where there is none."""
+        value = self.unfolded(expr).expand()
+        if value.is_Integer:
+            return value
+        if value in self._by_value:
+            return self._by_value[value]
+        return value if isinstance(value, Size) else None
+
+    def unfolded(self, size: Expr) -> Expr:
+        """Return a size in terms of plain sizes and hyper-parameters."""
+        return substitute(size, self._values) if self._values else size
+
+    def define(self, name: str, expr: Expr, at: Span) -> Expr:
+        """Define a computed size; one that is there already gets a second name only while the layer is read."""
+        known = self.known_size(expr)
+        if known is None:
+            known = Size(name)
+            self.derived.append(DerivedSize(known, expr, at))
+            self._assume_divisors(expr)
+            self._values[known] = self.unfolded(expr)
+            self._by_value[self._values[known].expand()] = known
+            self.assume(known, f"{name} = {show(expr)} is at least 1")
+        self.sizes[name] = known
+        return known
+
+    def length(self, expr: Expr, at: Span) -> Expr:
+        """Return the range that an index of that many values has.
+
+        Raises:
+            ShapeError: it has none, or too many.
+        """
+        known = self.known_size(expr)
+        if known is None:
+            self._assume_divisors(expr)
+            self.assume(expr)
+            return expr
+        if known.is_Integer and not 0 < known < 2**31:
+            raise ShapeError(f"a range of {known} values", at, "a range has at least one value, and at most 2**31 - 1")
+        return known
+
+    # Open lengths
+
+    def open_size(self, letter: str) -> Size:
+        """Return the size of an axis of which only the letter is known yet."""
+        size = Size(letter.upper(), f"open {len(self._open)}")
+        self._open.add(size)
+        return size
+
+    def is_open(self, size: Expr) -> bool:
+        """Return whether nothing has told yet what an open size is."""
+        return size in self._open and size not in self._roots
+
+    def bind(self, size: Expr, value: Expr) -> None:
+        """Let an open size be another."""
+        self._roots[size] = value
+
+    def root(self, size: Expr) -> Expr:
+        """Return what a size is, as far as it is known."""
+        while size in self._roots:
+            size = self._roots[size]
+        return size
+
+    def closed(self, expr: Expr) -> Expr:
+        """Return an expression with what is known of open sizes put in."""
+        if not self._roots:
+            return expr
+        known: dict[Expr, Expr] = {size: self.root(size) for size in self._roots}
+        for index in expr.atoms(Index):
+            if index.size in known:
+                known[index] = Index(index.name, known[index.size])
+        return expr.xreplace(known)
+
+    # What is proved, and what is taken for granted
+
+    def at_least(self, expr: Expr, bound: int = 0) -> bool:
+        """Return whether an expression of sizes is at least ``bound``, for every run that fulfils the conditions."""
+        return self._bounds.at_least(self.unfolded(expr), bound)
+
+    def assume(self, value: Expr, text: str | None = None) -> None:
+        """Take as a condition that a value is at least 1, where that is not plain to see."""
+        rest = self.unfolded(value).expand() - 1
+        if rest.is_number or self._bounds.plainly(rest):
+            return
+        self._bounds.assume(rest)
+        self.conditions.append(Condition(value - 1, text or f"{show(value)} is at least 1"))
+
+    def assume_stride(self, factor: Expr) -> None:
+        """Take as a condition that the factor of an index is not zero, and of the sign it is written with."""
+        self._assume_divisors(factor)
+        _, rest = factor.as_coeff_Mul()
+        if not rest.is_number:
+            self.assume(rest)
+
+    def adopt(self, condition: Condition) -> bool:
+        """Take over the condition of a layer that is called; False where it can't be fulfilled."""
+        rest = self.unfolded(condition.expr).expand()
+        if rest.is_number:
+            return bool(rest >= 0)
+        if not self._bounds.plainly(rest):
+            self._bounds.assume(rest)
+            self.conditions.append(condition)
+        return True
+
+    def _assume_divisors(self, expr: Expr) -> None:
+        for part in sorted(expr.atoms(FloorDiv, Mod), key=show):
+            self.assume(part.args[1])
+

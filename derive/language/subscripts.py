@@ -1,0 +1,425 @@
+"""What stands in the brackets of a read: indices, labels, constants and affine subscripts.
+
+An index that stands alone takes the range of its axis. An affine subscript,
+``2*p + r - pad``, gives no range; once every index has one, it has to lie
+inside its axis, for which :mod:`derive.language.bounds` looks for a proof, or
+be read through ``padded``. The time of a recurrence is the exception: ``t - 1``
+in ``h[t - 1, n]`` runs over the steps of h, as ``t`` does, and before the first
+stands h's start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sympy import Expr, Integer, S
+
+from derive.algebra.indices import free_indices
+from derive.algebra.nodes import Element, Index, Kind, Tensor
+from derive.algebra.text import show
+from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
+from derive.language.arithmetic import operate
+from derive.language.letters import Letter, Letters, axis_count, axis_name, check_rank, example, only_right
+from derive.language.scope import CONSTANTS, Known, Scope, Started
+from derive.language.tree import Dots, Expression, Name, Number, Operation, Read, raw, written
+
+__all__ = ["Subscripts", "mentions"]
+
+_AFFINE = "a subscript is a sum of indices, each times a constant, and a constant: 2*p + r - pad"
+
+
+@dataclass(frozen=True, slots=True)
+class _Affine:
+    """An affine subscript that waits for the ranges of its letters."""
+
+    node: Expression
+    read: Read
+    known: Known
+    position: int
+    letters: Letters
+    padded: bool
+    steps: bool
+
+
+@dataclass(slots=True)
+class Subscripts:
+    """The subscripts of one statement.
+
+    Attributes:
+        scope: what names stand for.
+        left: the letters of the left side.
+    """
+
+    scope: Scope
+    left: frozenset[str] = frozenset()
+    _affine: list[_Affine] = field(default_factory=list)
+
+    def stand(
+        self, letter: Letter, size: Expr, place: str, at: Span, story: str, padded: bool = False
+    ) -> None:
+        """Let a letter stand alone on an axis of that size.
+
+        Raises:
+            ShapeError: it has another range, and not one that was declared and fits into the axis.
+        """
+        scope = self.scope
+        size = scope.root(size)
+        if letter.size is None:
+            letter.size, letter.place = size, place
+            return
+        own = scope.root(letter.size)
+        if own == size:
+            return
+        if scope.is_open(own):
+            scope.bind(own, size)
+            letter.place = place
+        elif scope.is_open(size):
+            scope.bind(size, own)
+        elif not letter.declared or not (padded or scope.at_least(size - own)):
+            raise ShapeError(
+                f"index '{letter.name}' runs over {show(own)} ({letter.place}) and over {show(size)} ({place})",
+                at,
+                story,
+            )
+
+    def read(self, node: Read, letters: Letters, padded: bool = False) -> None:
+        """Visit an element that is read.
+
+        Raises:
+            UnknownNameError, ShapeError, DerivationError: what is wrong with it first.
+        """
+        scope = self.scope
+        if node.name.id in letters and node.name.id not in scope.tensors:
+            raise ShapeError(
+                f"index '{node.name.id}' has no subscripts", node.at, "an index is read by its letter alone"
+            )
+        started = scope.started.get(node.name.id)
+        if started is not None:
+            known = scope.started_tensor(started)
+        elif node.name.id == scope.current and node.name.id not in scope.tensors:
+            raise self._without_start(node, letters)
+        else:
+            known = scope.tensor(node.name)
+        check_rank(known, node)
+        for position, (subscript, size) in enumerate(zip(node.subscripts, known.axes, strict=True)):
+            if started is not None and position == started.position:
+                self._check_earlier(subscript, node, started, letters)
+            self._subscript(subscript, size, known, position, node, letters, padded)
+
+    def _subscript(
+        self, node: Expression, size: Expr, known: Known, position: int, read: Read, letters: Letters, padded: bool
+    ) -> None:
+        match node:
+            case Dots():
+                if "..." not in letters:
+                    raise UnknownNameError(
+                        "'...' is on the right only", node.at, "put it on the left, or reduce over it: mean[...](…)"
+                    )
+            case Name(id=name) if name in letters:
+                self.stand(letters[name], size, axis_name(known, position), read.at, known.story, padded)
+            case Name(id=name) if name in self.scope.tensors:
+                inner = self.scope.tensor(node)
+                if inner.axes:
+                    raise ShapeError(
+                        f"'{name}' has {axis_count(inner)} and is read without subscripts",
+                        node.at,
+                        f"write {example(inner)}; an index '{name}' would be on the left",
+                    )
+                self._check_integer(inner, node.at)
+            case Name(id=name) if name not in self.scope.sizes and name not in self.scope.hypers:
+                raise self._unknown_index(node)
+            case Read():
+                self.read(node, letters)
+                self._check_integer(self.scope.tensors[node.name.id], node.at)
+            case _:
+                self._computed(node, size, known, position, read, letters, padded)
+
+    def _unknown_index(self, node: Name) -> Exception:
+        if node.id[0].islower() and node.id not in self.scope.later and node.id != self.scope.current:
+            return only_right(node)
+        return self.scope.unknown(node, "index", (*self.scope.sizes, *self.scope.hypers))
+
+    def _check_integer(self, known: Known, at: Span) -> None:
+        if known.tensor.kind is not Kind.INT:
+            raise ShapeError(
+                f"'{known.tensor.name}' is {known.tensor.kind.value} and can't be a subscript",
+                at,
+                f"only integers are; {known.story}",
+            )
+
+    # Computed subscripts
+
+    def _computed(
+        self, node: Expression, size: Expr, known: Known, position: int, read: Read, letters: Letters, padded: bool
+    ) -> None:
+        """Take a subscript that is an expression: its form now, its place once the ranges are known."""
+        if isinstance(node, Number) and not node.integer:
+            raise ShapeError(f"subscript '{written(node.at)}' is not an integer", node.at, known.story)
+        plain = {name: Index(name, S.One) for name in letters if name != "..."}
+        value = self._value(node, plain, letters)
+        self._check_linear(value, node)
+        labels = value.atoms(Element)
+        if labels and not padded:
+            raise ShapeError(
+                f"label '{written(node.at)}' may lie outside {axis_name(known, position)}", node.at,
+                f"pad the read, padded({known.tensor.name})[…], or give the label a name first: "
+                f"s[n] = …, then {known.tensor.name}[s[n]]",
+            )  # fmt: skip
+        time = self.scope.steps.get(known.tensor.name) == position
+        if time and isinstance(value + 1, Index):
+            letter = letters[(value + 1).name]
+            whole = self.scope.root(size)
+            if not letter.declared or self.scope.is_open(whole) or self.scope.root(letter.size or S.Zero) == whole:
+                self.stand(letter, size, axis_name(known, position), read.at, known.story)
+                return
+        self._affine.append(_Affine(node, read, known, position, letters, padded, time))
+
+    def _value(self, node: Expression, indices: Mapping[str, Expr], letters: Letters) -> Expr:
+        """Return a subscript as an expression of index letters, labels, sizes and Int hyper-parameters."""
+        scope = self.scope
+        match node:
+            case Number() if node.integer:
+                return node.value
+            case Name() if node.id in indices:
+                return indices[node.id]
+            case Name() if node.id in scope.tensors:
+                known = scope.tensor(node)
+                if known.axes:
+                    raise ShapeError(
+                        f"'{node.id}' has {axis_count(known)} and is read without subscripts", node.at,
+                        f"write {example(known)}",
+                    )  # fmt: skip
+                self._check_integer(known, node.at)
+                return Element(known.tensor)
+            case Name() if node.id in scope.hypers and scope.hypers[node.id].kind is not Kind.INT:
+                kind = scope.hypers[node.id].kind.value
+                raise ShapeError(
+                    f"hyper-parameter '{node.id}' is {kind} and can't be a subscript", node.at,
+                    f"only integers are: {node.id}: Int = 1",
+                )  # fmt: skip
+            case Name():
+                found = None if node.id in CONSTANTS else scope.scalar(node)
+                if found is None:
+                    raise self._unknown_index(node)
+                return found
+            case Read():
+                self.read(node, letters)
+                known = scope.tensors[node.name.id]
+                self._check_integer(known, node.at)
+                return Element(Tensor(raw(node.at), Kind.INT))
+            case Operation(operator="+" | "-" | "*" | "//" | "%" | "neg" | "pos"):
+                values = [self._value(operand, indices, letters) for operand in node.operands]
+                if node.operator in ("//", "%") and any(_moves(value) for value in values):
+                    raise _not_affine(node)
+                if node.operator == "*" and all(_moves(value) for value in values):
+                    raise _not_affine(node)
+                return operate(node.operator, values, node.at)
+            case Operation():
+                raise _not_affine(node)
+        raise DerivationError(
+            f"subscript '{written(node.at)}' is not supported", node.at, "give it a name first: s[n] = …, then x[s[n]]"
+        )
+
+    def _check_linear(self, value: Expr, node: Expression) -> None:
+        for part in (*free_indices(value), *value.atoms(Element)):
+            if value.coeff(part, 1).has(part) or value.expand().coeff(part, 2) != 0:
+                raise _not_affine(node)
+
+    # Once the ranges are known
+
+    def settle(self) -> None:
+        """Prove that every affine subscript stays inside its axis.
+
+        Raises:
+            ShapeError: one may leave it, and is not padded.
+        """
+        waiting, self._affine = self._affine, []
+        for affine in waiting:
+            self._settle(affine)
+
+    def _settle(self, affine: _Affine) -> None:
+        scope, node, known = self.scope, affine.node, affine.known
+        size = scope.root(known.axes[affine.position])
+        ranges = {
+            name: Index(name, scope.root(letter.size))
+            for name, letter in affine.letters.items()
+            if letter.size is not None and name != "..."
+        }
+        value = self._value(node, ranges, affine.letters)
+        for index in free_indices(value):
+            scope.assume_stride(value.expand().coeff(index, 1))
+        if affine.padded and not affine.steps:
+            return
+        text, place = written(node.at), axis_name(known, affine.position)
+        letters = sorted(free_indices(value), key=lambda i: i.name)
+        low, at_low = self._extreme(value, letters, -1, node)
+        if not scope.at_least(low):
+            if affine.steps:
+                raise ShapeError(
+                    f"'{text}' may be the step before the first of '{known.tensor.name}'", node.at,
+                    f"only t - 1 reads the start; copy it first: g[t] = {known.tensor.name}[t]",
+                )  # fmt: skip
+            if not letters:
+                raise self._constant_outside(node, value, size, place)
+            raise _outside(text, low, None, at_low, place, node.at, scope)
+        if affine.padded:
+            return
+        high, at_high = self._extreme(value, letters, 1, node)
+        if not scope.at_least(size - high, 1):
+            if not letters:
+                raise self._constant_outside(node, value, size, place)
+            raise _outside(text, high, size, at_high, place, node.at, scope)
+
+    def _constant_outside(self, node: Expression, value: Expr, size: Expr, place: str) -> ShapeError:
+        text = written(node.at)
+        if value.is_Integer and value < 0:
+            return ShapeError(
+                f"subscript '{text}' is negative", node.at, f"count from the start, or write {show(size)} - {-value}"
+            )
+        return ShapeError(
+            f"subscript '{text}' may lie outside {place}, which has {show(size)} elements",
+            node.at,
+            f"inside for certain are 0 and {show(size)} - 1"
+            if not size.is_Integer
+            else f"it runs from 0 to {size - 1}",
+        )
+
+    def _extreme(
+        self, value: Expr, letters: list[Index], side: int, node: Expression
+    ) -> tuple[Expr, dict[Index, Expr]]:
+        """Return the least (-1) or largest (1) value of a subscript, and where it takes it."""
+        found: dict[Index, Expr] = {}
+        value = value.expand()
+        for index in letters:
+            factor = value.coeff(index, 1) * side
+            if self.scope.at_least(factor):
+                found[index] = index.size - 1
+            elif self.scope.at_least(-factor):
+                found[index] = Integer(0)
+            else:
+                raise ShapeError(
+                    f"whether '{written(node.at)}' stays inside depends on the sign of {show(factor * side)}", node.at,
+                    "write padded(x)[…]: zero outside",
+                )  # fmt: skip
+        return value.xreplace(found).expand(), found
+
+    # Recurrences
+
+    def _check_earlier(self, node: Expression, read: Read, started: Started, letters: Letters) -> None:
+        """Refuse a read of an unfinished recurrence that is not one step earlier."""
+        name = read.name.id
+        plain = {letter: Index(letter, S.One) for letter in letters if letter != "..."}
+        text = written(read.at)
+        hint = f"a recurrence reads one step earlier: {started.earlier('t')}"
+        try:
+            value = self._value(node, plain, letters) if not isinstance(node, Dots) else S.NaN
+        except (DerivationError, LayerSyntaxError):
+            value = S.NaN
+        free = free_indices(value)
+        if len(free) != 1:
+            raise DerivationError(f"'{text}' is not one step earlier", node.at, hint)
+        (index,) = free
+        lag = index - value
+        if index.name not in self.left:
+            raise DerivationError(
+                f"'{text}' reads many steps of '{name}' at once, before they are computed", node.at,
+                f"'{index.name}' has to be on the left; {hint}",
+            )  # fmt: skip
+        if lag == 1:
+            return
+        if lag == 0:
+            raise DerivationError(
+                f"'{text}' is read before it is computed", node.at,
+                f"{hint.replace(started.earlier('t'), started.earlier(index.name))}",
+            )  # fmt: skip
+        if lag.is_Integer and lag < 0:
+            raise DerivationError(
+                f"'{text}' reads the future of '{name}'", node.at,
+                f"steps run from the first to the last; backwards in time, read the inputs at T - 1 - {index.name}",
+            )  # fmt: skip
+        if lag.is_Integer:
+            raise DerivationError(
+                f"'{text}' is {lag} steps earlier", node.at,
+                f"carry a copy: g[{index.name}] = {name}[{index.name} - 1] with a start of its own, "
+                f"then g[{index.name} - 1] is two steps earlier",
+            )  # fmt: skip
+        raise DerivationError(f"'{text}' is not one step earlier", node.at, hint)
+
+    def _without_start(self, node: Read, letters: Letters) -> Exception:
+        """Return the error of a name that reads itself and has not been started."""
+        name, scope = node.name.id, self.scope
+        plain = {letter: Index(letter, S.One) for letter in letters if letter != "..."}
+        lags: list[Expr] = []
+        for subscript in node.subscripts:
+            try:
+                value = S.Zero if isinstance(subscript, Dots) else self._value(subscript, plain, letters)
+            except (DerivationError, LayerSyntaxError, ShapeError):
+                value = S.Zero
+            index = next(iter(free_indices(value)), None)
+            lags.append(index - value if index is not None else S.Zero)
+        start = ", ".join("-1" if lag != 0 else written(s.at) for lag, s in zip(lags, node.subscripts, strict=True))
+        if scope.starting:
+            return DerivationError(
+                f"the start of '{name}' reads '{name}'", node.at, "it is what stands before the first step"
+            )
+        if name in scope.starts:
+            return DerivationError(
+                f"the start of '{name}' comes after its equation", scope.starts[name],
+                f"put it before line {node.at.line}",
+            )  # fmt: skip
+        if any(lag.is_Integer and lag < 0 for lag in lags):
+            return DerivationError(
+                f"'{name}' reads its own future, '{written(node.at)}'", node.at,
+                "a recurrence reads one step earlier; backwards in time, read the inputs at T - 1 - t",
+            )  # fmt: skip
+        if any(lag != 0 for lag in lags):
+            return DerivationError(
+                f"'{name}' reads its earlier elements and has no start", node.at,
+                f"write {name}[{start}] = … before it",
+            )  # fmt: skip
+        return DerivationError(
+            f"'{name}' reads itself", node.at,
+            f"a recurrence reads one step earlier, {name}[t - 1], and has a start, {name}[-1] = …",
+        )  # fmt: skip
+
+
+def mentions(node: Expression, letters: Letters) -> bool:
+    """Return whether an expression has one of the letters in it."""
+    match node:
+        case Name():
+            return node.id in letters
+        case Operation():
+            return any(mentions(operand, letters) for operand in node.operands)
+    return False
+
+
+def _moves(value: Expr) -> bool:
+    return bool(free_indices(value)) or bool(value.atoms(Element))
+
+
+def _not_affine(node: Expression) -> LayerSyntaxError:
+    hint = _AFFINE
+    if isinstance(node, Operation) and node.operator in ("//", "%"):
+        hint += "; x[i // s] is sum[p, r: s](where(i == p*s + r, x[p], 0))"
+    return LayerSyntaxError(f"subscript '{written(node.at)}' is not affine", node.at, hint)
+
+
+def _outside(
+    text: str, value: Expr, size: Expr | None, found: Mapping[Index, Expr], place: str, at: Span, scope: Scope
+) -> ShapeError:
+    """Return the error of an affine subscript that may leave its axis, with where it does."""
+    where = ", ".join(f"{index.name} = {show(value)}" for index, value in found.items())
+    if size is None:
+        word = "reaches" if scope.at_least(-value, 1) else "may reach"
+        reached = show(value)
+    else:
+        beyond = scope.unfolded(value - size).expand()
+        word = "reaches" if scope.at_least(beyond) else "may reach"
+        reached = show(size + beyond) if beyond.is_Integer else show(value)
+    end = f"{show(size)} elements" if size is not None else "elements from 0 on"
+    return ShapeError(
+        f"'{text}' {word} {reached} at {where}, and {place} has {end}",
+        at,
+        "read it padded, padded(x)[…], which is zero outside, or declare a shorter range: y: Real[P] with P = …",
+    )
