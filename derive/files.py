@@ -57,6 +57,8 @@ def generate(
     target: str = "numpy",
     wrt: Sequence[str] | None = None,
     calls: bool = False,
+    jvp: bool = False,
+    second: bool = False,
     begin: Callable[[Layer], object] | None = None,
 ) -> tuple[Written, ...]:
     """Build and check each layer's module, then write them all as ``out/NAME.py``.
@@ -68,6 +70,8 @@ def generate(
         wrt: the parameters to differentiate by; all of kind Real, Positive or Unit by default.
             A layer that another one calls has all its gradients.
         calls: whether calls of layers stay calls, of the modules beside; otherwise they are written out.
+        jvp: whether the modules have a ``jvp`` too: the outputs' tangents along given ones of the parameters.
+        second: whether they have a ``double_backward`` too, and for a scalar result an ``hvp``.
         begin: called with each layer before work on it begins.
 
     Raises:
@@ -99,7 +103,8 @@ def generate(
         if begin is not None:
             begin(layer)
         modules = {known.stem: text for known, text in texts.items()} if calls else None
-        texts[path], report = build(layer, target, None if layer.name in called else wrt, modules=modules)
+        own = None if layer.name in called else wrt
+        texts[path], report = build(layer, target, own, modules=modules, jvp=jvp, second=second)
         reports.append(report)
     changed = {path: _read(path) != text for path, text in texts.items()}
     put_in_place({path: text for path, text in texts.items() if changed[path]})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from derive.calculus.differentiate import differentiate
 from derive.calculus.program import Program
-from derive.errors import CheckError
+from derive.errors import CheckError, DeriveError
 from derive.language.layer import Layer
 from derive.simplify import simplify, with_passes
 from derive.stability import stabilize
@@ -38,12 +38,14 @@ def derive_program(
     return with_passes(staged, simplify(staged), jvp=jvp, second=second)
 
 
-def build_module(layer: Layer, wrt: Sequence[str] | None = None) -> str:
+def build_module(
+    layer: Layer, wrt: Sequence[str] | None = None, *, jvp: bool = False, second: bool = False
+) -> str:
     """Return the text of the NumPy module of a layer, not yet checked."""
     from derive.lower import lower
     from derive.render.numpy import render
 
-    return render(lower(derive_program(layer, wrt)))
+    return render(lower(derive_program(layer, wrt, jvp=jvp, second=second)))
 
 
 def build_network(layer: Layer, wrt: Sequence[str] | None = None) -> str:
@@ -62,7 +64,13 @@ def build_network(layer: Layer, wrt: Sequence[str] | None = None) -> str:
 
 
 def inspect(
-    layer: Layer, wrt: Sequence[str] | None = None, seed: int = 0, modules: Mapping[str, str] | None = None
+    layer: Layer,
+    wrt: Sequence[str] | None = None,
+    seed: int = 0,
+    modules: Mapping[str, str] | None = None,
+    *,
+    jvp: bool = False,
+    second: bool = False,
 ) -> tuple[str, Report]:
     """Return the text of a layer's NumPy module and the report of its check, whatever the verdict.
 
@@ -72,13 +80,24 @@ def inspect(
         seed: of the check's inputs.
         modules: the texts of the modules of the layers that it calls, by name, to keep its
             calls as calls of theirs; None to write them out.
+        jvp, second: the further functions, as of ``derive_program``.
+
+    Raises:
+        DeriveError: further functions of a layer whose calls are kept.
     """
     from derive.check import check
     from derive.lower import lower
     from derive.render.numpy import render
 
-    program = derive_program(layer, wrt)
-    text = build_network(layer, wrt) if modules is not None and layer.calls else render(lower(program))
+    kept = modules is not None and bool(layer.calls)
+    if kept and (jvp or second):
+        raise DeriveError(
+            f"the calls of {layer.name} cannot be kept in a module with further derivatives",
+            layer.span,
+            "leave out --calls to have them written out",
+        )
+    program = derive_program(layer, wrt, jvp=jvp, second=second)
+    text = build_network(layer, wrt) if kept else render(lower(program))
     return text, check(layer, program, text, seed=seed, modules=modules)
 
 
@@ -88,6 +107,9 @@ def build(
     wrt: Sequence[str] | None = None,
     seed: int = 0,
     modules: Mapping[str, str] | None = None,
+    *,
+    jvp: bool = False,
+    second: bool = False,
 ) -> tuple[str, Report]:
     """Return the text of a layer's module and the report of its check, which it passed; arguments as of ``inspect``.
 
@@ -95,7 +117,7 @@ def build(
         CheckError: formulas and code disagree with independent evaluation.
     """
     assert target == "numpy", target
-    text, report = inspect(layer, wrt, seed, modules)
+    text, report = inspect(layer, wrt, seed, modules, jvp=jvp, second=second)
     if not report.passed:
         raise CheckError(f"{layer.name}: the generated code does not pass its check", hint=report.failure())
     return text, report

@@ -138,6 +138,12 @@ WRT = click.option(
 )
 
 
+JVP = click.option("--jvp", is_flag=True, help="Jacobian-vector products too: the outputs' tangents.")
+SECOND = click.option(
+    "--second", is_flag=True, help="Second derivatives too: double_backward, and hvp for a scalar result."
+)
+
+
 @click.group(cls=App, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, "-V", "--version", message="derive %(version)s")
 def app() -> None:
@@ -189,8 +195,10 @@ def list_() -> None:
 @app.command()
 @LAYER
 @click.option("--steps", is_flag=True, help="Show the derivation, step by step, each with its reason.")
+@JVP
+@SECOND
 @WRT
-def show(layer: str, steps: bool, wrt: str | None) -> None:
+def show(layer: str, steps: bool, jvp: bool, second: bool, wrt: str | None) -> None:
     """Show a layer's forward and backward formulas.
 
     \b
@@ -207,7 +215,7 @@ def show(layer: str, steps: bool, wrt: str | None) -> None:
     names = differentiated(wrt, layers)
     texts = []
     for item in layers:
-        program = derive_program(item, names)
+        program = derive_program(item, names, jvp=jvp, second=second)
         options: dict[str, Any] = {"steps": steps, "width": width(sys.stdout), "color": colourful(sys.stdout)}
         text = render(program, **options)
         texts.append(text if writes(sys.stdout, text) else render(program, **options, ascii=True))
@@ -218,8 +226,10 @@ def show(layer: str, steps: bool, wrt: str | None) -> None:
 @LAYER
 @click.option("--steps", is_flag=True, help="The derivation, step by step, each with its reason.")
 @click.option("--standalone", is_flag=True, help="A whole document, ready to compile.")
+@JVP
+@SECOND
 @WRT
-def latex(layer: str, steps: bool, standalone: bool, wrt: str | None) -> None:
+def latex(layer: str, steps: bool, standalone: bool, jvp: bool, second: bool, wrt: str | None) -> None:
     """Print a layer's formulas as LaTeX.
 
     \b
@@ -238,7 +248,7 @@ def latex(layer: str, steps: bool, standalone: bool, wrt: str | None) -> None:
             f"--standalone makes a document of one layer, and {layer} holds {len(layers)}",
             hint=f"name one of them, e.g. {layer}:{layers[0].name}",
         )
-    programs = [derive_program(item, names) for item in layers]
+    programs = [derive_program(item, names, jvp=jvp, second=second) for item in layers]
     say("\n".join(render(program, steps=steps, standalone=standalone) for program in programs))
 
 
@@ -253,8 +263,12 @@ def latex(layer: str, steps: bool, standalone: bool, wrt: str | None) -> None:
     help="The folder to write to; made where it is missing.",
 )
 @click.option("--calls", is_flag=True, help="Keep calls of layers as calls; their modules are written beside.")
+@JVP
+@SECOND
 @WRT
-def generate(layer: tuple[str, ...], target: str, out: Path, calls: bool, wrt: str | None) -> None:
+def generate(
+    layer: tuple[str, ...], target: str, out: Path, calls: bool, jvp: bool, second: bool, wrt: str | None
+) -> None:
     """Write OUT/NAME.py for each layer, checked.
 
     Every module is built and checked before the first is put in place: where
@@ -271,6 +285,7 @@ def generate(layer: tuple[str, ...], target: str, out: Path, calls: bool, wrt: s
       derive generate batchnorm
       derive generate mine.layer linear --out src/layers --wrt x
       derive generate transformer_encoder_block --calls
+      derive generate mse_loss --jvp --second
     """
     from derive.commands.names import differentiated
     from derive.files import generate as write
@@ -281,7 +296,14 @@ def generate(layer: tuple[str, ...], target: str, out: Path, calls: bool, wrt: s
     names = differentiated(wrt, layers)
     with Progress(len(planned(layers, calls=calls))) as progress:
         written = write(
-            *layers, out=out, target=target, wrt=names, calls=calls, begin=lambda item: progress.begin(item.name)
+            *layers,
+            out=out,
+            target=target,
+            wrt=names,
+            calls=calls,
+            jvp=jvp,
+            second=second,
+            begin=lambda item: progress.begin(item.name),
         )
     alone = {item.name for item in layers if calls and not item.calls}
     for module in written:
@@ -293,8 +315,10 @@ def generate(layer: tuple[str, ...], target: str, out: Path, calls: bool, wrt: s
 @LAYERS
 @click.option("--json", "as_json", is_flag=True, help="The results as JSON.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
+@JVP
+@SECOND
 @WRT
-def check(layer: tuple[str, ...], as_json: bool, seed: int, wrt: str | None) -> int:
+def check(layer: tuple[str, ...], as_json: bool, seed: int, jvp: bool, second: bool, wrt: str | None) -> int:
     """Check formulas and code by independent evaluation.
 
     Formulas are compared with finite differences in multiprecision, generated
@@ -316,7 +340,7 @@ def check(layer: tuple[str, ...], as_json: bool, seed: int, wrt: str | None) -> 
     with Progress(len(layers)) as progress:
         for item in layers:
             progress.begin(item.name)
-            _, report = inspect(item, names, seed)
+            _, report = inspect(item, names, seed, jvp=jvp, second=second)
             reports.append(report)
     if as_json:
         results = [report.to_json() for report in reports]

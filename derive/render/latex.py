@@ -27,7 +27,7 @@ from derive.calculus.program import Equation, Program, Step
 from derive.render.formula import TRUTH, Notation, Piece, break_lines
 from derive.render.latex_printer import TexPrinter, name_tex
 from derive.render.latex_text import code, escape
-from derive.render.legend import expressions, grouped, index_ranges, layer_text, quoted, symbols
+from derive.render.legend import FUNCTIONS, expressions, grouped, index_ranges, layer_text, quoted, symbols
 from derive.render.templates import environment
 
 __all__ = ["latex", "tex"]
@@ -83,6 +83,7 @@ class View:
         rows: ``(symbol, name in code, shape, meaning)``.
         remarks: sentences about the notation.
         forward, backward: lines of ``align*``.
+        functions: ``(heading, lines)`` of the further functions.
         packages: that the output needs.
     """
 
@@ -96,6 +97,7 @@ class View:
     forward: tuple[str, ...]
     backward: tuple[str, ...]
     stages: tuple[StageView, ...]
+    functions: tuple[tuple[str, tuple[str, ...]], ...] = ()
     packages: tuple[str, ...] = ("amsmath",)
 
 
@@ -121,6 +123,9 @@ def latex(program: Program, *, steps: bool = False, standalone: bool = False) ->
         forward=_aligned(((s.target, s.expr) for s in program.forward), printer),
         backward=_aligned(((s.target, s.expr) for s in program.backward), printer),
         stages=tuple(_stages(program, printer)) if steps else (),
+        functions=tuple(
+            (FUNCTIONS[p.name], _aligned(((s.target, s.expr) for s in p.statements), printer)) for p in program.passes
+        ),
     )
     template = environment("latex").get_template("document.tex.jinja" if standalone else "fragment.tex.jinja")
     return template.render(v=view)

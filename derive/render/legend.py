@@ -18,6 +18,13 @@ from derive.language.text import show_layer
 
 __all__ = ["Symbol", "default_text", "expressions", "grouped", "index_ranges", "layer_text", "quoted", "symbols"]
 
+FUNCTIONS = {
+    "jvp": "Tangents",
+    "double_backward": "Backward of the backward",
+    "hvp": "Hessian times a vector",
+}
+"""What the formulas of a program's further functions are headed."""
+
 _INPUT = {
     Kind.REAL: "input",
     Kind.POSITIVE: "input, positive",
@@ -101,7 +108,7 @@ def layer_text(layer: Layer) -> list[str]:
 
 def expressions(program: Program) -> Iterator[Expr]:
     """Yield every expression that a rendering of the program may show."""
-    for s in (*program.forward, *program.backward):
+    for s in (*program.forward, *program.backward, *(s for p in program.passes for s in p.statements)):
         yield s.target
         yield s.expr
     for step in program.steps:

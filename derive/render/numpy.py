@@ -243,8 +243,15 @@ def _axes_literal(axes: Sequence[object]) -> str:
 def _header(arrays: ArrayProgram) -> tuple[str, ...]:
     return (
         f"Made by derive {derive.__version__} from {arrays.source}. Do not edit: change the layer file and run",
-        f"`derive generate {arrays.name}{' --calls' if arrays.modules else ''}`.",
+        f"`derive generate {arrays.name}{_options(arrays)}`.",
     )
+
+
+def _options(arrays: ArrayProgram) -> str:
+    """Return the options that the module was generated with."""
+    functions = {f.name for f in arrays.functions}
+    options = [("--calls", arrays.modules), ("--jvp", "jvp" in functions), ("--second", "double_backward" in functions)]
+    return "".join(f" {option}" for option, given in options if given)
 
 
 def _imports(lines: Sequence[str], scipy: set[str], special: bool) -> tuple[str, ...]:

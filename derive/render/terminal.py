@@ -25,7 +25,7 @@ from derive.algebra.nodes import BATCH, Index, KeepingReduction, Reduction
 from derive.calculus.program import Equation, Program, Step
 from derive.language.text import signature
 from derive.render.formula import Notation, Piece, break_lines
-from derive.render.legend import expressions, grouped, symbols
+from derive.render.legend import FUNCTIONS, expressions, grouped, symbols
 from derive.render.terminal_printer import SUBSCRIPTS, TerminalPrinter
 
 __all__ = ["show"]
@@ -53,6 +53,9 @@ def show(program: Program, *, steps: bool = False, width: int = 80, color: bool 
         page.derivation()
     page.section("Backward")
     page.equations([(s.target, s.expr) for s in program.backward])
+    for function in program.passes:
+        page.section(FUNCTIONS[function.name])
+        page.equations([(s.target, s.expr) for s in function.statements])
     page.section("Symbols")
     page.symbols()
     if not color:
