@@ -7,6 +7,7 @@ from sympy import Expr
 
 from derive.algebra.affine import affine_factors, affine_terms, is_affine
 from derive.algebra.functions import FloorDiv, Gt
+from derive.algebra.letters import readable
 from derive.algebra.nodes import Element, Hyper, Index, Kind, Max, Padded, Size, Sum, Tensor
 from derive.algebra.text import show
 
@@ -55,3 +56,10 @@ def test_letters_come_in_the_order_that_is_asked_for() -> None:
 def test_a_reduction_gives_the_range_of_a_letter_that_stands_at_no_axis_alone() -> None:
     assert show(Max(Element(Tensor("x"), p * k + a), a)) == "max[a: k](x[p*k + a])"
     assert show(Sum(Gt(i, j) * x, i, j)) == "sum[i, j: H](x[i]*(i > j))"
+
+
+def test_a_bound_letter_is_no_tensors_and_no_hyper_parameters_name() -> None:
+    numbered = Index("k'1", k)
+    assert show(readable(Max(Element(Tensor("x"), p * k + numbered), numbered), (p,))) == "max[j: k](x[p*k + j])"
+    other = Index("x'2", H)
+    assert "sum[k]" in show(readable(Sum(Element(Tensor("x"), other), other)))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sympy import Expr
 
 from derive.algebra.indices import free_indices, rebuild, substitute
-from derive.algebra.nodes import BATCH, BATCH_SIZE, Index, KeepingReduction, Reduction
+from derive.algebra.nodes import BATCH, BATCH_SIZE, Hyper, Index, KeepingReduction, Reduction, Tensor
 
 __all__ = ["plain_letters", "readable"]
 
@@ -24,8 +24,11 @@ def readable(expr: Expr, taken: Iterable[Index] = ()) -> Expr:
     Args:
         expr: any expression; its free indices keep their letters.
         taken: indices whose letters are in use around it (a statement's left side).
+
+    A bound letter is none of the tensors and hyper-parameters of ``expr`` either.
     """
-    return _rename(expr, frozenset(i.name for i in taken))
+    symbols = (s.name for s in expr.free_symbols if isinstance(s, (Hyper, Tensor)))
+    return _rename(expr, frozenset((*(i.name for i in taken), *symbols)))
 
 
 def plain_letters(indices: Iterable[Index], taken: Iterable[Index]) -> dict[Expr, Expr]:

@@ -11,7 +11,7 @@ goes to its start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -242,7 +242,7 @@ def _here(element: Element, statement: Statement) -> Element:
 
 
 def target_indices(layer: Layer, statements: Sequence[Statement]) -> dict[str, tuple[Index, ...]]:
-    """Choose the letters for every parameter's axes: those of a plain read, else of the sizes.
+    """Choose the letters for every parameter's axes: those of a plain read, else i, j, k along a window.
 
     A read by the letters of a statement's left side comes before one by the
     letters of a reduction, which may be numbered.
@@ -250,25 +250,43 @@ def target_indices(layer: Layer, statements: Sequence[Statement]) -> dict[str, t
     parameters = {p.name: p for p in layer.parameters}
     chosen: dict[str, tuple[Index, ...]] = {}
     second: dict[str, tuple[Index, ...]] = {}
+    partly: dict[str, dict[int, Index | None]] = {}
     for statement in statements:
-        for element in elements(statement.expr):
+        start = () if statement.carry is None else elements(statement.carry.start)
+        for element in (*elements(statement.expr), *start):
             if element.name in parameters and element.name not in chosen:
+                axes = parameters[element.name].axes
                 plain = tuple(s for s in element.subscripts if isinstance(s, Index))
                 distinct = len({p.name for p in plain}) == len(element.subscripts)
-                if distinct and tuple(p.size for p in plain) == parameters[element.name].axes:
+                if distinct and tuple(p.size for p in plain) == axes:
                     own = set(plain) <= set(statement.indices) or not any(p.name[-1].isdigit() for p in plain)
                     (chosen if own else second).setdefault(element.name, plain)
-    return {name: chosen.get(name) or second.get(name) or _letters_of(p.axes) for name, p in parameters.items()}
+                elif element.name not in partly and len({p.name for p in plain}) == len(plain):
+                    partly[element.name] = {
+                        place: s if isinstance(s, Index) and s.size == axis else None
+                        for place, (s, axis) in enumerate(zip(element.subscripts, axes, strict=True))
+                        if not isinstance(s, Element) and not s.is_Integer
+                    }
+    names = {*parameters, *(h.name for h in layer.hypers), *(s.name for s in (*layer.statements, *statements))}
+    return {
+        name: chosen.get(name) or second.get(name) or _letters_of(p.axes, partly.get(name, {}), names)
+        for name, p in parameters.items()
+    }
 
 
-def _letters_of(axes: Sequence[Expr]) -> tuple[Index, ...]:
+def _letters_of(axes: Sequence[Expr], read: Mapping[int, Index | None], names: Iterable[str]) -> tuple[Index, ...]:
+    """Return letters for axes: the one an axis is ``read`` with, another along a window (None), that of the size."""
+    used = {*names, *(i.name for i in read.values() if i is not None)}
     indices: list[Index] = []
-    for size in axes:
-        used = {i.name for i in indices}
+    for place, size in enumerate(axes):
         if size == BATCH.size:
             indices.append(BATCH)
             continue
-        first = size.name[0].lower() if size.is_Symbol else "i"
-        letter = next((c for c in (first, *"ijklmabcr") if c not in used), f"{first}{len(indices)}")
-        indices.append(Index(letter, size))
+        own = read.get(place)
+        if own is None:
+            first = size.name[0].lower() if size.is_Symbol and place not in read else "i"
+            letter = next((c for c in (first, *"ijklmabcr") if c not in used), f"{first}{len(indices)}")
+            used.add(letter)
+            own = Index(letter, size)
+        indices.append(own)
     return tuple(indices)
