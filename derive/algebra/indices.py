@@ -14,7 +14,7 @@ from itertools import count
 
 from sympy import Expr
 
-from derive.algebra.nodes import Element, Index, KeepingReduction, Reduction
+from derive.algebra.nodes import Element, Index, KeepingReduction, Padded, Reduction
 
 __all__ = [
     "elements",
@@ -22,6 +22,7 @@ __all__ = [
     "fresh",
     "is_binder",
     "names",
+    "open_elements",
     "rebuild",
     "replace_elements",
     "substitute",
@@ -64,6 +65,22 @@ def elements(expr: Expr) -> list[Element]:
     found: dict[Element, None] = {}
 
     def visit(e: Expr) -> None:
+        if isinstance(e, Element):
+            found.setdefault(e)
+        for arg in e.args:
+            visit(arg)
+
+    visit(expr)
+    return list(found)
+
+
+def open_elements(expr: Expr) -> list[Element]:
+    """Return the elements that are not read padded: those whose definitions could stand in their place."""
+    found: dict[Element, None] = {}
+
+    def visit(e: Expr) -> None:
+        if isinstance(e, Padded):
+            return
         if isinstance(e, Element):
             found.setdefault(e)
         for arg in e.args:
@@ -169,6 +186,10 @@ def substitute_elements(expr: Expr, mapping: Mapping[Expr, Expr]) -> Expr:
         return mapping[expr]
     if not expr.args:
         return expr
+    if isinstance(expr, Padded):
+        # A padded read is of a tensor: one by whose definition it can't be replaced stays.
+        read = substitute_elements(expr.element, mapping)
+        return rebuild(expr, (read, expr.fill)) if isinstance(read, Element) else expr
     if isinstance(expr, (Reduction, KeepingReduction)):
         loose: set[str] = set()
         for key, value in mapping.items():

@@ -48,6 +48,7 @@ from derive.algebra.functions import BY_CLASS, Expm1, LogSigmoid, Sigmoid, Softp
 from derive.algebra.indices import elements, free_indices, is_binder, names, rebuild
 from derive.algebra.nodes import (
     ArgMax,
+    Delta,
     Element,
     Hyper,
     Index,
@@ -57,6 +58,7 @@ from derive.algebra.nodes import (
     Mean,
     Min,
     Norm,
+    Padded,
     Prod,
     Softmax,
     Std,
@@ -64,8 +66,11 @@ from derive.algebra.nodes import (
     Var,
 )
 from derive.algebra.terms import unify
+from derive.calculus.deltas import with_deltas
+from derive.calculus.hoisting import hoisted
 from derive.calculus.program import Stage, Step
 from derive.language.layer import Layer, Statement
+from derive.language.loops import flat, loops
 
 __all__ = ["name_intermediates"]
 
@@ -135,11 +140,17 @@ def name_intermediates(
 
     The first ``finished`` statements stay as they are; what they hold is read by its name.
     """
+    layer = replace(layer, statements=with_deltas(layer.statements))
     names_ = _Names(layer)
+    statements, before = hoisted(layer.statements, names_.choose)
+    for statement in before:
+        why = "it reads nothing of the loop, so it is computed for all steps before it"
+        names_.steps.append(Step(Stage.NAME, statement.target, statement.expr, why))
     result: list[Statement] = []
     automatic: set[str] = set()
-    for place, statement in enumerate(layer.statements):
-        if place < finished:
+    done = {s.name for s in layer.statements[:finished]}
+    for statement in statements:
+        if statement.name in done:
             result.append(statement)
             if statement.kind.differentiable:
                 if isinstance(statement.expr, Add) and _is_difference(statement.expr):
@@ -157,9 +168,10 @@ def name_intermediates(
             automatic.add(made.name)
         names_.made.clear()
         result.append(statement if expr is statement.expr else _with(statement, expr))
-        names_.by_value.setdefault(expr, statement.target)
+        if statement.carry is None:
+            names_.by_value.setdefault(expr, statement.target)
         names_.note(statement.name, expr)
-    return tuple(result), frozenset(automatic), tuple(names_.steps)
+    return flat(loops(result)), frozenset(automatic), tuple(names_.steps)
 
 
 def _is_spread(expr: Expr, differences: Container[str]) -> bool:
@@ -260,7 +272,7 @@ def _inside(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool
     ``linear``: sums and means among the terms are steps of their own already
     and need no name.
     """
-    if not expr.args or isinstance(expr, (Element, ArgMax)):
+    if not expr.args or isinstance(expr, (Element, Padded, Delta, ArgMax)):
         return expr
     if is_binder(expr):
         inner = tuple(i for i in order if i in free_indices(expr.body))
@@ -347,7 +359,7 @@ def _term(expr: Expr, order: tuple[Index, ...], state: _Names, *, linear: bool) 
 
 def _part(expr: Expr, order: tuple[Index, ...], state: _Names) -> Expr:
     """A proper part of a statement: named if it is worth a name."""
-    if not expr.args or isinstance(expr, (Element, StopGradient, ArgMax)):
+    if not expr.args or isinstance(expr, (Element, Padded, Delta, StopGradient, ArgMax)):
         return expr
     known = state.by_value.get(expr)
     if known is not None and isinstance(expr, (*_OWN_REDUCTIONS, *_EXPENSIVE, Pow)):

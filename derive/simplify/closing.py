@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sympy import Expr
 
 from derive.algebra.indices import free_indices, names
-from derive.algebra.nodes import Delta, Element, Index
+from derive.algebra.nodes import Delta, Element, Index, Padded
 from derive.algebra.terms import Letters, Term, Terms, collect, components
 from derive.calculus.adjoint import Adjoint
 from derive.simplify.facts import Fact, FactBook, apply_facts
@@ -110,7 +110,8 @@ def close(
         before, inlined = inline(adjoint.terms, written, letters)
         terms, used = apply_facts(before, facts, letters)
         terms, more, through = _through_contractions(terms, contractions, facts, letters)
-        kept = adjoint.name in results or not _worth_inlining(adjoint, terms, readers.get(adjoint.symbol, []), shared)
+        kept = adjoint.name in results or adjoint.carry is not None
+        kept = kept or not _worth_inlining(adjoint, terms, readers.get(adjoint.symbol, []), shared)
         if kept:
             if len(terms) == 1 and is_contraction(terms[0]):
                 contractions[adjoint.symbol] = (adjoint.target, terms)
@@ -135,7 +136,7 @@ def _readers(adjoints: Sequence[Adjoint]) -> dict[str, list[tuple[Adjoint, Term]
 def _worth_inlining(adjoint: Adjoint, terms: Terms, readers: Sequence[tuple[Adjoint, Term]], shared: bool) -> bool:
     if _is_copy(terms):
         return True
-    if any(is_contraction(t) for t in terms):
+    if any(is_contraction(t) or _lands(t) for t in terms):
         return False
     consumers = list(dict.fromkeys(a.name for a, _ in readers))
     contracted = any(_read_in_contraction(adjoint.symbol, t) for _, t in readers)
@@ -154,6 +155,16 @@ def _worth_inlining(adjoint: Adjoint, terms: Terms, readers: Sequence[tuple[Adjo
     return not (contracted and len(sized) > 1)
 
 
+def _lands(term: Term) -> bool:
+    """Whether a term adds to shifted places: the gradient of a window."""
+    return any(
+        bool(free_indices(place)) and not isinstance(place, (Index, Element))
+        for atom, _ in term.factors
+        if isinstance(atom, Delta)
+        for place in atom.args
+    )
+
+
 def _is_copy(terms: Terms) -> bool:
     """``±c·dv`` with a number c, or nothing at all."""
     if not terms:
@@ -165,7 +176,7 @@ def _is_copy(terms: Terms) -> bool:
 
 def _computed(atom: Expr) -> bool:
     """Whether an atom takes a pass of its own: a function or a sum of tensors."""
-    return not isinstance(atom, (Element, Delta, Index)) and bool(free_indices(atom))
+    return not isinstance(atom, (Element, Padded, Delta, Index)) and bool(free_indices(atom))
 
 
 def _read_in_contraction(symbol: str, term: Term) -> bool:

@@ -15,7 +15,7 @@ from sympy import Add, Expr, Mul, Pow
 
 from derive.algebra.functions import BY_CLASS
 from derive.algebra.indices import free_indices
-from derive.algebra.nodes import Delta, Element, Index, KeepingReduction, Reduction
+from derive.algebra.nodes import Delta, Element, Index, KeepingReduction, Padded, Reduction
 from derive.language.layer import Statement
 
 __all__ = ["cost"]
@@ -43,7 +43,7 @@ def cost(statements: Iterable[Statement]) -> float:
 
 
 def _cost(expr: Expr, seen: set[Expr]) -> float:
-    if not expr.args or isinstance(expr, (Element, Delta)):
+    if not expr.args or isinstance(expr, (Element, Padded, Delta)):
         return 0.0
     if isinstance(expr, (Reduction, KeepingReduction)):
         if expr in seen:

@@ -92,7 +92,7 @@ def find_facts(statements: Sequence[Statement], letters: Letters) -> FactBook:
     """Return the facts of a forward pass."""
     facts: list[Fact] = []
     for statement in statements:
-        if not statement.kind.differentiable:
+        if not statement.kind.differentiable or statement.carry is not None:
             continue
         facts += _of_definition(statement, letters)
     by_subject: dict[str, list[Fact]] = {}
@@ -100,7 +100,7 @@ def find_facts(statements: Sequence[Statement], letters: Letters) -> FactBook:
         for name in fact.reads:
             by_subject.setdefault(name, []).append(fact)
     for statement in statements:
-        if statement.kind.differentiable:
+        if statement.kind.differentiable and statement.carry is None:
             known = [f for name in sorted(names(statement.expr)) for f in by_subject.get(name, ())]
             for fact in _by_summing(statement, known, letters):
                 facts.append(fact)

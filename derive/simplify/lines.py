@@ -9,7 +9,8 @@ from functools import cached_property
 from derive.algebra.letters import readable
 from derive.algebra.nodes import Element, Index
 from derive.algebra.terms import Terms, as_expr, term_names
-from derive.language.layer import Statement
+from derive.language.layer import Carry, Statement
+from derive.language.loops import flat, loops
 from derive.simplify.structure import expression
 
 __all__ = ["Line", "expanded", "in_order", "indices_of", "needed", "statement_of"]
@@ -17,10 +18,11 @@ __all__ = ["Line", "expanded", "in_order", "indices_of", "needed", "statement_of
 
 @dataclass(frozen=True)
 class Line:
-    """``target = Σ terms``."""
+    """``target = Σ terms``; ``carry`` makes it a recurrence."""
 
     target: Element
     terms: Terms
+    carry: Carry | None = None
 
     @property
     def name(self) -> str:
@@ -41,12 +43,12 @@ def indices_of(target: Element) -> tuple[Index, ...]:
 def statement_of(line: Line, results: Container[str] = ()) -> Statement:
     """Return the line as it is computed: common factors taken out, letters that people read."""
     indices = indices_of(line.target)
-    return Statement(line.name, indices, readable(expression(line.terms, results), indices))
+    return Statement(line.name, indices, readable(expression(line.terms, results), indices), carry=line.carry)
 
 
 def expanded(line: Line) -> Statement:
     """Return the line term by term."""
-    return Statement(line.name, indices_of(line.target), as_expr(line.terms))
+    return Statement(line.name, indices_of(line.target), as_expr(line.terms), carry=line.carry)
 
 
 def needed(lines: Sequence[Line], roots: Iterable[str]) -> list[Line]:
@@ -65,6 +67,8 @@ def needed(lines: Sequence[Line], roots: Iterable[str]) -> list[Line]:
 def in_order(lines: Sequence[Line]) -> list[Line]:
     """Order the lines so that each is computed before it is read, otherwise as given."""
     by_name = {line.name: line for line in lines}
+    if any(line.carry is not None for line in lines):
+        return [by_name[s.name] for s in flat(loops([expanded(line) for line in lines]))]
     place = {line.name: k for k, line in enumerate(lines)}
     done: dict[str, Line] = {}
 

@@ -13,13 +13,14 @@ from derive.algebra.nodes import Element, Tensor
 from derive.algebra.terms import Letters, Term, Terms, collect, matches, unify
 from derive.calculus.program import Step
 from derive.language.layer import Statement
+from derive.language.loops import loops
 from derive.simplify.closing import Closed
 from derive.simplify.explain import by_facts, rewritten
 from derive.simplify.facts import Fact, FactBook, apply_facts, definition_fact
-from derive.simplify.lines import Line, indices_of
+from derive.simplify.lines import Line, expanded, indices_of
 from derive.simplify.structure import common_factors
 
-__all__ = ["name_products", "read_forward_values", "read_results", "without_copies"]
+__all__ = ["name_products", "read_earlier", "read_forward_values", "read_results", "without_copies"]
 
 
 def read_results(
@@ -45,8 +46,18 @@ def read_results(
         terms, used = apply_facts(line.terms, usable, letters)
         if used:
             steps.append(by_facts(line.target, terms, used))
-        result.append(Line(line.target, terms))
+        result.append(replace(line, terms=terms))
+    if any(line.carry is not None for line in lines) and not _is_computable(result):
+        return list(lines), []  # a loop would read a result that comes after it
     return result, steps
+
+
+def _is_computable(lines: Sequence[Line]) -> bool:
+    try:
+        loops([expanded(line) for line in lines])
+    except ValueError:
+        return False
+    return True
 
 
 def _other_readings(fact: Fact, products: Sequence[Fact]) -> Iterator[Fact]:
@@ -105,7 +116,7 @@ def name_products(lines: Sequence[Line], closed: Sequence[Closed], letters: Lett
             if used:
                 count += sum(1 for t in inside if any(True for _ in matches(pattern, variables, (), t)))
                 back = [Term.of(t.coefficient, (*t.factors, *front.items()), t.bound) for t in folded]
-                renewed.append(Line(line.target, collect(back)))
+                renewed.append(replace(line, terms=collect(back)))
             else:
                 renewed.append(line)
         if count >= 2:
@@ -136,11 +147,62 @@ def without_copies(lines: Sequence[Line], results: Sequence[str]) -> list[Line]:
         moved: dict[str, Line] = {}
         for entry in current.values():
             if entry.name == source.name:
-                moved[name] = Line(Element(tensor, *entry.target.subscripts), entry.terms)
+                moved[name] = replace(
+                    entry,
+                    target=Element(tensor, *entry.target.subscripts),
+                    terms=_renamed(entry.terms, source.name, tensor),
+                )
             elif entry.name != name:
-                moved[entry.name] = Line(entry.target, _renamed(entry.terms, source.name, tensor))
+                moved[entry.name] = replace(entry, terms=_renamed(entry.terms, source.name, tensor))
         current = moved
     return list(current.values())
+
+
+def read_earlier(lines: Sequence[Line]) -> tuple[list[Line], list[Step]]:
+    """Read an adjoint one step earlier by its own name, where what comes back is a multiple of it.
+
+    With ``dy_next[t] = a·dy[t]`` and ``a`` the same at every step, ``dy_next[t + 1]`` is ``a·dy[t + 1]``.
+    """
+    current = {line.name: line for line in lines}
+    steps: list[Step] = []
+    for line in lines:
+        carry = line.carry
+        if carry is None or len(line.terms) != 1 or line.terms[0].bound:
+            continue
+        term = line.terms[0]
+        own = [a for a, e in term.factors if isinstance(a, Element) and carry.index in free_indices(a)]
+        source = current.get(own[0].name) if len(own) == 1 else None
+        if source is None or source.carry is not None or own[0].subscripts != line.target.subscripts:
+            continue
+        rest = [(a, e) for a, e in term.factors if a != own[0]]
+        if any(carry.index in free_indices(a) for a, _ in rest) or term.exponent(own[0]) != 1:
+            continue
+        if source.target.subscripts != line.target.subscripts:
+            continue
+
+        def read(found: Element, *, gone: str = line.name, new: Tensor = own[0].tensor) -> Element | None:
+            return Element(new, *found.subscripts) if found.name == gone else None
+
+        places = indices_of(line.target)
+        for other in list(current.values()):
+            if line.name not in other.reads:
+                continue
+            terms: list[Term] = []
+            for t in other.terms:
+                hits = [a for a, _ in t.factors if isinstance(a, Element) and a.name == line.name]
+                scale: list[tuple[Expr, Expr]] = []
+                for hit in hits:
+                    moved: dict[Expr, Expr] = dict(zip(places, hit.subscripts, strict=True))
+                    scale += [(substitute(a, moved), e) for a, e in rest]
+                factors = [(replace_elements(a, read), e) for a, e in t.factors]
+                number = term.coefficient ** len(hits)
+                terms.append(Term.of(t.coefficient * number, (*factors, *scale), t.bound))
+            current[other.name] = replace(other, terms=collect(terms))
+        current[source.name] = replace(current[source.name], carry=carry)
+        del current[line.name]
+        why = f"{line.name} is a multiple of {source.name}, which is read one step earlier instead"
+        steps.append(rewritten(current[source.name].target, current[source.name].terms, why))
+    return list(current.values()), steps
 
 
 def _copied(line: Line) -> Element | None:

@@ -11,8 +11,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from derive.calculus.adjoint import adjoint_name
 from derive.calculus.differentiate import Staged
+from derive.calculus.hoisting import hoisted
 from derive.calculus.program import Program, Steps
 from derive.language.layer import Layer, Statement
 from derive.simplify.closing import close
@@ -21,7 +24,7 @@ from derive.simplify.explain import closing_steps, result_step
 from derive.simplify.facts import FactBook, find_facts
 from derive.simplify.forward import forward_statements
 from derive.simplify.lines import Line, expanded, in_order, needed, statement_of
-from derive.simplify.sharing import name_products, read_forward_values, read_results, without_copies
+from derive.simplify.sharing import name_products, read_earlier, read_forward_values, read_results, without_copies
 from derive.simplify.vanishing import drop_vanishing_sums
 
 __all__ = ["simplified", "simplify"]
@@ -51,7 +54,7 @@ def simplified(staged: Staged) -> tuple[tuple[Statement, ...], Steps]:
     results = [symbols[name] for name in staged.wanted]
     facts = find_facts(staged.forward, staged.letters)
     lines, steps = _closed(staged, facts, results, shared=False)
-    plain = needed([Line(a.target, a.terms) for a in staged.adjoints], results)
+    plain = needed([Line(a.target, a.terms, a.carry) for a in staged.adjoints], results)
     plain = in_order(without_copies(plain, results))
     if plain != lines:
         stages = _cost(plain, results)
@@ -62,7 +65,17 @@ def simplified(staged: Staged) -> tuple[tuple[Statement, ...], Steps]:
                 lines, steps = plain, Steps()
     written = (statement_of(line, results) for line in lines)
     statements = tuple(read_forward_values(statement, staged.forward) for statement in written)
+    taken = {s.name for s in (*statements, *staged.forward)} | {p.name for p in staged.layer.parameters}
+    statements, _ = hoisted(statements, partial(_choose, taken))
     return statements, Steps(lambda: steps, lambda: map(result_step, statements))
+
+
+def _choose(taken: set[str], wish: str) -> str:
+    name, number = wish, 2
+    while name in taken:
+        name, number = f"{wish}{number}", number + 1
+    taken.add(name)
+    return name
 
 
 def _cost(lines: list[Line], results: list[str]) -> float:
@@ -77,11 +90,12 @@ def _closed(staged: Staged, facts: FactBook, results: list[str], *, shared: bool
     """
     letters = staged.letters
     closed = close(staged.adjoints, facts, staged.wanted, letters, shared=shared)
-    lines = needed([Line(c.adjoint.target, c.terms) for c in closed if c.kept], results)
+    lines = needed([Line(c.adjoint.target, c.terms, c.adjoint.carry) for c in closed if c.kept], results)
+    lines, earlier = read_earlier(lines)
     lines, read = read_results(lines, results, facts, letters)
     lines, vanished = drop_vanishing_sums(lines, facts, letters)
     lines, named = name_products(lines, closed, letters)
-    steps = Steps(lambda: closing_steps(closed), lambda: (*read, *vanished, *named))
+    steps = Steps(lambda: closing_steps(closed), lambda: (*earlier, *read, *vanished, *named))
     return in_order(without_copies(needed(lines, results), results)), steps
 
 

@@ -16,7 +16,7 @@ from sympy import Add, Expr, Mul, Pow, Rational, S, gcd
 
 from derive.algebra.functions import Sigmoid, Sign, Where
 from derive.algebra.indices import free_indices, names, substitute
-from derive.algebra.nodes import Delta, Element, Mean, Size, Softmax, Sum
+from derive.algebra.nodes import Delta, Element, Mean, Padded, Size, Softmax, Sum
 from derive.algebra.terms import Term, Terms, canonical, components
 
 __all__ = ["common_factors", "expression"]
@@ -334,7 +334,7 @@ def _signs_settled(expr: Expr) -> Expr:
 
 def _price(expr: Expr) -> float:
     """How long a formula is, a function counting four; signs are free."""
-    if not expr.args or isinstance(expr, (Element, Delta)):
+    if not expr.args or isinstance(expr, (Element, Padded, Delta)):
         return 0.0
     inner = sum(_price(a) for a in expr.args)
     if isinstance(expr, (Add, Mul)):

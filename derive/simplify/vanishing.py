@@ -9,6 +9,7 @@ is blind to.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from derive.algebra.indices import free_indices
 from derive.algebra.nodes import Element
@@ -30,7 +31,8 @@ _MOST_TERMS = 12
 
 def drop_vanishing_sums(lines: Sequence[Line], facts: FactBook, letters: Letters) -> tuple[list[Line], list[Step]]:
     """Return the lines with those that are 0 emptied, and a step for each that is."""
-    by_name = {line.name: line for line in lines}
+    # What a loop carries from step to step is never written out: it would not end.
+    by_name = {line.name: line for line in lines if line.carry is None}
     known: dict[str, Fact] = {}
     for line in lines:
         if len(line.terms) == 1:
@@ -42,7 +44,7 @@ def drop_vanishing_sums(lines: Sequence[Line], facts: FactBook, letters: Letters
     for line in lines:
         opened = _opened_to_nothing(line, by_name, known, facts, letters)
         if opened:
-            line = Line(line.target, ())
+            line = replace(line, terms=())
             steps.append(rewritten(line.target, (), f"write out {', '.join(opened)}: every term cancels"))
         result.append(line)
     return result, steps

@@ -24,7 +24,7 @@ from itertools import combinations
 from sympy import Add, Expr, Mul, Pow, cosh, erf, exp, log, sinh, tanh
 
 from derive.algebra.functions import Erfc, Expm1, Log1p, Minimum, Sigmoid, StopGradient, Where
-from derive.algebra.indices import elements, rebuild, substitute, substitute_elements
+from derive.algebra.indices import open_elements, rebuild, substitute, substitute_elements
 from derive.algebra.nodes import (
     Element,
     KeepingReduction,
@@ -124,7 +124,7 @@ class Definition:
     def _full(self) -> Expr:
         expr = self.statement.expr
         inner: dict[Expr, Expr] = {}
-        for element in elements(expr):
+        for element in open_elements(expr):
             known = self._definitions.get(element)
             if known is not None and known.made:
                 inner[element] = known.at(element, known.forms[-1])
@@ -151,7 +151,9 @@ class Definitions:
 
     def add(self, statement: Statement) -> None:
         """Take in a statement; those it reads have been taken in before."""
-        made = self.made_of(statement.expr) if statement.kind.differentiable else Made.NOTHING
+        # A recurrence is its definition except at its start.
+        plain = statement.kind.differentiable and statement.carry is None
+        made = self.made_of(statement.expr) if plain else Made.NOTHING
         self._by_name[statement.name] = Definition(statement, made, self)
 
     def get(self, element: Element) -> Definition | None:
@@ -267,7 +269,7 @@ def _subsets(items: list[Element]) -> Iterator[tuple[Element, ...]]:
 def _candidates(expr: Expr, definitions: Definitions) -> dict[Element, Definition]:
     """The elements in ``expr`` whose definitions could let a rule fire on it."""
     found: dict[Element, Definition] = {}
-    for element in elements(expr):
+    for element in open_elements(expr):
         known = definitions.get(element)
         if known is not None and known.made:
             found[element] = known

@@ -83,9 +83,9 @@ class _Work:
 
     def __init__(self, layer: Layer) -> None:
         self._layer = layer
-        self.statements = list(layer.statements)
         self.steps: list[Step] = []
         self._named: dict[str, Statement] = {}
+        self.statements = [s for statement in layer.statements for s in self._with_start(statement)]
 
     def apply(self, phase: Phase) -> None:
         """Apply one phase to every statement in order, then drop what is no longer read."""
@@ -109,6 +109,17 @@ class _Work:
             definitions.add(statement)
         self.statements = self._live(done)
 
+    def _with_start(self, statement: Statement) -> Iterator[Statement]:
+        """Yield a recurrence whose start is a formula after a statement for that formula."""
+        carry = statement.carry
+        if carry is not None and carry.start.args and not isinstance(carry.start, Element):
+            rest = tuple(i for i in statement.indices if i != carry.index)
+            start = Statement(self._fresh_name(f"{statement.name}_start", carry.start), rest, carry.start)
+            self._named[start.name] = start
+            yield start
+            statement = replace(statement, carry=replace(carry, start=start.target))
+        yield statement
+
     def _live(self, statements: list[Statement]) -> list[Statement]:
         """The statements that are returned or read by one of these; those that nobody read at first stay too."""
         if not self.steps:
@@ -120,6 +131,8 @@ class _Work:
             if statement.name in needed:
                 kept.append(statement)
                 needed |= names(statement.expr)
+                if statement.carry is not None:
+                    needed |= names(statement.carry.start)
         return kept[::-1]
 
     def _naming_means(
@@ -233,9 +246,16 @@ def _reading(expr: Expr, statements: list[Statement]) -> Element | None:
         if type(own) is not type(expr):
             continue
         choice = place(own, statement.indices, expr)
-        if choice is not None:
+        if choice is not None and all(map(_is_inside, statement.indices, (choice[i] for i in statement.indices))):
             return Element(statement.tensor, *(choice[i] for i in statement.indices))
     return None
+
+
+def _is_inside(index: Index, value: Expr) -> bool:
+    """Whether a place is one of the statement's for certain: a shifted one may be a recurrence's start."""
+    if isinstance(value, Index):
+        return bool(value.size == index.size)
+    return isinstance(value, Element) or not free_indices(value)
 
 
 def _as_mean(expr: Expr) -> Expr:
