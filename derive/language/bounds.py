@@ -56,7 +56,8 @@ class Bounds:
 
     def plainly(self, expr: Expr) -> bool:
         """Return whether an expression is not negative for a reason that one sees; a quick test."""
-        return self._simple(expr.expand())
+        expr = expr.expand()
+        return expr in self.assumed or self._simple(expr)
 
     # By substitution
 

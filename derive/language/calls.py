@@ -10,31 +10,25 @@ elements, ``gelu(h[n, d])``; then its formula is put in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
-from sympy import Add, Expr, Integer, Mul, Pow, Rational, S, Tuple, preorder_traversal
+from sympy import Expr, Integer, Rational, S, preorder_traversal
 
-from derive.algebra.functions import BY_CLASS
 from derive.algebra.indices import is_binder
 from derive.algebra.nodes import (
     BATCH,
     BATCH_SIZE,
-    Element,
     Hyper,
-    Index,
-    KeepingReduction,
     Kind,
-    Reduction,
     Size,
     Tensor,
 )
 from derive.algebra.text import show
 from derive.errors import LayerSyntaxError, ShapeError, Span, UnknownNameError
-from derive.language.arithmetic import apply, check_range, checked, operate, power
-from derive.language.kinds import kind_of
-from derive.language.layer import HyperParameter, Layer, LayerCall, Parameter, Statement
-from derive.language.reductions import reduced
+from derive.language.arithmetic import checked
+from derive.language.instances import Instance, choose_letters
+from derive.language.layer import Condition, HyperParameter, Layer, LayerCall, Parameter, Statement
 from derive.language.scope import FUNCTION_NAMES, RESERVED, Known, Scope, axes_text, count, nearest
 from derive.language.text import signature
 from derive.language.tree import Call, Expression, Name, written
@@ -106,7 +100,7 @@ def _joins_elements(expr: Expr) -> bool:
 
 def inline_elements(layer: Layer, arguments: Iterable[Expr], hypers: Mapping[str, Expr], node: Call) -> Expr:
     """Return the formula of an elementwise layer with expressions for its tensors."""
-    instance = _Instance(node.at, hypers=_bound_hypers(layer, hypers, node))
+    instance = Instance(node.at, hypers=_bound_hypers(layer, hypers, node))
     values: dict[str, Expr] = {p.name: a for p, a in zip(layer.parameters, arguments, strict=True)}
     for statement in layer.statements:
         instance.values = values
@@ -155,23 +149,27 @@ def inline(
     axes = _Unifier(layer, scope)
     for parameter, argument in zip(layer.parameters, actual, strict=True):
         axes.bind(parameter, *argument)
-    instance = _Instance(node.at, hypers=_bound_hypers(layer, hypers, node), sizes=axes.sizes)
+    instance = Instance(node.at, _bound_hypers(layer, hypers, node), scope.length, axes.sizes)
     instance.tensors = {p.name: known.tensor for p, (known, _) in zip(layer.parameters, actual, strict=True)}
     _derived_sizes(layer, instance, scope)
-    _letters(layer, instance, axes.batch or (), scope)
+    choose_letters(layer, instance, axes.batch or (), scope)
     names = dict(zip(layer.returns, (t.id for t in targets), strict=True))
     taken = set(names.values())
     for statement in layer.statements:
         if statement.name not in names:
             names[statement.name] = _free_name(statement.name, targets[0].id, taken, scope)
             taken.add(names[statement.name])
+    for statement in layer.statements:  # a loop's are read before their turn
+        instance.tensors[statement.name] = Tensor(names[statement.name], statement.kind)
     places = {t.id: t for t in targets}
     written_out = []
     for statement in layer.statements:
-        expr = check_range(checked(instance.expr(statement.expr), node.at), node.at)
-        name, indices = names[statement.name], instance.indices(statement.indices)
-        new = Statement(name, indices, expr, kind_of(expr), node.at)
-        instance.tensors[statement.name] = new.tensor
+        new = instance.statement(statement, names[statement.name])
+        if new.carry is not None:
+            scope.steps[new.name] = new.indices.index(new.carry.index)
+        if new.tensor != instance.tensors[statement.name]:
+            instance.tensors[statement.name] = new.tensor
+            instance.memo.clear()
         if new.name in places:
             scope.check_new(places[new.name], new.axes)
         shape = axes_text(new.axes) if new.axes else "a scalar"
@@ -179,6 +177,10 @@ def inline(
             new.name, new.kind, new.axes, f"{new.name} is {shape}, from {layer.name} on line {node.at.line}"
         )
         written_out.append(new)
+    for condition in layer.conditions:
+        value = instance.expr(condition.expr)
+        if not scope.adopt(Condition(value, f"{show(value)} is not negative")):
+            raise ShapeError(f"{layer.name}: not fulfilled that {condition.text}", node.at, signature(layer))
     call = LayerCall(
         layer,
         tuple(known.tensor.name for known, _ in actual),
@@ -338,7 +340,7 @@ class _Unifier:
             )
 
 
-def _derived_sizes(layer: Layer, instance: _Instance, scope: Scope) -> None:
+def _derived_sizes(layer: Layer, instance: Instance, scope: Scope) -> None:
     """Give each computed size of the callee its value in the caller."""
     for derived in layer.derived:
         value = checked(instance.expr(derived.expr), instance.at)
@@ -356,48 +358,6 @@ def _derived_sizes(layer: Layer, instance: _Instance, scope: Scope) -> None:
         instance.memo.clear()
 
 
-def _letters(layer: Layer, instance: _Instance, batch: tuple[Expr, ...], scope: Scope) -> None:
-    """Choose letters for the batch axes, and other ones where a letter would be read as a scalar."""
-    scalars = {*scope.hypers, *(name for name, known in scope.tensors.items() if not known.axes)}
-    letters: set[str] = set()
-    for statement in layer.statements:
-        _collect_letters(statement.expr, letters)
-        letters.update(i.name for i in statement.indices)
-    taken = letters | scalars
-    for letter in sorted(letters & scalars):
-        instance.letters[letter] = new = _fresh_letter(letter, taken)
-        taken.add(new)
-    found: list[Index] = []
-    for size in batch:
-        if size == BATCH_SIZE:
-            found.append(BATCH)
-            continue
-        text = show(size).lower()
-        letter = text if len(text) == 1 and text.isalpha() and text not in taken else _fresh_letter("", taken)
-        taken.add(letter)
-        found.append(Index(letter, size))
-    instance.batch = tuple(found)
-
-
-def _fresh_letter(like: str, taken: set[str]) -> str:
-    if not like:
-        for letter in "nmijkpqrstuvw":
-            if letter not in taken:
-                return letter
-        like = "i"
-    number = 2
-    while f"{like}{number}" in taken:
-        number += 1
-    return f"{like}{number}"
-
-
-def _collect_letters(expr: Expr, found: set[str]) -> None:
-    if isinstance(expr, Index):
-        found.add(expr.name)
-    for arg in expr.args:
-        _collect_letters(arg, found)
-
-
 def _free_name(name: str, result: str, taken: set[str], scope: Scope) -> str:
     """Return the callee's own name where the caller has no use for it, else one made from the result's."""
 
@@ -412,67 +372,3 @@ def _free_name(name: str, result: str, taken: set[str], scope: Scope) -> str:
     while not free(candidate := f"{result}_{name}" + (str(number) if number > 1 else "")):
         number += 1
     return candidate
-
-
-@dataclass(slots=True)
-class _Instance:
-    """A callee's expressions in the caller's names."""
-
-    at: Span
-    hypers: dict[Hyper, Expr]
-    sizes: dict[Expr, Expr] = field(default_factory=dict)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    values: dict[str, Expr] = field(default_factory=dict)
-    letters: dict[str, str] = field(default_factory=dict)
-    batch: tuple[Index, ...] = ()
-    memo: dict[Expr, Expr] = field(default_factory=dict)
-
-    def expr(self, expr: Expr) -> Expr:
-        """Return the expression; equal ones are translated once."""
-        found = self.memo.get(expr)
-        if found is None:
-            found = self.memo[expr] = self._expr(expr)
-        return found
-
-    def indices(self, indices: Iterable[Expr]) -> tuple[Index, ...]:
-        """Return indices (or subscripts), the batch axes written out."""
-        found: list[Index] = []
-        for index in indices:
-            if index == BATCH:
-                found.extend(self.batch)
-            else:
-                found.append(self.expr(index))
-        return tuple(found)
-
-    def _expr(self, expr: Expr) -> Expr:
-        match expr:
-            case Element():
-                if expr.name in self.values:
-                    return self.values[expr.name]
-                return Element(self.tensors[expr.name], *self.indices(expr.subscripts))
-            case Index():
-                return Index(self.letters.get(str(expr.name), str(expr.name)), self.expr(expr.size))
-            case Hyper():
-                return self.hypers.get(expr, expr)
-            case Size():
-                if expr == BATCH_SIZE:
-                    return Mul(*(index.size for index in self.batch))
-                return self.sizes.get(expr, expr)
-            case Reduction():
-                return reduced(expr.word, self.expr(expr.body), self.indices(expr.indices))
-            case KeepingReduction():
-                body, bound = self.expr(expr.body), self.indices(expr.indices)
-                if expr.at == expr.indices:
-                    return reduced(expr.word, body, bound)
-                return expr.func(body, Tuple(*bound), Tuple(*self.indices(expr.at)))
-        if not expr.args:
-            return expr
-        arguments = [self.expr(arg) for arg in expr.args]
-        if all(new is old for new, old in zip(arguments, expr.args, strict=True)):
-            return expr
-        if isinstance(expr, (Add, Mul)):
-            return expr.func(*arguments)
-        if isinstance(expr, Pow):
-            return power(arguments[0], arguments[1], self.at)
-        row = BY_CLASS[type(expr)]
-        return operate(row.name, arguments, self.at) if row.infix else apply(row.name, arguments, self.at)

@@ -61,10 +61,10 @@ class Lengths:
         if known is None:
             known = Size(name)
             self.derived.append(DerivedSize(known, expr, at))
-            self._assume_divisors(expr)
+            self._assume_divisors(expr, at)
             self._values[known] = self.unfolded(expr)
             self._by_value[self._values[known].expand()] = known
-            self.assume(known, f"{name} = {show(expr)} is at least 1")
+            self.assume(known, at, f"{name} = {show(expr)} is at least 1")
         self.sizes[name] = known
         return known
 
@@ -76,8 +76,8 @@ class Lengths:
         """
         known = self.known_size(expr)
         if known is None:
-            self._assume_divisors(expr)
-            self.assume(expr)
+            self._assume_divisors(expr, at)
+            self.assume(expr, at)
             return expr
         if known.is_Integer and not 0 < known < 2**31:
             raise ShapeError(f"a range of {known} values", at, "a range has at least one value, and at most 2**31 - 1")
@@ -121,23 +121,25 @@ class Lengths:
         """Return whether an expression of sizes is at least ``bound``, for every run that fulfils the conditions."""
         return self._bounds.at_least(self.unfolded(expr), bound)
 
-    def assume(self, value: Expr, text: str | None = None) -> None:
-        """Take as a condition that a value is at least 1, where that is not plain to see."""
-        rest = self.unfolded(value).expand() - 1
-        if rest.is_number or self._bounds.plainly(rest):
-            return
-        self._bounds.assume(rest)
-        self.conditions.append(Condition(value - 1, text or f"{show(value)} is at least 1"))
+    def assume(self, value: Expr, at: Span, text: str = "") -> None:
+        """Take as a condition that a value is at least 1, where that is not plain to see.
 
-    def assume_stride(self, factor: Expr) -> None:
+        Raises:
+            ShapeError: it is not, in any run.
+        """
+        text = text or f"{show(value)} is at least 1"
+        if not self.adopt(Condition(value - 1, text)):
+            raise ShapeError(f"not fulfilled that {text}", at)
+
+    def assume_stride(self, factor: Expr, at: Span) -> None:
         """Take as a condition that the factor of an index is not zero, and of the sign it is written with."""
-        self._assume_divisors(factor)
+        self._assume_divisors(factor, at)
         _, rest = factor.as_coeff_Mul()
         if not rest.is_number:
-            self.assume(rest)
+            self.assume(rest, at)
 
     def adopt(self, condition: Condition) -> bool:
-        """Take over the condition of a layer that is called; False where it can't be fulfilled."""
+        """Take over a condition; False where it can't be fulfilled."""
         rest = self.unfolded(condition.expr).expand()
         if rest.is_number:
             return bool(rest >= 0)
@@ -146,7 +148,6 @@ class Lengths:
             self.conditions.append(condition)
         return True
 
-    def _assume_divisors(self, expr: Expr) -> None:
+    def _assume_divisors(self, expr: Expr, at: Span) -> None:
         for part in sorted(expr.atoms(FloorDiv, Mod), key=show):
-            self.assume(part.args[1])
-
+            self.assume(part.args[1], at)

@@ -94,7 +94,8 @@ class Ranges:
         scope = self.scope
         if node.id == scope.current:
             return DerivationError(
-                f"'{node.id}' reads itself", node.at,
+                f"'{node.id}' reads itself",
+                node.at,
                 "each name is assigned once; a recurrence runs along an index: h[t] = … h[t - 1] …",
             )
         if node.id in ("True", "False", "None"):

@@ -102,9 +102,7 @@ def stand_started(target: Target, letters: dict[str, Letter], started: Started, 
             target.at,
             started.story,
         )
-    for position, (letter, size, other) in enumerate(
-        zip(letters.values(), started.axes, started.letters, strict=True)
-    ):
+    for position, (letter, size, other) in enumerate(zip(letters.values(), started.axes, started.letters, strict=True)):
         if (letter.name == "...") != (other is not None and other.name == "..."):
             raise ShapeError(
                 f"'...' stands for the batch axes, index '{letter.name}' for one", letter.at, started.story

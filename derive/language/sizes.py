@@ -38,4 +38,3 @@ def size_value(node: Expression, scope: Scope) -> Expr:
         case Operation():
             return operate(node.operator, [size_value(operand, scope) for operand in node.operands], node.at)
     raise AssertionError(node)
-

@@ -55,9 +55,7 @@ class Subscripts:
     left: frozenset[str] = frozenset()
     _affine: list[_Affine] = field(default_factory=list)
 
-    def stand(
-        self, letter: Letter, size: Expr, place: str, at: Span, story: str, padded: bool = False
-    ) -> None:
+    def stand(self, letter: Letter, size: Expr, place: str, at: Span, story: str, padded: bool = False) -> None:
         """Let a letter stand alone on an axis of that size.
 
         Raises:
@@ -90,11 +88,11 @@ class Subscripts:
             UnknownNameError, ShapeError, DerivationError: what is wrong with it first.
         """
         scope = self.scope
-        if node.name.id in letters and node.name.id not in scope.tensors:
+        started = scope.started.get(node.name.id)
+        if node.name.id in letters and started is None and node.name.id not in scope.tensors:
             raise ShapeError(
                 f"index '{node.name.id}' has no subscripts", node.at, "an index is read by its letter alone"
             )
-        started = scope.started.get(node.name.id)
         if started is not None:
             known = scope.started_tensor(started)
         elif node.name.id == scope.current and node.name.id not in scope.tensors:
@@ -248,7 +246,7 @@ class Subscripts:
         }
         value = self._value(node, ranges, affine.letters)
         for index in free_indices(value):
-            scope.assume_stride(value.expand().coeff(index, 1))
+            scope.assume_stride(value.expand().coeff(index, 1), node.at)
         if affine.padded and not affine.steps:
             return
         text, place = written(node.at), axis_name(known, affine.position)
