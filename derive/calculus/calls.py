@@ -25,14 +25,15 @@ softmax is not made a log-softmax, as it is where the call is written out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sympy import Expr
 
 from derive.algebra.indices import names, replace_elements
-from derive.algebra.nodes import Element, Kind, Tensor
+from derive.algebra.nodes import Element, Kind, Padded, Tensor
 from derive.calculus.adjoint import adjoint_name
+from derive.calculus.local import variables
 from derive.calculus.program import Program
 from derive.calculus.reverse import target_indices
 from derive.errors import DeriveError
@@ -174,7 +175,7 @@ class _Opening:
 
     def opened(self) -> Opened:
         """Return the opened network."""
-        layer, active = self.layer, self._active()
+        layer, active, reached = self.layer, self._active(), self._reached()
         inner = {r: self._free(f"{r}_{c.layer.name}") for c in self.calls for r in c.results if r in layer.returns}
         renamed = {name: result for result, name in inner.items()}
         # A returned result of a call is an equation, so that its cotangent is that of a result: y = y_linear.
@@ -189,13 +190,14 @@ class _Opening:
         for call in self.calls:
             arguments: list[str] = []
             gradients: list[str | None] = []
+            live = active if reached.intersection(call.results) else set[str]()
             for parameter, argument in zip(call.layer.parameters, call.arguments, strict=True):
                 real, known = parameter.kind.differentiable, self.kinds[argument].differentiable
                 passed, gradient = argument, None
-                if real and (argument in active or not known):  # integers that are handed over as real numbers, too
+                if real and (argument in live or not known):  # integers that are handed over as real numbers, too
                     passed = self._free(f"{argument}_{call.results[0]}")
                     last.append(self._copy(passed, argument, layer.axes(argument)))
-                if argument in active and real:
+                if argument in live and real:
                     renamed[passed], gradient = argument, adjoint_name(passed)
                 if passed not in returns and (passed != argument or argument in computed):
                     returns.append(passed)
@@ -250,10 +252,10 @@ class _Opening:
         return kept
 
     def _active(self) -> set[str]:
-        """Return the names that depend on a wanted parameter."""
+        """Return the names that have a derivative by a wanted parameter."""
         active = set(self.wrt)
         steps: list[tuple[frozenset[str], tuple[str, ...]]] = []
-        steps += [(_reads(_reading(s, self.same)), (s.name,)) for s in self.own if s.kind.differentiable]
+        steps += [(_smooth(_reading(s, self.same)), (s.name,)) for s in self.own if s.kind.differentiable]
         for call in self.calls:
             inputs = zip(call.layer.parameters, call.arguments, strict=True)
             steps.append((frozenset(a for p, a in inputs if p.kind.differentiable), call.results))
@@ -264,6 +266,20 @@ class _Opening:
                 if read & active:
                     active.update(results)
         return active
+
+    def _reached(self) -> set[str]:
+        """Return the names by which a result of the network has a derivative."""
+        own = {s.name: _smooth(_reading(s, self.same)) for s in self.own if s.kind.differentiable}
+        for call in self.calls:
+            inputs = zip(call.layer.parameters, call.arguments, strict=True)
+            own |= dict.fromkeys(call.results, frozenset(a for p, a in inputs if p.kind.differentiable))
+        reached = {self.same.get(r, r) for r in self.layer.returns}
+        work = list(reached)
+        while work:
+            further = own.get(work.pop(), frozenset()) - reached
+            reached |= further
+            work += further
+        return reached
 
     def _copy(self, name: str, source: str, axes: tuple[Expr, ...]) -> Statement:
         """Return ``name[i, j] = source[i, j]``."""
@@ -284,6 +300,20 @@ class _Opening:
 def _reads(statement: Statement) -> frozenset[str]:
     start = names(statement.carry.start) if statement.carry is not None else frozenset()
     return names(statement.expr) | start
+
+
+def _smooth(statement: Statement) -> frozenset[str]:
+    """Return the names that a statement has a derivative by."""
+
+    def visit(expr: Expr) -> Iterator[str]:
+        for variable in variables(expr):
+            if isinstance(variable, (Element, Padded)):
+                yield variable.name if isinstance(variable, Element) else variable.element.name
+            else:
+                yield from visit(variable.body)
+
+    start = visit(statement.carry.start) if statement.carry is not None else ()
+    return frozenset((*visit(statement.expr), *start))
 
 
 def _reading(statement: Statement, renamed: Mapping[str, str]) -> Statement:
@@ -334,7 +364,9 @@ def woven(network: Opened, program: Program) -> Woven:
         statements=tuple(_reading(s, forward_names) for s in layer.statements if s.name not in copies),
     )
     forward_items = _in_order(_merged(forward, sites, network.network), _taken, _given)
-    backward_items = _in_order([*sites[::-1], *loops(backward)], lambda s: s.cotangents, _gradients)
+    backward_items = _in_order(
+        [*(s for s in sites[::-1] if s.differentiated), *loops(backward)], lambda s: s.cotangents, _gradients
+    )
     gradients = {p: cotangents.get(g, g) for p, g in program.gradients}
     result = replace(
         program,

@@ -421,18 +421,19 @@ class ForLoop:
 class CallForward:
     """``(a, b), cache = module.forward(x, w, eps=0.001)``: the forward of another layer's module.
 
-    ``cache`` is None where nobody wants it.
+    A result, or ``cache``, is None where nobody wants it.
     """
 
     module: str
-    results: tuple[str, ...]
+    results: tuple[str | None, ...]
     cache: str | None
     arguments: tuple[Array, ...]
     keywords: tuple[tuple[str, Array], ...]
 
     def __str__(self) -> str:
         given = [*map(str, self.arguments), *(f"{name}={value}" for name, value in self.keywords)]
-        return f"{', '.join(self.results)}; {self.cache or '_'} = {self.module}.forward({', '.join(given)})"
+        results = ", ".join(name or "_" for name in self.results)
+        return f"{results}; {self.cache or '_'} = {self.module}.forward({', '.join(given)})"
 
 
 @dataclass(frozen=True, slots=True)

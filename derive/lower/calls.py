@@ -23,8 +23,10 @@ from derive.calculus.calls import Item, Site, Woven
 from derive.lower.arrays import (
     Array,
     ArrayProgram,
+    Assign,
     CallBackward,
     CallForward,
+    Copy,
     Dtype,
     Dtypes,
     Field,
@@ -33,6 +35,8 @@ from derive.lower.arrays import (
     Number,
     Part,
     SizeOf,
+    values,
+    walk,
 )
 from derive.lower.program import lower
 from derive.lower.scalars import sizes_in
@@ -52,14 +56,17 @@ def lower_calls(network: Woven) -> ArrayProgram:
     arrays = lower(network.program)
     layer = network.network
     sites = [item for item in network.forward if isinstance(item, Site)]
-    work = _Calls(arrays, _caches(network, sites))
+    read = {*layer.returns, *(f.name for f in arrays.cache), *(a for site in sites for a in site.arguments)}
+    read |= {n.name for i in arrays.forward for value in values(i) for n in walk(value) if isinstance(n, Name)}
+    work = _Calls(arrays, _caches(network, sites), frozenset(read))
     own_inputs = arrays.inputs[: len(layer.parameters)]
     inputs = {i.name: tuple(map(_letter, i.axes)) for i in own_inputs}
     kept = tuple(f for f in arrays.cache if f.axes is not None or isinstance(f.value, Hyper))
     held = {f.name: f.axes for f in kept if f.axes is not None}
     forward = _placed(arrays.forward, network.forward, work.forward, _assigned)
-    forward = tuple(shaped(i, inputs) for i in forward)
+    forward = tuple(shaped(i, inputs) for i in _unowned(forward, network.network.returns))
     backward = _placed(arrays.backward, network.backward, work.backward, _assigned)
+    backward = _unowned(backward, [name for _, name in network.gradients])
     expected = arrays.cotangents[: len(layer.returns)]
     backward_sizes, missing = find_sizes(backward, held, expected, layer.derived)
     labels = [SizeOf(s, Part.LENGTH) for x in arrays.labels for s in sizes_in(x.size)]
@@ -123,16 +130,19 @@ class _Calls:
     Attributes:
         arrays: the lowered equations.
         caches: the names of the callees' caches, by what the calls give.
+        read: the names that forward returns, keeps or goes on with.
     """
 
     arrays: ArrayProgram
     caches: dict[tuple[str, ...], str]
+    read: frozenset[str]
 
     def forward(self, site: Site) -> Instruction:
         """Return the call of the callee's forward."""
         keywords = tuple((name, Number((), Dtype.NUMBER, value=value)) for name, value in site.call.hypers)
         arguments = tuple(map(self._array, site.arguments))
-        return CallForward(site.call.layer.name, site.results, self.caches.get(site.results), arguments, keywords)
+        results = tuple(name if name in self.read else None for name in site.results)
+        return CallForward(site.call.layer.name, results, self.caches.get(site.results), arguments, keywords)
 
     def backward(self, site: Site) -> Instruction:
         """Return the call of its backward."""
@@ -148,6 +158,16 @@ class _Calls:
 def _assigned(instruction: Instruction) -> set[str]:
     body = getattr(instruction, "body", None)
     return {n for i in body for n in _assigned(i)} if body is not None else {instruction.name}  # type: ignore[union-attr]
+
+
+def _unowned(code: Sequence[Instruction], results: Sequence[str]) -> tuple[Instruction, ...]:
+    """Leave out the copies of what only passes to another module, which writes to none of its inputs."""
+    return tuple(
+        Assign(i.name, i.value.args[0])
+        if isinstance(i, Assign) and isinstance(i.value, Copy) and i.name not in results
+        else i
+        for i in code
+    )
 
 
 def _left(formula: str) -> set[str]:

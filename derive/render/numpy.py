@@ -131,7 +131,7 @@ def _assigned(instruction: object) -> list[str]:
         counter = getattr(instruction, "counter", None)
         return [*([counter] if counter else []), *(n for i in body for n in _assigned(i))]
     if isinstance(instruction, CallForward):
-        return [*instruction.results, *filter(None, [instruction.cache])]
+        return [*filter(None, [*instruction.results, instruction.cache])]
     if isinstance(instruction, CallBackward):
         return [*filter(None, instruction.results)]
     return [instruction.name]  # type: ignore[attr-defined]

@@ -30,17 +30,15 @@ def import_lines(local: Mapping[str, str]) -> tuple[str, ...]:
     if not local:
         return ()
     plain = sorted(module for module, name in local.items() if module == name)
-    other = sorted((module, name) for module, name in local.items() if module != name)
-    inside = f"    from . import {', '.join(plain)}"
-    if len(inside) > _WIDTH:
-        relative = ["    from . import (", *(f"        {module}," for module in plain), "    )"]
-    else:
-        relative = [inside] if plain else []
+    whole = f"    from . import {', '.join(plain)}"
+    if len(whole) > _WIDTH:
+        whole = "\n".join(["    from . import (", *(f"        {module}," for module in plain), "    )"])
+    relative = {module: f"    from . import {module} as {name}" for module, name in local.items() if module != name}
+    relative |= {plain[0]: whole} if plain else {}
     return (
         "# The layers that are called, from this module's own folder: a package, or a folder on sys.path.",
         "if __package__:",
-        *relative,
-        *(f"    from . import {module} as {name}" for module, name in other),
+        *(line for module in sorted(relative) for line in relative[module].split("\n")),
         "else:",
         *(f"    import {module}" + (f" as {name}" if name != module else "") for module, name in sorted(local.items())),
     )
@@ -50,7 +48,7 @@ def forward_call(
     call: CallForward, module: str, rename: Callable[[str], str], expression: Callable[[Array], str]
 ) -> Lines:
     """``(h, c), h_cache = module.forward`` and the arguments."""
-    results = ", ".join(map(rename, call.results))
+    results = ", ".join("_" if name is None else rename(name) for name in call.results)
     target = f"({results})" if len(call.results) > 1 else results
     cache = "_" if call.cache is None else rename(call.cache)
     given = [expression(a) for a in call.arguments]
