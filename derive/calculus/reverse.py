@@ -183,9 +183,11 @@ class _Reverse:
         for edge in self.earlier.get(statement.name, []):
             (time,) = (i for i in edge.bound if _time(edge.element, statement) == i - statement.carry.step)
             places = [s for s, i in zip(edge.element.subscripts, statement.indices, strict=True) if i != index]
-            moved: dict[Expr, Expr] = {time: first}
+            # The letters of the reader are its own, whatever those of the start are called.
+            fresh = {i: self.letters.fresh(i) for i in edge.bound if i != time}
+            moved: dict[Expr, Expr] = {**fresh, time: first}
             deltas = [Delta(j, substitute(f, moved)) for j, f in zip(rest, places, strict=True)]
-            inner = tuple(i for i in edge.bound if i != time)
+            inner = tuple(fresh.values())
             flow = Mul(substitute(edge.coefficient, moved), *deltas)
             cotangent = cotangent + (Sum(flow, *inner) if inner else flow)
         if cotangent == 0 or not variables(statement.carry.start):
