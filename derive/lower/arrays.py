@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from sympy import Expr
+from sympy import Expr, S
 
 from derive.algebra.nodes import BATCH, Index, Kind, Size
 from derive.algebra.text import show
+from derive.language.layer import Condition
 
 __all__ = [
+    "Accumulate",
     "AddAt",
     "Apply",
     "Array",
@@ -38,10 +40,12 @@ __all__ = [
     "Contract",
     "Copy",
     "Cotangent",
+    "Delete",
     "Dtype",
     "Dtypes",
     "Einsum",
     "Empty",
+    "Entry",
     "Expand",
     "Field",
     "Fill",
@@ -55,20 +59,24 @@ __all__ = [
     "Labels",
     "Name",
     "Number",
+    "Pad",
     "Part",
     "PutAlong",
     "Range",
     "Read",
     "Reduce",
+    "Regroup",
     "Reshape",
     "Rows",
     "SizeOf",
+    "Span",
     "Take",
     "TakeAlong",
     "Tensordot",
     "Transpose",
     "Unary",
     "Update",
+    "Windows",
     "transform",
     "values",
     "walk",
@@ -223,6 +231,7 @@ class Function(Enum):
     NORM = "_norm"
     LOGSUMEXP = "_logsumexp"
     SOFTMAX = "_softmax"
+    PAD = "_pad"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,15 +266,64 @@ class Einsum(Array):
     optimize: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """``start:stop:step``; None stands for an end of the axis."""
+
+    start: Expr | None = None
+    stop: Expr | None = None
+    step: Expr = S.One
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the axis itself."""
+        return self.start is None and self.stop is None and self.step == 1
+
+    @property
+    def numbers(self) -> tuple[Expr, ...]:
+        """What it is written with."""
+        return tuple(n for n in (self.start, self.stop, self.step) if n is not None)
+
+
+Entry = int | Expr | Span | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Take(Array):
     """``args[0][…]``: one entry of ``where`` an axis.
 
-    An entry is ``None`` for a whole axis, an ``Expr`` for a number, or the place
-    in ``args`` of an integer array.
+    An entry is ``None`` for a whole axis, a ``Span`` for a slice, an ``Expr`` for
+    a number, or the place in ``args`` of an integer array.
     """
 
-    where: tuple[int | Expr | None, ...]
+    where: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows(Array):
+    """``sliding_window_view``: a view with one more axis, the last, for each window.
+
+    ``along`` are the places of the axes along which the windows slide, ``lengths`` how long they are.
+    """
+
+    along: tuple[int, ...]
+    lengths: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pad(Array):
+    """The argument with ``fill`` around it: so many elements before and after, one pair an axis.
+
+    Where a number is negative, so many elements are cut off.
+    """
+
+    widths: tuple[tuple[Expr, Expr], ...]
+    fill: Expr = S.Zero
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regroup(Array):
+    """``reshape``: the argument's elements in their order, along axes of the sizes of ``axes``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,6 +367,14 @@ class Empty(Array):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Accumulate(Array):
+    """Running sums, products … along ``over``: ``spelling(a, axis=…)``."""
+
+    spelling: str
+    over: Index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rows(Array):
     """The rows ``first``, … of an axis of the argument; ``last`` of them are left out at the end."""
 
@@ -329,8 +395,21 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
+class Delete:
+    """``del name``: a large array is not kept while the function goes on."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"del {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class InPlace:
-    """``name op= value``; ``name`` is an array that the function made itself."""
+    """``name op= value``; ``name`` is an array that the function made itself.
+
+    ``op`` is an arithmetic operator, or ``max`` or ``min`` for the larger or smaller of both.
+    """
 
     name: str
     op: str
@@ -352,7 +431,7 @@ class Update:
     name: str
     stored: tuple[Index, ...]
     axes: tuple[Index, ...]
-    where: tuple[int | Expr | None, ...]
+    where: tuple[Entry, ...]
     places: tuple[Array, ...]
     op: str
     value: Array
@@ -368,7 +447,7 @@ class AddAt:
     name: str
     stored: tuple[Index, ...]
     axes: tuple[Index, ...]
-    where: tuple[int | Expr | None, ...]
+    where: tuple[Entry, ...]
     places: tuple[Array, ...]
     op: str
     value: Array
@@ -454,7 +533,9 @@ class CallBackward:
         return f"{', '.join(name or '_' for name in self.results)} = {self.module}.backward({given})"
 
 
-Instruction = Assign | InPlace | Update | AddAt | PutAlong | Guarded | ForLoop | CallForward | CallBackward
+Instruction = (
+    Assign | Delete | InPlace | Update | AddAt | PutAlong | Guarded | ForLoop | CallForward | CallBackward
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -577,6 +658,7 @@ class ArrayProgram:
         views: outputs and gradients that are part of a larger array.
         modules: the modules of the layers that are called, in order.
         labels: what must hold of integer inputs.
+        conditions: what the sizes and hyper-parameters have to fulfil, in the order in which it can be tested.
         nonempty: sizes that must not be 0, each with the reason.
         forward_formulas, backward_formulas: the same in index notation, for people.
         functions: further functions that read the same cache.
@@ -604,12 +686,15 @@ class ArrayProgram:
     backward_formulas: tuple[str, ...]
     views: tuple[tuple[str, Array], ...] = ()
     modules: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     functions: tuple[ArrayFunction, ...] = ()
 
     def __str__(self) -> str:
         lines = ["forward:", *(f"    {s}" for s in self.forward)]
         lines.append(f"cache: {', '.join(f.name for f in self.cache)}")
         lines += ["backward:", *(f"    {s}" for s in self.backward)]
+        for function in self.functions:
+            lines += [f"{function.name}:", *(f"    {s}" for s in function.code)]
         for function in self.functions:
             lines += [f"{function.name}:", *(f"    {s}" for s in function.code)]
         return "\n".join(lines) + "\n"
@@ -643,6 +728,8 @@ def values(instruction: Instruction) -> tuple[Array, ...]:
             return (*arguments, *(value for _, value in keywords))
         case CallBackward(arguments=arguments):
             return arguments
+        case Delete():
+            return ()
         case _:
             return (instruction.value,)
 

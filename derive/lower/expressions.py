@@ -62,15 +62,18 @@ from derive.algebra.nodes import (
     Var,
 )
 from derive.algebra.text import show
+from derive.lower.affine import Ranges
 from derive.lower.arrays import (
     Apply,
     Array,
+    Assign,
     Axis,
     Binary,
     Cast,
     Dtype,
     Function,
     Helper,
+    Name,
     Number,
     Range,
     Read,
@@ -78,7 +81,9 @@ from derive.lower.arrays import (
     Unary,
 )
 from derive.lower.layout import join, natural_order, place
+from derive.lower.recurrence import Counter
 from derive.lower.scalars import is_number
+from derive.lower.scans import Accumulated, accumulated
 
 __all__ = ["Expressions", "as_real", "is_truth"]
 
@@ -118,6 +123,9 @@ class Expressions:
         nonpositive: names whose values are at most 0.
         masked: names of softmaxes whose rows may be masked altogether, read only under their masks.
         timed: names whose values at the steps of a loop are rows of an axis, and the place of that axis.
+        ranges: what is known of the sizes.
+        taken: the names in use.
+        before: what has to be computed before the statement that is being lowered.
     """
 
     def __init__(
@@ -126,11 +134,18 @@ class Expressions:
         nonpositive: frozenset[str] = frozenset(),
         masked: frozenset[str] = frozenset(),
         timed: Mapping[str, int] | None = None,
+        ranges: Ranges | None = None,
+        taken: set[str] | None = None,
     ) -> None:
-        self.shapes = shapes
+        self.shapes = dict(shapes)
         self.nonpositive = nonpositive
         self.masked = masked
         self.timed = timed or {}
+        self.ranges = ranges or Ranges()
+        self.taken = taken if taken is not None else set(shapes)
+        self.before: list[Assign] = []
+        self._locals: dict[Array, str] = {}
+        self._counters: dict[str, Counter] = {}
         self.positions = {name: k for k, name in enumerate(shapes)}
 
     def lower(self, expr: Expr, order: Sequence[Axis]) -> Array:
@@ -154,8 +169,35 @@ class Expressions:
             return self.lower(Eq(*expr.args), order)
         if isinstance(expr, Reduction):
             return place(self.reduction(expr, order), order)
+        if isinstance(expr, Accumulated):
+            return place(accumulated(self, expr, tuple(order)), order)
         assert not isinstance(expr, KeepingReduction), f"lower: {show(expr)} inside an expression"
         return self._function(expr, order)
+
+    def local(self, stem: str, array: Array) -> Array:
+        """Return an array under a name of its own, which ``before`` gives it; the same array has the same name."""
+        name = self._locals.get(array)
+        if name is None:
+            name = self.fresh(stem)
+            self._locals[array] = name
+        assignment = Assign(name, array)
+        if assignment not in self.before:
+            self.before.append(assignment)
+        return Name(array.axes, array.dtype, name=name)
+
+    def counter(self, letter: Index) -> Counter:
+        """Return the counter of a loop over a letter, the same for all loops over that letter."""
+        if letter.name not in self._counters:
+            self._counters[letter.name] = Counter(self.fresh(letter.name))
+        return self._counters[letter.name]
+
+    def fresh(self, stem: str) -> str:
+        """Return a name that nothing has."""
+        name, number = stem, 2
+        while name in self.taken:
+            name, number = f"{stem}{number}", number + 1
+        self.taken.add(name)
+        return name
 
     def full(self, expr: Expr, outer: Sequence[Axis]) -> Array:
         """Return ``expr`` with its own natural axes, ties broken by ``outer``."""

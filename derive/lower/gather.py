@@ -14,6 +14,7 @@ broadcast against each other, the other axes are taken whole.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sympy import Expr, S
@@ -21,9 +22,10 @@ from sympy import Expr, S
 from derive.algebra.functions import And, Eq, Where
 from derive.algebra.indices import free_indices, fresh
 from derive.algebra.nodes import BATCH, Element, Index, Sum
-from derive.lower.arrays import Array, Axis, Dtype, Einsum, Read, Take, TakeAlong
+from derive.lower.arrays import Array, Axis, Dtype, Einsum, Entry, Read, Span, Take, TakeAlong
 from derive.lower.layout import natural_order, place, rows, transposed
 from derive.lower.scalars import is_number
+from derive.lower.windows import Opened, opened
 
 if TYPE_CHECKING:
     from derive.lower.expressions import Expressions
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Places", "element", "places"]
 
 # What stands at each axis (see arrays.Take), the integer arrays, the axes of the result.
-Places = tuple[tuple[int | Expr | None, ...], tuple[Array, ...], tuple[Index, ...]]
+Places = tuple[tuple[Entry, ...], tuple[Array, ...], tuple[Index, ...]]
 
 
 def element(lowerer: Expressions, expr: Element, order: Sequence[Axis]) -> Array:
@@ -41,7 +43,8 @@ def element(lowerer: Expressions, expr: Element, order: Sequence[Axis]) -> Array
         found_rows = _rows(lowerer, expr, lowerer.timed[expr.name])
         if found_rows is not None:
             return place(found_rows, order)
-    if all(isinstance(s, Index) for s in subscripts):
+    sizes = lowerer.shapes[expr.name]
+    if all(isinstance(s, Index) and s.size == size for s, size in zip(subscripts, sizes, strict=True)):
         letters = tuple(s for s in subscripts if isinstance(s, Index))
         distinct = tuple(dict.fromkeys(letters))
         if distinct == letters:
@@ -51,10 +54,13 @@ def element(lowerer: Expressions, expr: Element, order: Sequence[Axis]) -> Array
             return place(Einsum(distinct, dtype, (diagonal,)), order)
     # The stand-ins name the axes of the whole tensor.
     stand_ins: list[Index] = []
-    for subscript, size in zip(subscripts, lowerer.shapes[expr.name], strict=True):
+    for subscript, size in zip(subscripts, sizes, strict=True):
         own = subscript if isinstance(subscript, Index) and subscript not in stand_ins else Index("i", size)
-        stand_ins.append(fresh(own, stand_ins))
+        stand_ins.append(fresh(own if own.size == size else Index(own.name, size), stand_ins))
     source: Array = Read(tuple(stand_ins), dtype, name=expr.name)
+    view = opened(lowerer.ranges, source, subscripts)
+    if view is not None:
+        return place(_sliced(lowerer, expr, view, order), order)
     along = _along(lowerer, source, subscripts, dtype)
     if along is not None:
         return place(along, order)
@@ -65,6 +71,29 @@ def element(lowerer: Expressions, expr: Element, order: Sequence[Axis]) -> Array
     where, arrays, axes = found
     source = transposed(source, [stand_ins[k] for k in first])
     return place(Take(axes, dtype, (source, *arrays), where=where), order)
+
+
+def _sliced(lowerer: Expressions, expr: Element, view: Opened, order: Sequence[Axis]) -> Array:
+    """Return the elements of a view with slices, at numbers, and through integer arrays."""
+    dtype, subscripts = view.source.dtype, view.subscripts
+    source = view.source
+    first = addressed_first(subscripts)
+    found = places(lowerer, [subscripts[k] for k in first], order)
+    if found is None:
+        return lowerer.full(_masked(lowerer, expr, order), order)
+    where, arrays, axes = found
+    spans = tuple(view.spans.get(k) if w is None else w for k, w in zip(first, where, strict=True))
+    array = transposed(source, [source.indices[k] for k in first])
+    if any(w is not None for w in spans):
+        array = Take(axes, dtype, (array, *arrays), where=spans)
+    elif array.axes != axes:
+        array = replace(array, axes=axes)
+    if view.turned.intersection(axes):
+        whole = [Span(step=S.NegativeOne) if i in view.turned else None for i in axes]
+        array = Take(axes, dtype, (array,), where=tuple(whole))
+    if view.offsets and not arrays and set(view.offsets) <= set(axes):
+        return lowerer.local(expr.name.removesuffix("_padded") + "_windows", array)
+    return array
 
 
 def _rows(lowerer: Expressions, expr: Element, axis: int) -> Array | None:
@@ -106,7 +135,7 @@ def places(lowerer: Expressions, subscripts: Sequence[Expr], order: Sequence[Axi
     if any(k in axes and s == BATCH for k, s in enumerate(subscripts)):
         return None
     domain = natural_order([s for k, s in enumerate(subscripts) if k in axes], order) if inside else ()
-    where: list[int | Expr | None] = []
+    where: list[Entry] = []
     arrays: list[Array] = []
     constant = all(is_number(subscripts[k]) for k in axes)
     for k, subscript in enumerate(subscripts):

@@ -37,6 +37,7 @@ from derive.algebra.text import show
 from derive.calculus.program import Program
 from derive.language.layer import Layer, Statement
 from derive.language.loops import loops
+from derive.lower.affine import Ranges
 from derive.lower.arrays import (
     AddAt,
     Apply,
@@ -48,6 +49,7 @@ from derive.lower.arrays import (
     Binary,
     Cast,
     Cotangent,
+    Delete,
     Dtype,
     Dtypes,
     Expand,
@@ -73,12 +75,13 @@ from derive.lower.arrays import (
 )
 from derive.lower.expressions import Expressions
 from derive.lower.passes import by_function, function_of, joined, local_name, localized, qualified
-from derive.lower.prepare import narrowed, prepared, without_aliases, without_dead
-from derive.lower.recurrence import Piece, Plan, expressions, planned
+from derive.lower.prepare import expressions, narrowed, prepared, without_aliases, without_dead
+from derive.lower.recurrence import Piece, Plan, Shifted, planned
 from derive.lower.scalars import is_number, sizes_in
 from derive.lower.sizes import find_sizes, same_shape, shaped
 from derive.lower.statements import lower_statement
-from derive.lower.steps import loop_code, view
+from derive.lower.steps import loop_code, shifted_code, view
+from derive.lower.windows import padded_apart
 
 __all__ = ["lower"]
 
@@ -93,8 +96,15 @@ def lower(program: Program) -> ArrayProgram:
     taken = {p.name for p in layer.parameters} | {h.name for h in layer.hypers} | set(program.cotangents)
     taken |= {s.name for s in (*program.forward, *program.backward)} | {s.name for s in layer.sizes}
     taken |= {local_name(name) for name in taken} | {name for p in program.passes for name, _ in p.given}
-    forward = prepared(program.forward, taken)
-    divided = [(f, prepared(statements, taken)) for f, statements in by_function(program.backward)]
+    ranges = Ranges(layer.derived, layer.sizes, layer.conditions)
+    known = _axes(program)
+    pads: dict[object, Statement] = {}
+    forward = padded_apart(prepared(program.forward, taken), ranges, known, taken, pads)
+    known |= {s.name: s.axes for s in forward}
+    divided = [
+        (f, padded_apart(prepared(statements, taken), ranges, known, taken, dict(pads)))
+        for f, statements in by_function(program.backward)
+    ]
     owner = {s.name: f for f, statements in divided for s in statements}
     program = without_dead(replace(program, forward=forward, backward=tuple(s for _, part in divided for s in part)))
     plan = planned(program, taken)
@@ -111,7 +121,7 @@ def lower(program: Program) -> ArrayProgram:
         for s in everything
         if s.name not in plan.axes(plan.forward) and isinstance(s.expr, Softmax) and s.expr.body.has(S.NegativeInfinity)
     )
-    work = _Layouts(Expressions(shapes, logs, masked, {name: s.axis for name, s in plan.stores.items()}))
+    work = _Layouts(Expressions(shapes, logs, masked, {name: s.axis for name, s in plan.stores.items()}, ranges, taken))
     fixed = {*program.outputs, *(name for _, name in program.gradients), *plan.fixed}
     work.axes |= {name: store.indices for name, store in plan.stores.items()}
     later = [work.piece(p, fixed) for p in reversed(plan.backward)]
@@ -140,7 +150,11 @@ def lower(program: Program) -> ArrayProgram:
         inputs,
         (),
         layer.derived,
-        [*lacking, *(SizeOf(s, Part.LENGTH) for x in labels for s in sizes_in(x.size))],
+        [
+            *lacking,
+            *(SizeOf(s, Part.LENGTH) for x in labels for s in sizes_in(x.size)),
+            *(SizeOf(s, Part.LENGTH) for c in layer.conditions for s in sorted(sizes_in(c.expr), key=str)),
+        ],
     )
     assert not lost, f"lower: no parameter has the sizes {lost}"
     reals = [p.name for p in layer.parameters if p.kind.differentiable]
@@ -167,6 +181,7 @@ def lower(program: Program) -> ArrayProgram:
         precision=precision,
         labels=labels,
         nonempty=_nonempty(layer, original),
+        conditions=layer.conditions,
         forward_formulas=tuple(map(_formula, original.forward)),
         backward_formulas=formulas[""],
         views=views,
@@ -183,6 +198,13 @@ def lower(program: Program) -> ArrayProgram:
             for p in program.passes
         ),
     )
+
+
+def _axes(program: Program) -> dict[str, tuple[Expr, ...]]:
+    """Return the axes of every tensor of a program."""
+    shapes = {name: tuple(i.size for i in indices) for name, indices in _cotangents(program)}
+    shapes |= {p.name: p.axes for p in program.layer.parameters}
+    return shapes | {s.name: s.axes for s in (*program.forward, *program.backward)}
 
 
 def _results(program: Program) -> set[str]:
@@ -214,7 +236,10 @@ class _Layouts:
         """Return the instructions of a statement or a loop; later ones have been lowered before."""
         if isinstance(piece, Statement):
             return self.instructions(piece, fixed)
-        code = loop_code(self.lowerer, piece, lambda step: self.instructions(step.statement, fixed))
+        if isinstance(piece, Shifted):
+            code = shifted_code(self.lowerer, piece, self.instructions(piece.statement, fixed))
+        else:
+            code = loop_code(self.lowerer, piece, lambda step: self.instructions(step.statement, fixed))
         self.note(code)
         return code
 
@@ -293,6 +318,8 @@ def _mapped(instruction: Instruction, change: Callable[[Array], Array]) -> Instr
             return replace(instruction, at=change(at), value=change(value))
         case Assign(value=value) | InPlace(value=value):
             return replace(instruction, value=change(value))
+        case Delete():
+            return instruction
     raise AssertionError(f"lower: {instruction}")
 
 

@@ -20,13 +20,14 @@ from derive.algebra.functions import Eq
 from derive.algebra.indices import free_indices, substitute
 from derive.algebra.nodes import BATCH, Delta, Index, Sum
 from derive.language.layer import Statement
+from derive.lower.affine import affine
 from derive.lower.arrays import AddAt, Assign, Fill, InPlace, Instruction, PutAlong, Update
 from derive.lower.arrays import Dtype as _Dtype
 from derive.lower.expressions import Expressions, as_real
 from derive.lower.gather import addressed_first, computed_axes, places
 from derive.lower.prepare import settled
 
-__all__ = ["has_delta", "scatter"]
+__all__ = ["flat", "has_delta", "scatter", "terms_of"]
 
 
 # A product of sums with deltas is multiplied out to at most so many terms; beyond, comparisons are shorter.
@@ -49,7 +50,7 @@ class _Scatter:
 
 def scatter(lowerer: Expressions, statement: Statement) -> list[Instruction] | None:
     """Return the instructions for a statement with deltas, or None where none of them fixes an index."""
-    outer, terms = _terms(statement.expr)
+    outer, terms = terms_of(statement.expr)
     if len(terms) > _MOST_TERMS:
         return None
     dense: list[Expr] = []
@@ -117,7 +118,7 @@ def _merged(items: list[_Scatter]) -> list[_Scatter]:
     return result
 
 
-def _terms(expr: Expr) -> tuple[Expr, list[Expr]]:
+def terms_of(expr: Expr) -> tuple[Expr, list[Expr]]:
     """Split into a common factor without deltas and the terms of the rest, expanded as far as deltas go."""
     if isinstance(expr, Mul):
         inside = [f for f in expr.args if has_delta(f)]
@@ -153,13 +154,13 @@ def _sum_of(body: Expr, indices: Sequence[Index]) -> Expr:
     return Sum(body, *indices)
 
 
-def _flat(term: Expr) -> tuple[list[Expr], tuple[Index, ...]] | None:
+def flat(term: Expr) -> tuple[list[Expr], tuple[Index, ...]] | None:
     """Return factors and bound indices of a product of (nested) sums; only sums with a delta are opened."""
     factors: list[Expr] = []
     bound: list[Index] = []
     for factor in Mul.make_args(term):
         if isinstance(factor, Sum) and has_delta(factor):
-            inner = _flat(factor.body)
+            inner = flat(factor.body)
             if inner is None or set(bound) & {*factor.indices, *inner[1]}:
                 return None
             factors += inner[0]
@@ -173,10 +174,10 @@ def _flat(term: Expr) -> tuple[list[Expr], tuple[Index, ...]] | None:
 
 def _fixed(term: Expr, target: Sequence[Index]) -> _Scatter | None:
     """Use deltas to fix indices of the target: ``c*delta(v, t[n])`` is added at ``v = t[n]``."""
-    flat = _flat(term)
-    if flat is None:
+    opened = flat(term)
+    if opened is None:
         return None
-    factors, bound = flat
+    factors, bound = opened
     fixed: dict[Index, Expr] = {}
     rest: list[Expr] = []
     for factor in factors:
@@ -188,6 +189,8 @@ def _fixed(term: Expr, target: Sequence[Index]) -> _Scatter | None:
             key=lambda pair: -target.index(pair[0]),
         ):
             free = free_indices(place)
+            if _leaves(place, index):
+                continue
             if index not in fixed and index not in free and not free & set(fixed) and index != BATCH:
                 if any(index in free_indices(other) for other in fixed.values()):
                     continue
@@ -205,6 +208,11 @@ def _fixed(term: Expr, target: Sequence[Index]) -> _Scatter | None:
     if inner:
         value = settled(Sum(value, *inner))
     return _Scatter(subscripts, value, over)
+
+
+def _leaves(place: Expr, index: Index) -> bool:
+    """Return whether an affine place may lie outside the axis: then a comparison is right, an address is not."""
+    return place != index and affine(place) is not None and not (isinstance(place, Index) and place.size == index.size)
 
 
 def _times(outer: Expr, item: _Scatter, target: Sequence[Index]) -> Expr:

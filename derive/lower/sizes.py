@@ -18,20 +18,26 @@ from derive.lower.arrays import (
     CallBackward,
     CallForward,
     Cotangent,
+    Delete,
     Empty,
+    Entry,
     Fill,
     ForLoop,
     Guarded,
     InPlace,
     Instruction,
     Number,
+    Pad,
     Part,
     PutAlong,
     Range,
+    Regroup,
     Reshape,
     SizeOf,
+    Span,
     Take,
     Update,
+    Windows,
     transform,
     values,
     walk,
@@ -64,7 +70,7 @@ def shaped(instruction: Instruction, arrays: Arrays) -> Instruction:
             return replace(instruction, body=tuple(shaped(s, arrays) for s in body))
         case Assign(value=value) | InPlace(value=value):
             return replace(instruction, value=transform(value, change))
-        case Update() | AddAt() | PutAlong() | CallForward() | CallBackward():
+        case Update() | AddAt() | PutAlong() | Delete() | CallForward() | CallBackward():
             return instruction
 
 
@@ -151,10 +157,24 @@ def _note(array: Array, needed: dict[tuple[Size, Part], None]) -> None:
         case Reshape(axes=axes):
             _note_shape((i.size for i in axes[1:] if i is not None), needed)
         case Take(where=where):
-            numbers = [w for w in where if isinstance(w, Expr)]
+            numbers = _written(where)
+        case Windows(lengths=lengths):
+            numbers = [*lengths]
+        case Pad(widths=widths, fill=fill):
+            numbers = [*(n for pair in widths for n in pair), fill]
+        case Regroup(axes=axes):
+            _note_shape((i.size for i in axes if i is not None), needed)
     for number in numbers:
         for size in sorted(sizes_in(number), key=str):
             needed.setdefault((size, _part(size)))
+
+
+def _written(where: Iterable[Entry]) -> list[Expr]:
+    """Return the numbers that stand between brackets."""
+    found: list[Expr] = []
+    for entry in where:
+        found += entry.numbers if isinstance(entry, Span) else [entry] if isinstance(entry, Expr) else []
+    return found
 
 
 def _subscript_sizes(instruction: Instruction) -> list[Size]:
@@ -164,6 +184,6 @@ def _subscript_sizes(instruction: Instruction) -> list[Size]:
         case ForLoop(size=size, body=body):
             return [*sorted(sizes_in(size), key=str), *(s for i in body for s in _subscript_sizes(i))]
         case Update(where=where) | AddAt(where=where):
-            return [s for w in where if isinstance(w, Expr) for s in sorted(sizes_in(w), key=str)]
+            return [s for w in _written(where) for s in sorted(sizes_in(w), key=str)]
         case _:
             return []

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from derive.algebra.functions import Ne, Where
-from derive.algebra.nodes import Index, KeepingReduction, Kind, LogSoftmax, Softmax
+from derive.algebra.nodes import Index, KeepingReduction, Kind, LogSoftmax, Padded, Softmax
 from derive.language.layer import Statement
 from derive.lower.arrays import (
     Apply,
@@ -27,9 +27,11 @@ from derive.lower.arrays import (
     Number,
     Read,
     Reduce,
+    Regroup,
     Reshape,
     Take,
     Transpose,
+    Windows,
     values,
     walk,
 )
@@ -37,6 +39,8 @@ from derive.lower.expressions import Expressions, as_real, is_truth
 from derive.lower.prepare import is_staged
 from derive.lower.scalars import is_number
 from derive.lower.scatter import has_delta, scatter
+from derive.lower.unwindow import unwindow
+from derive.lower.windows import padded_array
 
 __all__ = ["lower_statement", "owned"]
 
@@ -55,13 +59,35 @@ def lower_statement(
     Returns:
         None where ``order`` has units and the value can't be stored with them.
     """
+    lowerer.before = []
+    code = _code(lowerer, statement, order, own=own)
+    return None if code is None else [*_needed(lowerer.before, code), *code]
+
+
+def _needed(before: Sequence[Assign], code: Sequence[Instruction]) -> list[Assign]:
+    """Return those of the first assignments that the others, or the code, read."""
+    read = {node.name for i in code for v in values(i) for node in walk(v) if isinstance(node, Name)}
+    result: list[Assign] = []
+    for assignment in reversed(before):
+        if assignment.name in read:
+            read |= {node.name for node in walk(assignment.value) if isinstance(node, Name)}
+            result.insert(0, assignment)
+    return result
+
+
+def _code(
+    lowerer: Expressions, statement: Statement, order: Sequence[Axis], *, own: bool
+) -> list[Instruction] | None:
     plain = tuple(order) == statement.indices
     if has_delta(statement.expr):
         if not plain:
             return None
-        found = _chosen_scatter(lowerer, statement) or scatter(lowerer, statement)
+        found = unwindow(lowerer, statement, lambda rest: _code(lowerer, rest, order, own=True) or [])
+        found = found or _chosen_scatter(lowerer, statement) or scatter(lowerer, statement)
         if found is not None:
             return _guarded(found, lowerer.nonpositive)
+    if isinstance(statement.expr, Padded):
+        return [Assign(statement.name, padded_array(lowerer, statement))]
     if isinstance(statement.expr, KeepingReduction):
         assert is_staged(statement.expr, statement.indices), f"lower: {statement}"
         steps = _softmax(lowerer, statement.name, statement.expr, tuple(order))
@@ -116,9 +142,11 @@ def _is_view(array: Array) -> bool:
     """Return whether NumPy gives a view of (or the very) array that was there before."""
     if isinstance(array, Read):
         return True
-    if isinstance(array, (Take, Einsum)):
+    if isinstance(array, Take):
+        return len(array.args) == 1 and _is_view(array.args[0])
+    if isinstance(array, Einsum):
         return len(array.args) == 1
-    return isinstance(array, (Expand, Transpose, Reshape)) and _is_view(array.args[0])
+    return isinstance(array, (Expand, Transpose, Reshape, Regroup, Windows)) and _is_view(array.args[0])
 
 
 def _typed(array: Array, kind: Kind) -> Array:

@@ -15,6 +15,7 @@ from sympy import Integer
 
 import derive
 from derive.algebra.nodes import BATCH_SIZE, Kind
+from derive.language.layer import Condition
 from derive.lower.arrays import (
     ArrayFunction,
     ArrayProgram,
@@ -30,6 +31,7 @@ from derive.lower.arrays import (
 from derive.lower.passes import local_name
 from derive.render import numpy_passes as passes
 from derive.render.numpy_calls import import_lines, local_modules
+from derive.render.numpy_conditions import at_least_one, derived_lines
 from derive.render.numpy_docs import axes_text, docstring, formulas, shapes, split_source, wrapped
 from derive.render.numpy_text import WIDTH, FunctionText, call_lines
 from derive.render.numpy_views import FieldView, FunctionView, InputView, RecordView
@@ -56,6 +58,7 @@ _RESERVED = frozenset(
         "Cache",
         "Gradients",
         "NamedTuple",
+        "sliding_window_view",
     }
 )
 
@@ -146,7 +149,7 @@ assert all(hasattr(builtins, name) for name in _CALLED)
 
 
 def _view(arrays: ArrayProgram) -> ModuleView:
-    helpers = {"_expect", "_cotangent", "_labels", "_norm", "_logsumexp", "_described"}
+    helpers = {"_expect", "_cotangent", "_labels", "_norm", "_logsumexp", "_described", "_pad", "_at_least_one"}
     helpers |= passes.RESERVED if arrays.functions else set()
     everything = _all_names(arrays)
     fixed = {i.name for i in arrays.inputs} | {h for h, _ in arrays.hypers}
@@ -173,6 +176,7 @@ def _view(arrays: ArrayProgram) -> ModuleView:
     kinds = dict.fromkeys(i.kind for i in arrays.inputs)
     known = {axis for i in arrays.inputs for axis in i.axes}
     names = ["expect", "cotangent", *passes.helpers(arrays.functions)] + ["labels"] * bool(arrays.labels)
+    names += ["at_least_one"] * at_least_one(arrays.conditions) + ["pad"] * (Function.PAD in used)
     names += ["norm"] * (Function.NORM in used) + ["logsumexp"] * (Function.LOGSUMEXP in used)
     return ModuleView(
         doc=docstring(_module_doc(arrays), ""),
@@ -257,6 +261,8 @@ def _options(arrays: ArrayProgram) -> str:
 def _imports(lines: Sequence[str], scipy: set[str], special: bool) -> tuple[str, ...]:
     text = "\n".join(lines)
     result = ["import math"] * ("math." in text) + ["from typing import NamedTuple", "", "import numpy as np"]
+    if "sliding_window_view(" in text:
+        result.append("from numpy.lib.stride_tricks import sliding_window_view")
     if special:
         result.append("from scipy import special")
     if scipy:
@@ -294,7 +300,7 @@ def _gradient_field(arrays: ArrayProgram, parameter: str) -> FieldView:
     return FieldView(name + "_" * keyword.iskeyword(name), "np.ndarray", axes_text(axes))
 
 
-def _size_lines(sizes: Sequence[SizeOf], text: FunctionText) -> list[str]:
+def _size_lines(sizes: Sequence[SizeOf], text: FunctionText, conditions: Sequence[Condition] = ()) -> list[str]:
     """Return the lines that name sizes: ``N, D = x.shape`` where all of an array's are wanted."""
     lines: list[str] = []
     groups: dict[str, list[SizeOf]] = {}
@@ -327,11 +333,9 @@ def _size_lines(sizes: Sequence[SizeOf], text: FunctionText) -> list[str]:
             else:
                 number = place - len(axes) if batch else place
                 lines.append(f"{text.rename(member.size.name)} = {name}.shape[{number}]")
-    for size in sizes:
-        if size.value is not None:
-            lines.append(f"{text.rename(size.size.name)} = {text.numbers.text(size.value)[0]}")
-        elif size.source is None and size.part is Part.COUNT:
-            lines.append("count = math.prod(batch)")
+    lines += derived_lines(sizes, conditions, text.numbers, text.rename)
+    if any(s.value is None and s.source is None and s.part is Part.COUNT for s in sizes):
+        lines.append("count = math.prod(batch)")
     return lines
 
 
@@ -346,7 +350,7 @@ def _forward(arrays: ArrayProgram, text: FunctionText, reals: Sequence[str]) -> 
     statements = text.body(arrays.forward)
     if text.dtype_used and text.dtype == "dtype":
         body += call_lines("dtype = np.result_type", reals)
-    body += _size_lines(arrays.forward_sizes, text)
+    body += _size_lines(arrays.forward_sizes, text, arrays.conditions)
     for label in arrays.labels:
         body.append(f'_labels("{label.name}", {rename(label.name)}, {text.numbers.text(label.size)[0]})')
     body += statements

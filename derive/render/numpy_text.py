@@ -7,6 +7,7 @@ for its longest part: ``dx = <part>`` and then ``dx = <the rest>(dx)``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import singledispatchmethod
@@ -15,6 +16,7 @@ from sympy import Expr
 
 from derive.algebra.nodes import BATCH, BATCH_SIZE, Index
 from derive.lower.arrays import (
+    Accumulate,
     AddAt,
     Apply,
     Array,
@@ -27,9 +29,11 @@ from derive.lower.arrays import (
     Cast,
     Contract,
     Copy,
+    Delete,
     Dtype,
     Einsum,
     Empty,
+    Entry,
     Expand,
     Fill,
     ForLoop,
@@ -40,17 +44,21 @@ from derive.lower.arrays import (
     Instruction,
     Name,
     Number,
+    Pad,
     PutAlong,
     Range,
     Reduce,
+    Regroup,
     Reshape,
     Rows,
+    Span,
     Take,
     TakeAlong,
     Tensordot,
     Transpose,
     Unary,
     Update,
+    Windows,
     walk,
 )
 from derive.render.numpy_calls import backward_call, forward_call
@@ -256,6 +264,33 @@ class FunctionText:
         return f"{inside(self._text(source), ATOM)}[{self._brackets(source.axes, array.where, places)}]", ATOM
 
     @_text.register
+    def _(self, array: Windows) -> Text:
+        source = array.args[0]
+        lengths = [self.numbers.text(n)[0] for n in array.lengths]
+        places = [str(_axis_number(k, source.axes) if BATCH in source.axes else k) for k in array.along]
+        one = len(lengths) == 1
+        shape, axis = (lengths[0], places[0]) if one else (f"({', '.join(lengths)})", f"({', '.join(places)})")
+        return f"sliding_window_view({self._text(source)[0]}, {shape}, axis={axis})", ATOM
+
+    @_text.register
+    def _(self, array: Pad) -> Text:
+        self.helpers.add(Function.PAD)
+        widths = [
+            f"({self.numbers.text(a)[0]}, {self.numbers.text(b)[0]})"
+            for axis, (a, b) in zip(array.axes, array.widths, strict=True)
+            if axis != BATCH
+        ]
+        while len(widths) > 1 and widths[0] == "(0, 0)":
+            del widths[0]
+        fill = [] if array.fill == 0 else [f"fill={self.numbers.text(array.fill)[0]}"]
+        return f"_pad({', '.join([self._text(array.args[0])[0], *widths, *fill])})", ATOM
+
+    @_text.register
+    def _(self, array: Regroup) -> Text:
+        sizes = ["*batch" if i == BATCH else self.numbers.text(i.size)[0] for i in array.indices]
+        return f"{inside(self._text(array.args[0]), ATOM)}.reshape({', '.join(sizes)})", ATOM
+
+    @_text.register
     def _(self, array: TakeAlong) -> Text:
         source, at = array.args
         text = f"np.take_along_axis({self._text(source)[0]}, {self._text(at)[0]}, "
@@ -302,6 +337,12 @@ class FunctionText:
         return f"np.empty({self.shape([i.size for i in array.indices], array.like)}, dtype={dtype})", ATOM
 
     @_text.register
+    def _(self, array: Accumulate) -> Text:
+        source = array.args[0]
+        axis = _axis_number(source.axes.index(array.over), source.axes)
+        return f"{array.spelling}({self._text(source)[0]}, axis={axis})", ATOM
+
+    @_text.register
     def _(self, array: Rows) -> Text:
         source = array.args[0]
         own = f"{array.first or ''}:{-array.last if array.last else ''}"
@@ -318,16 +359,30 @@ class FunctionText:
             return "batch"
         return f"({', '.join(pieces)}{',' if len(pieces) == 1 else ''})"
 
-    def _brackets(self, axes: Sequence[Axis], where: Sequence[int | Expr | None], places: Sequence[Array]) -> str:
+    def _brackets(self, axes: Sequence[Axis], where: Sequence[Entry], places: Sequence[Array]) -> str:
         pieces = []
         for axis, place in zip(axes, where, strict=True):
             if place is None:
                 pieces.append("..." if axis == BATCH else ":")
+            elif isinstance(place, Span):
+                pieces.append(self._slice(place))
             elif isinstance(place, Expr):
                 pieces.append(self.numbers.text(place)[0])
             else:
                 pieces.append(self._text(places[place - 1])[0])
         return ", ".join(_bare(pieces)) or "..."
+
+    def _slice(self, span: Span) -> str:
+        """Return ``a:b:c``, with spaces as a formatter puts them."""
+        step = None if span.step == 1 else span.step
+        ends = [None if e is None else self.numbers.text(e)[0] for e in (span.start, span.stop, step)]
+        if all(e is None or re.fullmatch(r"-?\w+", e) for e in ends):
+            first, last, by = (e or "" for e in ends)
+            return f"{first}:{last}" + (f":{by}" if by else "")
+        text = (f"{ends[0]} :" if ends[0] is not None else ":") + (f" {ends[1]}" if ends[1] is not None else "")
+        if ends[2] is not None:
+            text += (" :" if ends[1] is not None else ":") + f" {ends[2]}"
+        return text
 
     def _axis(self, source: Array, over: Sequence[Index], keep: bool) -> list[str]:
         """Return the ``axis`` and ``keepdims`` arguments of a reduction."""
@@ -392,6 +447,14 @@ class FunctionText:
                 return [*lines[:-1], lines[-1] + after]
             case Assign(name=name, value=value):
                 return self._assignment(name, "=", value, width)
+            case Delete(name=name):
+                return [f"del {self.rename(name)}"]
+            case InPlace(name=name, op=("max" | "min") as op, value=value):
+                own = self.rename(name)
+                function = {"max": "np.maximum", "min": "np.minimum"}[op]
+                room = width - len(f"{function}({own}, , out={own})")
+                lines, value = self._shortened(value, room, {name})
+                return [*lines, f"{function}({own}, {self.expression(value)}, out={own})"]
             case InPlace(name=name, op=op, value=value):
                 return self._assignment(name, f"{op}=", value, width)
             case Update(name=name, axes=axes, where=where, places=places, op=op, value=value):

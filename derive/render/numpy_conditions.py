@@ -1,0 +1,67 @@
+"""What sizes and hyper-parameters have to fulfil, verified before anything is computed with them.
+
+    _at_least_one(stride=stride)
+    P = (H + 2 * pad - R) // stride + 1
+    _at_least_one(P=P)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from sympy import Expr, S
+
+from derive.language.layer import Condition
+from derive.lower.arrays import SizeOf
+from derive.render.numpy_numbers import ADD, NumberText, inside
+
+__all__ = ["at_least_one", "derived_lines"]
+
+
+def at_least_one(conditions: Iterable[Condition]) -> bool:
+    """Return whether there is a condition that the helper of that name verifies."""
+    return any(_least_one(c) is not None for c in conditions)
+
+
+def _least_one(condition: Condition) -> Expr | None:
+    """Return the symbol that has to be at least 1, where that is the condition."""
+    symbol = condition.expr + 1
+    return symbol if symbol.is_Symbol else None
+
+
+def derived_lines(
+    sizes: Sequence[SizeOf], conditions: Iterable[Condition], numbers: NumberText, rename: Callable[[str], str]
+) -> list[str]:
+    """Return the lines that compute sizes, with each condition before the first size that relies on it."""
+    lines: list[str] = []
+    waiting = list(conditions)
+    derived = [s for s in sizes if s.value is not None]
+    unknown = {s.size for s in derived}
+    for size in derived:
+        assert size.value is not None
+        ready = [c for c in waiting if not c.expr.free_symbols & unknown]
+        if any(c.expr.free_symbols & size.value.free_symbols for c in ready):
+            lines += _verified(ready, numbers)
+            waiting = [c for c in waiting if c not in ready]
+        lines.append(f"{rename(size.size.name)} = {numbers.text(size.value)[0]}")
+        unknown.remove(size.size)
+    return lines + _verified(waiting, numbers)
+
+
+def _verified(conditions: Iterable[Condition], numbers: NumberText) -> list[str]:
+    lines: list[str] = []
+    simple: list[str] = []
+    for condition in conditions:
+        symbol = _least_one(condition)
+        if symbol is not None:
+            simple.append(f"{symbol.name}={numbers.text(symbol)[0]}")
+            continue
+        constant, rest = condition.expr.as_coeff_Add()
+        text, bound = numbers.text(rest), numbers.text(-constant if rest != 0 else S.Zero)[0]
+        message = f"expected that {condition.text}".replace("{", "{{").replace("}", "}}")
+        value = f"{{{text[0]}}}"
+        lines += [
+            f"if {inside(text, ADD)} < {bound}:",
+            f'    raise ValueError(f"{message}, got {value}")',
+        ]
+    return ([f"_at_least_one({', '.join(simple)})"] if simple else []) + lines
