@@ -44,10 +44,9 @@ linear_recurrence = Checked(
     ),
     module(
         "da dx dh0",
+        _linear,
         """
 def forward(a, x, h0):
-    if a.shape != x.shape or h0.shape != x.shape[1:]:
-        raise ValueError("shapes")
     T = len(x)
     h = np.empty((T + 1, *h0.shape), np.result_type(a, x, h0))
     h[0] = h0
@@ -99,12 +98,11 @@ rnn = Checked(
     ),
     module(
         "dx dh0 dwx dwh db",
+        _rnn,
         """
 def forward(x, h0, wx, wh, b):
     T, N, I = x.shape
     H = len(b)
-    if h0.shape != (N, H) or wx.shape != (I, H) or wh.shape != (H, H):
-        raise ValueError("shapes")
     h = np.empty((T + 1, N, H), np.result_type(x, h0, wx, wh, b))
     h[0] = h0
     xw = x @ wx + b
@@ -172,6 +170,7 @@ lstm = Checked(
     ),
     module(
         "dx dh0 dc0 dwx dwh",
+        _lstm,
         """
 def sigmoid(a):
     return 1/(1 + np.exp(-a))
@@ -179,8 +178,6 @@ def sigmoid(a):
 def forward(x, h0, c0, wx, wh):
     T, N, I = x.shape
     H = h0.shape[1]
-    if h0.shape != (N, H) or c0.shape != (N, H) or wx.shape != (I, 4, H) or wh.shape != (H, 4, H):
-        raise ValueError("shapes")
     dtype = np.result_type(x, h0, c0, wx, wh)
     h, c, gates = np.empty((T + 1, N, H), dtype), np.empty((T + 1, N, H), dtype), np.empty((4, T, N, H), dtype)
     h[0], c[0] = h0, c0

@@ -109,9 +109,48 @@ def _expect(*tensors):
 """
 
 
-def module(gradients: str, body: str) -> str:
-    """A module's text from the names of its gradients and its two functions."""
-    return _HEAD.format(fields="\n    ".join(f"{name}: Any" for name in gradients.split())) + body
+_VALIDATION = """
+AXES = {axes}
+
+def fit(axes, shape, sizes):
+    batch = ()
+    if axes[:1] == ("...",):
+        leading = len(shape) - len(axes) + 1
+        axes, batch, shape = axes[1:], shape[:max(leading, 0)], shape[max(leading, 0):]
+        if sizes.setdefault("...", batch) != batch:
+            raise ValueError("batches of different shapes")
+    if len(axes) != len(shape):
+        raise ValueError("another number of axes")
+    for axis, length in zip(axes, shape):
+        if sizes.setdefault(axis, axis if isinstance(axis, int) else length) != length:
+            raise ValueError("axes of different lengths")
+
+def fitting(forward, backward):
+    def outer_forward(*inputs, **hypers):
+        sizes = {{}}
+        for axes, x in zip(AXES, inputs):
+            fit(axes, x.shape, sizes)
+        result, cache = forward(*inputs, **hypers)
+        shapes = [np.shape(y) for y in (result if isinstance(result, tuple) else (result,))]
+        return result, (shapes, cache)
+
+    def outer_backward(*cotangents_then_cache):
+        *cotangents, (shapes, cache) = cotangents_then_cache
+        if [np.shape(dy) for dy in cotangents] != shapes:
+            raise ValueError("cotangents of other shapes")
+        return backward(*cotangents, cache)
+
+    return outer_forward, outer_backward
+
+forward, backward = fitting(forward, backward)
+"""
+
+
+def module(gradients: str, layer: Layer, body: str) -> str:
+    """A module's text from the names of its gradients and its two functions, with validation of shapes."""
+    head = _HEAD.format(fields="\n    ".join(f"{name}: Any" for name in gradients.split()))
+    axes = [tuple(int(a) if a.is_Integer else a.name for a in p.axes) for p in layer.parameters]
+    return head + body + _VALIDATION.format(axes=axes)
 
 
 # Batch normalization, in the expert's closed form
@@ -150,6 +189,7 @@ batchnorm = Checked(
     ),
     module(
         "dx dgamma dbeta",
+        _batchnorm,
         """
 def forward(x, gamma, beta, *, eps=1e-5):
     _expect(x, gamma, beta)
@@ -187,6 +227,7 @@ cross_entropy = Checked(
     program_of(_cross_entropy, (equation("dz", n, c, CROSS_ENTROPY_DZ),)),
     module(
         "dz",
+        _cross_entropy,
         """
 def forward(z, t):
     shifted = z - z.max(axis=1, keepdims=True)
@@ -220,6 +261,7 @@ softmax = Checked(
     ),
     module(
         "dz",
+        _softmax,
         """
 def forward(z):
     _expect(z)
@@ -267,6 +309,7 @@ attention = Checked(
     ),
     module(
         "dq dk dv",
+        _attention,
         """
 def forward(q, k, v):
     scale = k.shape[-1] ** -0.5
@@ -299,6 +342,7 @@ embedding = Checked(
     program_of(_embedding, (equation("dw", _row, d, Sum(Delta(_row, _token) * at("dy", n, d), n)),)),
     module(
         "dw",
+        _embedding,
         """
 def forward(w, tokens):
     return w[tokens], (tokens, w.shape)
@@ -332,6 +376,7 @@ square = Checked(
     ),
     module(
         "dx dw",
+        _square,
         """
 def forward(x, w):
     y = np.maximum(x @ w, 0)

@@ -65,14 +65,11 @@ conv1d = Checked(
     ),
     module(
         "dx dw db",
+        _conv1d,
         """
 def forward(x, w, b, *, stride=1, dilation=1, pad=0):
     N, C, L = x.shape
-    F, c, R = w.shape
-    if c != C:
-        raise ValueError("w: another number of channels")
-    if b.shape != (F,):
-        raise ValueError("b: another number of filters")
+    F, C, R = w.shape
     P = (L + 2*pad - dilation*(R - 1) - 1)//stride + 1
     if P < 1:
         raise ValueError("the window is longer than x")
@@ -125,10 +122,9 @@ maxpool1d = Checked(
     ),
     module(
         "dx",
+        _maxpool1d,
         """
 def forward(x, *, k=3, stride=2, pad=1):
-    if x.ndim != 2:
-        raise ValueError("x: expected two axes")
     P = (x.shape[1] + 2*pad - k)//stride + 1
     if P < 1:
         raise ValueError("the window is longer than x")

@@ -175,9 +175,9 @@ def backward(dy, dz, cache):
     return Gradients(2 * x * dy + mask * dz)
 """
     program = program_of(layer, (equation("dx", BATCH, dx),))
-    report = check(layer, program, module("dx", body))
+    report = check(layer, program, module("dx", layer, body))
     assert report.passed, report.failure()
-    swapped = module("dx", body.replace("backward(dy, dz", "backward(dz, dy"))
+    swapped = module("dx", layer, body.replace("backward(dy, dz", "backward(dz, dy"))
     assert not check(layer, program, swapped).passed
 
 
@@ -240,7 +240,7 @@ def backward(di, dy, cache):
     return Gradients(dx)
 """
     dx = Delta(c, at("i", BATCH, kind=Kind.INT)) * at("dy", BATCH)
-    report = check(layer, program_of(layer, (equation("dx", BATCH, c, dx),)), module("dx", body))
+    report = check(layer, program_of(layer, (equation("dx", BATCH, c, dx),)), module("dx", layer, body))
     assert report.passed, report.failure()
 
 
@@ -254,7 +254,7 @@ def forward(x):
 def backward(dy, cache):
     return Gradients(dy.copy())
 """
-    report = check(layer, program_of(layer, (equation("dx", n, at("dy", n)),)), module("dx", body))
+    report = check(layer, program_of(layer, (equation("dx", n, at("dy", n)),)), module("dx", layer, body))
     assert report.passed, report.failure()
     (row,) = [row for row in report.rows if "central differences of the code" in row.method]
     assert row.note == "not run: differences pass through stop_gradient"

@@ -156,11 +156,11 @@ def test_sizes_of_windows_are_small_and_differ_within_a_tensor(axes: int) -> Non
     assert not equal[0] & equal[1] & beside
 
 
-def test_the_second_sizes_leave_a_rest_at_a_stride_of_two() -> None:
+def test_the_second_sizes_leave_more_over_than_the_padding_covers() -> None:
     layer = conv1d.layer
     found = other_sample(layer, sample(layer, choose_instance(layer), 0), 1).instance
-    assert found.hypers == {"stride": 2, "dilation": 2, "pad": 1}
-    assert (found.sizes["L"] + 2 - 2 * (found.sizes["R"] - 1) - 1) % 2 == 1
+    assert found.hypers == {"stride": 3, "dilation": 2, "pad": 1}
+    assert (found.sizes["L"] + 2 - 2 * (found.sizes["R"] - 1) - 1) % 3 == 2
 
 
 def test_hyper_parameters_that_leave_no_window_keep_their_defaults() -> None:

@@ -16,11 +16,12 @@ from collections.abc import Mapping
 
 from derive.algebra.nodes import BATCH_SIZE
 from derive.calculus.program import Program
+from derive.check.demand import CircularError
 from derive.check.expected import expected_at
 from derive.check.formulas import BUDGET, check_formulas, program_values
 from derive.check.instance import Array
 from derive.check.report import FORMULA_VALUES, Report, Row, failed, merged, table
-from derive.check.samples import Sample, other_sample, piecewise_sample, sample
+from derive.check.samples import Sample, other_sample, piecewise_sample, sample, short_samples
 from derive.check.sizes import choose_instance
 from derive.language.layer import Layer
 
@@ -55,24 +56,26 @@ def check(
     rows = _wrong_axes(layer, program, first)
     other = other_sample(layer, first, seed + 1)
     wide = piecewise_sample(layer, first, seed)
-    samples = [first, other] if wide is None else [first, other, wide]
-    exact: list[dict[str, Array]] = []
-    if not rows:
+    samples = [first, other, *([] if wide is None else [wide]), *short_samples(layer, first, seed)]
+    exact: list[tuple[Sample, dict[str, Array]]] = []
+    for at in samples:
+        if not all(row.passed for row in rows):
+            break
         try:
-            exact += [program_values(program, at) for at in samples]
-            for at, values in zip(samples, exact, strict=True):
-                if not all(row.passed for row in rows):
-                    break
-                if at is first:
-                    rows += check_formulas(layer, program, at, values, seed)
-                elif at is wide or at.instance.hypers != instance.hypers:  # shows something that the first does not
-                    rows += check_formulas(layer, program, at, values, seed, str(at.instance), BUDGET // 8)
-        except IndexError as error:
-            rows.append(failed(layer.name, FORMULA_VALUES, str(error)))
+            values = program_values(program, at)
+        except (IndexError, CircularError) as error:
+            if 0 not in at.instance.sizes.values():
+                rows.append(failed(layer.name, FORMULA_VALUES, f"{error} ({at.instance})"))
+            continue
+        exact.append((at, values))
+        if at is first:
+            rows += check_formulas(layer, program, at, values, seed)
+        elif at is not other or at.instance.hypers != instance.hypers:  # shows something that the first does not
+            rows += check_formulas(layer, program, at, values, seed, str(at.instance), BUDGET // 8)
     if module_text is not None and all(row.passed for row in rows):
         from derive.check.code import check_code
 
-        expected = [expected_at(program, at, values, seed) for at, values in zip(samples, exact, strict=True)]
+        expected = [expected_at(program, at, values, seed) for at, values in exact]
         rows += check_code(layer, program, module_text, expected, seed, modules)
     return Report(layer.name, seed, tuple(sizes.items()), merged(rows))
 

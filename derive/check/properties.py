@@ -2,14 +2,16 @@
 
 The dtype is kept, nothing that is handed over is written to, ``backward`` can
 be called again, the strides of an input and the number of batch axes don't
-matter, a gradient has its parameter's shape.
+matter, a gradient has its parameter's shape, shapes that don't fit one another
+are a ``ValueError``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from derive.check.instance import Instance
 from derive.check.module import GeneratedModule, Inputs, Values, arrays_in, inputs_of
 from derive.check.report import Method, Row, failed, holds
 from derive.check.samples import Sample
+from derive.check.sizes import fits
 from derive.language.layer import Layer
 
 __all__ = ["is_real", "property_rows"]
@@ -70,6 +73,42 @@ def _properties(layer: Layer, module: GeneratedModule, expected: Expected, dtype
         ]
         yield "the number of batch axes does not matter", wrong[0] or wrong[1]
         yield "an empty batch is handled or refused", _empty_batch(layer, module, sample, inputs, cotangents)
+    yield "other shapes are refused", next(_taken(layer, module, sample, inputs, cotangents), "")
+
+
+def _taken(layer: Layer, module: GeneratedModule, sample: Sample, inputs: Inputs, cotangents: Inputs) -> Iterator[str]:
+    """Yield what should be a ValueError and is not: arrays whose shapes don't fit those of the others."""
+    for name, array in inputs.items():
+        for other in _misshapen(array):
+            given = {**inputs, name: other}
+            if not fits(layer, sample.instance, {n: a.shape for n, a in given.items()}):
+                problem = _refusal(partial(module.forward, given, sample.instance))
+                if problem:
+                    yield f"{name} of shape {other.shape}: {problem}"
+    _, cache = module.forward(inputs, sample.instance)
+    for name, array in cotangents.items():
+        for other in _misshapen(array):
+            problem = _refusal(partial(module.backward, {**cotangents, name: other}, cache))
+            if problem:
+                yield f"{name} of shape {other.shape}: {problem}"
+
+
+def _misshapen(array: Values) -> Iterator[Values]:
+    """Yield the array with one more element along each axis, and with one more axis."""
+    for axis in range(array.ndim):
+        yield np.pad(array, [(0, int(axis == k)) for k in range(array.ndim)], mode="edge")
+    yield np.stack([array, array])
+
+
+def _refusal(call: Callable[[], object]) -> str:
+    """Return what is wrong with how a call is refused."""
+    try:
+        call()
+    except ValueError:
+        return ""
+    except Exception as error:  # whatever it raises is the finding
+        return f"expected a ValueError, got {type(error).__name__}: {error}"
+    return "expected a ValueError, got none"
 
 
 def _with_batch(

@@ -26,7 +26,7 @@ from derive.algebra.nodes import Delta, Element, Index, Kind, Padded
 from derive.check.contexts import floats
 from derive.check.evaluate import Evaluator
 from derive.check.instance import Array, Instance, Key
-from derive.check.sizes import WORK, choose_other_instance, choose_sizes, expressions, other_hypers, work
+from derive.check.sizes import WORK, choose_other_instance, choose_sizes, expressions, other_hypers, resized, work
 from derive.errors import CheckError
 from derive.language.layer import Layer, Parameter
 
@@ -37,6 +37,7 @@ __all__ = [
     "other_sample",
     "piecewise_sample",
     "sample",
+    "short_samples",
 ]
 
 # Away from a corner by this much, steps of 1e-5 (amplified a hundred times on the way) stay on one side of it.
@@ -168,6 +169,8 @@ def _labels(keys: Sequence[Key], rng: Random, bound: int | None, style: int) -> 
     labels agree.
     """
     choices = range(bound) if bound is not None else ((-1, 1, 2, 0) if style == 0 else (1, 2, 3))
+    if keys and not choices:
+        raise CheckError("no label is inside an axis of length 0")
     labels = {key: rng.choice(choices) for key in keys}
     if len(keys) > 2:
         labels[keys[-1]] = labels[keys[0]]
@@ -188,6 +191,8 @@ def sample(layer: Layer, instance: Instance, seed: int, *, single: bool = True) 
     Raises:
         CheckError: no draw gives finite results, or a label cannot be kept inside an axis.
     """
+    if min(instance.sizes.values(), default=0) < 0:
+        raise CheckError(f"{layer.name}: a size is negative at {instance}", layer.span)
     rng = Random(seed)
     evaluator = Evaluator(layer.statements, instance, floats(), watch=True)
     best: Sample | None = None
@@ -227,6 +232,17 @@ def other_sample(layer: Layer, first: Sample, seed: int) -> Sample:
                     tried.append(instance)
                     return sample(layer, instance, seed, single=False)
     raise CheckError(f"{layer.name}: no other sizes found at which its results are finite numbers", layer.span)
+
+
+def short_samples(layer: Layer, first: Sample, seed: int) -> list[Sample]:
+    """Return samples in which recurrences have one step, and none; fewer where that is not defined."""
+    steps = dict.fromkeys(s.carry.index.size for s in layer.statements if s.carry is not None)
+    found: list[Sample] = []
+    for size in steps:
+        for length in (1, 0) if size in layer.sizes else ():
+            with suppress(CheckError):
+                found.append(sample(layer, resized(layer, first.instance, size.name, length), seed))
+    return found
 
 
 def piecewise_sample(layer: Layer, first: Sample, seed: int) -> Sample | None:

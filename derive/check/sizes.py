@@ -9,7 +9,7 @@ long as that makes the choice better. A choice is better
 
 1. where more derived sizes are at least 1 and more of the layer's conditions hold,
 2. where it is not too much work,
-3. where divisions are exact (or, in a second choice, are not),
+3. where divisions are exact (or, in a second choice, leave as much as can be),
 4. where no size is 1, which hides a sum,
 5. where sizes of one tensor differ, and then where all do.
 """
@@ -40,6 +40,7 @@ __all__ = [
     "choose_sizes",
     "defaults",
     "expressions",
+    "fits",
     "other_hypers",
     "resized",
     "work",
@@ -75,7 +76,7 @@ def choose_other_instance(
         layer: with or without ``...``.
         first: the sizes of the first sample.
         hypers: values of the hyper-parameters; None for the defaults.
-        exact: whether divisions in derived sizes should leave no rest; if not, they should leave one.
+        exact: whether divisions in derived sizes should leave no rest; if not, the largest there is.
 
     Raises:
         CheckError: no choice of small sizes makes every derived size at least 1.
@@ -101,7 +102,8 @@ def other_hypers(
     """Return values of the hyper-parameters that are not their defaults.
 
     A default of 1 or 0 hides a factor or a term, a stride of 1 hides the
-    stride. Real ones get smaller, integers larger by one.
+    stride. Real ones get smaller, integers larger by one; those that sizes are
+    divided by by two, so that what a stride leaves over is more than the padding.
 
     Args:
         layer: that has them.
@@ -111,6 +113,7 @@ def other_hypers(
             near the bound that they are (``maximum(r, eps)``).
     """
     values = defaults(layer)
+    divisors = {d.args[1] for size in layer.derived for d in size.expr.atoms(FloorDiv)}
     for hyper in layer.hypers:
         default = hyper.default
         if hyper.kind.differentiable and real:
@@ -119,7 +122,7 @@ def other_hypers(
             else:
                 values[hyper.name] = float(default) * 0.8 if default else 0.25
         elif hyper.kind is Kind.INT and whole:
-            values[hyper.name] = int(default) + 1
+            values[hyper.name] = int(default) + (2 if hyper.symbol in divisors else 1)
     return values
 
 
@@ -141,7 +144,7 @@ def choose_sizes(
         start: the smallest size, where there is a choice.
         first: another choice, from which this one should differ: the first size gets the largest number.
         hypers: values of the hyper-parameters; None for the defaults.
-        exact: whether divisions in derived sizes should leave no rest; if not, they should leave one.
+        exact: whether divisions in derived sizes should leave no rest; if not, the largest there is.
         budget: scalar operations of the forward pass, to be kept to where there is a choice.
 
     Raises:
@@ -161,6 +164,39 @@ def resized(layer: Layer, instance: Instance, size: str, length: int) -> Instanc
     """Return the instance with another length for one size, and with the derived sizes that follow from it."""
     sizes = {s.name: instance.sizes[s.name] for s in layer.sizes if s != BATCH_SIZE} | {size: length}
     return _complete(layer, replace(instance, sizes=sizes))
+
+
+def fits(layer: Layer, instance: Instance, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Return whether parameters of these shapes go together.
+
+    Args:
+        layer: whose parameters they are.
+        instance: the hyper-parameters; its sizes do not matter.
+        shapes: by the parameter's name.
+    """
+    sizes: dict[str, int] = {}
+    batches: set[tuple[int, ...]] = set()
+    computed: list[tuple[Expr, int]] = []
+    made = {d.size for d in layer.derived}
+    for parameter in layer.parameters:
+        axes, shape = parameter.axes, shapes[parameter.name]
+        if BATCH_SIZE in axes:
+            leading = len(shape) - len(axes) + 1
+            if leading < 0:
+                return False
+            batches.add(shape[:leading])
+            axes, shape = axes[1:], shape[leading:]
+        if len(axes) != len(shape):
+            return False
+        for axis, length in zip(axes, shape, strict=True):
+            if not isinstance(axis, Size) or axis in made:
+                computed.append((axis, length))
+            elif sizes.setdefault(axis.name, length) != length:
+                return False
+    if len(batches) > 1:
+        return False
+    found = _complete(layer, replace(instance, sizes=sizes, batch=next(iter(batches), ())))
+    return all(found.extent(axis) == length for axis, length in computed)
 
 
 def _axes(layer: Layer) -> list[Expr]:
@@ -360,7 +396,7 @@ class _Search:
         rests = 0
         for above, below in self._divisions:
             divisor = below(names)
-            rests += divisor == 0 or (above(names) % divisor == 0) != self._exact
+            rests += divisor == 0 or above(names) % divisor != (0 if self._exact else divisor - 1)
         return (
             short,
             max(0, operations - self._budget),
