@@ -20,7 +20,7 @@ from dataclasses import replace
 from sympy import Add, Expr, Mul, S
 
 from derive.algebra.functions import BY_CLASS, Where
-from derive.algebra.indices import free_indices, is_binder, names, rebuild
+from derive.algebra.indices import elements, free_indices, is_binder, names, rebuild
 from derive.algebra.nodes import Delta, Element, Padded
 from derive.language.layer import Statement
 from derive.language.loops import Loop, flat, loops
@@ -106,9 +106,18 @@ class _Hoisting:
         return self._known[expr]
 
 
+def _has_reduction(expr: Expr) -> bool:
+    return is_binder(expr) or any(map(_has_reduction, expr.args))
+
+
 def _is_work(expr: Expr) -> bool:
-    """Whether computing an expression touches a tensor: it is more than a read, and no condition or delta."""
+    """Whether computing an expression for all steps pays: it is more than a read, and no condition or delta.
+
+    An outer product is none: for all steps it would be far larger than what it is made of.
+    """
     if not names(expr) or isinstance(expr, (Element, Padded, Delta)):
+        return False
+    if not _has_reduction(expr) and all(free_indices(e) < free_indices(expr) for e in elements(expr)):
         return False
     row = BY_CLASS.get(type(expr))
     if row is not None and row.infix:

@@ -16,7 +16,7 @@ from sympy import Expr
 
 from derive.algebra.indices import free_indices, names
 from derive.algebra.nodes import Delta, Element, Index, Padded
-from derive.algebra.terms import Letters, Term, Terms, collect, components
+from derive.algebra.terms import Letters, Term, Terms, collect, components, term_names
 from derive.calculus.adjoint import Adjoint
 from derive.simplify.facts import Fact, FactBook, apply_facts
 
@@ -103,6 +103,7 @@ def close(
     """
     results = set(parameters)
     readers = _readers(adjoints)
+    carried = {a.symbol for a in adjoints if a.carry is not None}
     written: dict[str, tuple[Element, Terms]] = {}
     contractions: dict[str, tuple[Element, Terms]] = {}
     closed: list[Closed] = []
@@ -111,6 +112,8 @@ def close(
         terms, used = apply_facts(before, facts, letters)
         terms, more, through = _through_contractions(terms, contractions, facts, letters)
         kept = adjoint.name in results or adjoint.carry is not None
+        # What comes back from the next step is read from few places: it is only there inside the loop.
+        kept = kept or (_is_stepped(adjoint, carried) and len({a.symbol for a, _ in readers[adjoint.symbol]}) > 1)
         kept = kept or not _worth_inlining(adjoint, terms, readers.get(adjoint.symbol, []), shared)
         if kept:
             if len(terms) == 1 and is_contraction(terms[0]):
@@ -153,6 +156,12 @@ def _worth_inlining(adjoint: Adjoint, terms: Terms, readers: Sequence[tuple[Adjo
         return len(consumers) == 1 or reduced
     sized = [a for a, _ in terms[0].factors if names(a)] if terms else []
     return not (contracted and len(sized) > 1)
+
+
+def _is_stepped(adjoint: Adjoint, carried: set[str]) -> bool:
+    """Whether an adjoint adds what a loop carries from step to step."""
+    read = frozenset().union(*map(term_names, adjoint.terms))
+    return adjoint.carry is None and len(adjoint.terms) > 1 and not read.isdisjoint(carried)
 
 
 def _lands(term: Term) -> bool:
