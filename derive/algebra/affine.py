@@ -24,9 +24,9 @@ def is_affine(expr: Expr) -> bool:
     """Return whether ``expr`` is a sum of integers in which an index letter stands, such as a subscript."""
     return (
         isinstance(expr, Add)
-        and bool(expr.is_integer)
         and any(isinstance(f, Index) for term in expr.args for f in Mul.make_args(term))
         and all(e.kind in (Kind.INT, Kind.BOOL) for e in elements(expr))
+        and bool(expr.is_integer)  # last: SymPy thinks long about it
     )
 
 
