@@ -7,27 +7,8 @@ through the commands.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A bad layer file.
-
-    Attributes:
-        id: of the test.
-        text: the file; bytes where it is no text.
-        contains: a part of the message or the hint.
-    """
-
-    id: str
-    text: str | bytes
-    contains: str
-
-
-def body(*lines: str, signature: str = "x: Real[N, D]") -> str:
-    """Return a layer with these lines in its body."""
-    return f"def f({signature}):\n" + "".join(f"    {line}\n" for line in lines)
+from tests.bad_row import Bad, body
+from tests.bad_windows import WINDOWS
 
 
 def formula(text: str, signature: str = "x: Real[N, D]") -> str:
@@ -619,6 +600,7 @@ BAD: tuple[Bad, ...] = (
     *_SIGNATURE,
     *_STATEMENTS,
     *_INDICES,
+    *WINDOWS,
     *_FORMULAS,
     *_CALLS,
 )

@@ -137,7 +137,7 @@ def test_a_read_outside_its_axis_says_where() -> None:
         "mylayer.layer:2:21: error: 't - 1' reaches -1 at t = 0, and x, axis 0 has elements from 0 on\n"
         "    y[t] = x[t] - x[t - 1]\n"
         "                    ^~~~~\n"
-        "hint: read it padded, padded(x)[…], which is zero outside, or declare a shorter range: y: Real[P] with P = …"
+        "hint: read it padded, padded(x)[…], zero outside, or declare a shorter range: y: Real[P], P = …"
     )
 
 

@@ -151,7 +151,10 @@ def inline(
         axes.bind(parameter, *argument)
     instance = Instance(node.at, _bound_hypers(layer, hypers, node), scope.length, axes.sizes)
     instance.tensors = {p.name: known.tensor for p, (known, _) in zip(layer.parameters, actual, strict=True)}
+    computed = {derived.size for derived in layer.derived}
+    _adopt_conditions(layer, instance, scope, [c for c in layer.conditions if not c.expr.free_symbols & computed])
     _derived_sizes(layer, instance, scope)
+    _adopt_conditions(layer, instance, scope, [c for c in layer.conditions if c.expr.free_symbols & computed])
     choose_letters(layer, instance, axes.batch or (), scope)
     names = dict(zip(layer.returns, (t.id for t in targets), strict=True))
     taken = set(names.values())
@@ -177,10 +180,6 @@ def inline(
             new.name, new.kind, new.axes, f"{new.name} is {shape}, from {layer.name} on line {node.at.line}"
         )
         written_out.append(new)
-    for condition in layer.conditions:
-        value = instance.expr(condition.expr)
-        if not scope.adopt(Condition(value, f"{show(value)} is not negative")):
-            raise ShapeError(f"{layer.name}: not fulfilled that {condition.text}", node.at, signature(layer))
     call = LayerCall(
         layer,
         tuple(known.tensor.name for known, _ in actual),
@@ -338,6 +337,14 @@ class _Unifier:
                 at,
                 signature(self.layer),
             )
+
+
+def _adopt_conditions(layer: Layer, instance: Instance, scope: Scope, conditions: Iterable[Condition]) -> None:
+    """Take over what the callee takes for granted."""
+    for condition in conditions:
+        value = checked(instance.expr(condition.expr), instance.at)
+        if not scope.adopt(Condition(value, f"{show(value + 1)} is at least 1")):
+            raise ShapeError(f"'{layer.name}' takes for granted that {condition.text}", instance.at, signature(layer))
 
 
 def _derived_sizes(layer: Layer, instance: Instance, scope: Scope) -> None:

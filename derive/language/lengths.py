@@ -121,6 +121,15 @@ class Lengths:
         """Return whether an expression of sizes is at least ``bound``, for every run that fulfils the conditions."""
         return self._bounds.at_least(self.unfolded(expr), bound)
 
+    def sign(self, expr: Expr) -> int:
+        """Return 1 for an expression that is at least 0, -1 for one that is at most 0, 0 where neither is certain."""
+        value = self.unfolded(expr)
+        for test in (self._bounds.plainly, self._bounds.at_least):
+            for sign in (1, -1):
+                if test(sign * value):
+                    return sign
+        return 0
+
     def assume(self, value: Expr, at: Span, text: str = "") -> None:
         """Take as a condition that a value is at least 1, where that is not plain to see.
 
@@ -129,7 +138,7 @@ class Lengths:
         """
         text = text or f"{show(value)} is at least 1"
         if not self.adopt(Condition(value - 1, text)):
-            raise ShapeError(f"not fulfilled that {text}", at)
+            raise ShapeError(f"{show(value)} is not at least 1", at, "divisors, strides and ranges are at least 1")
 
     def assume_stride(self, factor: Expr, at: Span) -> None:
         """Take as a condition that the factor of an index is not zero, and of the sign it is written with."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from derive.algebra.nodes import BATCH_SIZE, Index, Kind
+from sympy import Expr
+
+from derive.algebra.functions import Eq
+from derive.algebra.indices import free_indices
+from derive.algebra.nodes import BATCH_SIZE, Element, Index, Kind
 from derive.algebra.text import show
 from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
 from derive.language.arithmetic import check_range
@@ -30,6 +35,7 @@ from derive.language.tree import (
     Read,
     Return,
     Target,
+    names_in,
     written,
 )
 
@@ -60,6 +66,13 @@ class _Resolver:
                 for target in statement.targets:
                     (starts if is_start(target) else later).setdefault(target.name.id, target.at)
         self.scope = Scope(definition.name, later, starts)
+        self.scope.reads = {
+            target.name.id: frozenset(names_in(statement.value))
+            for statement in definition.body
+            if isinstance(statement, Assign)
+            for target in statement.targets
+            if not is_start(target)
+        }
         self.statements: list[Statement] = []
         self.waiting: list[Ranges] = []
         self.waiting_letters: list[Letter] = []
@@ -192,12 +205,13 @@ class _Resolver:
                     letter.at,
                     f"the '{letter.name}' of the reduction is its own: give one of them another letter"
                     if hidden
-                    else f"it stands alone on no axis on the right; declare {_declaration(target)}",
+                    else f"it stands alone on no axis on the right; declare {_declaration(target, letters)}",
                 )
         self._settle(ranges, letters)
         indices = {key: index(letter) for key, letter in letters.items()}
         built = check_range(Builder(scope, ranges.bound, self.layers, indices.values()).value(value, indices), value.at)
         scope.current = ""
+        self._assume_strides(built, value.at)
         kind = kind_of(built)
         if started is not None and kind is not started.kind:
             raise ShapeError(
@@ -256,10 +270,18 @@ class _Resolver:
                 if scope.is_open(letter.size):
                     unknown = True
                     self.waiting_letters.append(letter)
-        if unknown:
+        if unknown or ranges.subscripts.waits:
             self.waiting.append(ranges)
         else:
             ranges.subscripts.settle()
+
+    def _assume_strides(self, built: Expr, at: Span) -> None:
+        """Take as conditions that a comparison ``i == p*stride + r`` has strides, as a subscript has."""
+        for comparison in sorted(built.atoms(Eq), key=show):
+            difference = (comparison.args[0] - comparison.args[1]).expand()
+            if difference.is_integer and not difference.has(Element):
+                for index in sorted(free_indices(difference), key=lambda i: i.name):
+                    self.scope.assume_stride(difference.coeff(index, 1), at)
 
     def _close(self) -> None:
         """Settle what waited for the ranges of a recurrence."""
@@ -420,7 +442,7 @@ class _Resolver:
         scope.used.update(found)
         return tuple(found)
 
-    def _not_returnable(self, name: Name) -> UnknownNameError:
+    def _not_returnable(self, name: Name) -> UnknownNameError | DerivationError:
         scope = self.scope
         if name.id in scope.tensors:
             letters = scope.tensors[name.id].axes
@@ -436,6 +458,9 @@ class _Resolver:
         return scope.unknown(name, "tensor", [s.name for s in self.statements])
 
 
-def _declaration(target: Target) -> str:
-    names = [s.id.upper() if isinstance(s, Name) else "..." for s in target.subscripts or ()]
-    return f"{target.name.id}: Real[{', '.join(names)}]"
+def _declaration(target: Target, letters: Mapping[str, Letter]) -> str:
+    sizes = [
+        letter.name if letter.name == "..." else show(letter.size) if letter.size is not None else letter.name.upper()
+        for letter in letters.values()
+    ]
+    return f"{target.name.id}: Real[{', '.join(sizes)}]"

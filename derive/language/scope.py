@@ -135,6 +135,7 @@ class Scope(Lengths):
         starts: names that a statement of the layer starts, with their places.
         started: recurrences that have a start and not yet an equation.
         steps: the axis along which each recurrence runs.
+        reads: for each name that a statement assigns, the names on its right side.
         places: where each element is read, by the name whose equation reads it.
         current: the name whose equation is being resolved.
         starting: whether it is the equation of a start.
@@ -151,6 +152,7 @@ class Scope(Lengths):
         self.starts = starts
         self.started: dict[str, Started] = {}
         self.steps: dict[str, int] = {}
+        self.reads: dict[str, frozenset[str]] = {}
         self.places: dict[tuple[str, Element], Span] = {}
         self.current = ""
         self.starting = False
@@ -281,10 +283,16 @@ class Scope(Lengths):
         self.used.add(started.name)
         return Known(Tensor(started.name, started.kind), tuple(map(self.root, started.axes)), started.story)
 
-    def unknown(self, name: Name, what: str, known: Iterable[str]) -> UnknownNameError:
+    def unknown(self, name: Name, what: str, known: Iterable[str]) -> UnknownNameError | DerivationError:
         """Return the error of a name that stands for nothing here."""
         if name.id in self.later:
             line = self.later[name.id].line
+            if self.current in self._reached(name.id):
+                return DerivationError(
+                    f"'{self.current}' needs '{name.id}' and '{name.id}' needs '{self.current}'", name.at,
+                    f"'{name.id}' is assigned on line {line}; a recurrence reads earlier elements and has a start: "
+                    f"{name.id}[-1] = …, {self.current}[t] = … {name.id}[t - 1] …",
+                )  # fmt: skip
             return UnknownNameError(
                 f"'{name.id}' is used before it is defined", name.at, f"it is assigned on line {line}"
             )
@@ -294,6 +302,17 @@ class Scope(Lengths):
         names = sorted(known)
         hint = f"known here: {', '.join(names)}" if 0 < len(names) <= 12 else None
         return UnknownNameError(f"unknown {what} '{name.id}'", name.at, hint)
+
+    def _reached(self, name: str) -> set[str]:
+        """Return the names that the equation of one reads, and those that theirs read."""
+        found: set[str] = set()
+        work = [name]
+        while work:
+            for other in self.reads.get(work.pop(), ()):
+                if other not in found:
+                    found.add(other)
+                    work.append(other)
+        return found
 
     def check_letter(self, letter: Name) -> None:
         """Refuse an index whose letter would be read as something else."""

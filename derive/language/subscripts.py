@@ -21,7 +21,7 @@ from derive.algebra.text import show
 from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
 from derive.language.arithmetic import operate
 from derive.language.letters import Letter, Letters, axis_count, axis_name, check_rank, example, only_right
-from derive.language.scope import CONSTANTS, Known, Scope, Started
+from derive.language.scope import CONSTANTS, Known, Scope, Started, count
 from derive.language.tree import Dots, Expression, Name, Number, Operation, Read, raw, written
 
 __all__ = ["Subscripts", "mentions"]
@@ -226,6 +226,11 @@ class Subscripts:
 
     # Once the ranges are known
 
+    @property
+    def waits(self) -> bool:
+        """Whether the length of an axis with an affine subscript is not known yet."""
+        return any(self.scope.is_open(self.scope.root(a.known.axes[a.position])) for a in self._affine)
+
     def settle(self) -> None:
         """Prove that every affine subscript stays inside its axis.
 
@@ -260,14 +265,14 @@ class Subscripts:
                 )  # fmt: skip
             if not letters:
                 raise self._constant_outside(node, value, size, place)
-            raise _outside(text, low, None, at_low, place, node.at, scope)
+            raise _outside(affine, low, None, at_low, scope)
         if affine.padded:
             return
         high, at_high = self._extreme(value, letters, 1, node)
         if not scope.at_least(size - high, 1):
             if not letters:
                 raise self._constant_outside(node, value, size, place)
-            raise _outside(text, high, size, at_high, place, node.at, scope)
+            raise _outside(affine, high, size, at_high, scope)
 
     def _constant_outside(self, node: Expression, value: Expr, size: Expr, place: str) -> ShapeError:
         text = written(node.at)
@@ -290,15 +295,14 @@ class Subscripts:
         found: dict[Index, Expr] = {}
         value = value.expand()
         for index in letters:
-            factor = value.coeff(index, 1) * side
-            if self.scope.at_least(factor):
-                found[index] = index.size - 1
-            elif self.scope.at_least(-factor):
-                found[index] = Integer(0)
+            factor = value.coeff(index, 1)
+            sign = self.scope.sign(factor)
+            if sign:
+                found[index] = index.size - 1 if sign == side else Integer(0)
             else:
                 raise ShapeError(
-                    f"whether '{written(node.at)}' stays inside depends on the sign of {show(factor * side)}", node.at,
-                    "write padded(x)[…]: zero outside",
+                    f"whether '{written(node.at)}' stays inside depends on the sign of {show(factor)}", node.at,
+                    "read it padded, padded(x)[…], zero outside",
                 )  # fmt: skip
         return value.xreplace(found).expand(), found
 
@@ -315,6 +319,17 @@ class Subscripts:
         except (DerivationError, LayerSyntaxError):
             value = S.NaN
         free = free_indices(value)
+        if self.scope.starting:
+            raise DerivationError(
+                f"the start of '{self.scope.current}' reads '{name}', which is not computed yet", read.at,
+                f"its equation is on line {self.scope.later[name].line}",
+            )  # fmt: skip
+        along = self._earlier_axis(read, started, plain, letters)
+        if along is not None and value.is_Symbol:
+            raise DerivationError(
+                f"'{text}' is earlier along axis {along}, and '{name}' runs along axis {started.position}", read.at,
+                f"a recurrence runs along one axis; {started.story}",
+            )  # fmt: skip
         if len(free) != 1:
             raise DerivationError(f"'{text}' is not one step earlier", node.at, hint)
         (index,) = free
@@ -343,6 +358,19 @@ class Subscripts:
                 f"then g[{index.name} - 1] is two steps earlier",
             )  # fmt: skip
         raise DerivationError(f"'{text}' is not one step earlier", node.at, hint)
+
+    def _earlier_axis(self, read: Read, started: Started, plain: Mapping[str, Expr], letters: Letters) -> int | None:
+        """Return another axis than that of the steps along which a read is one earlier."""
+        for position, subscript in enumerate(read.subscripts):
+            if position == started.position or not isinstance(subscript, Operation):
+                continue
+            try:
+                value = self._value(subscript, plain, letters)
+            except (DerivationError, LayerSyntaxError, ShapeError):
+                continue
+            if isinstance(value + 1, Index):
+                return position
+        return None
 
     def _without_start(self, node: Read, letters: Letters) -> Exception:
         """Return the error of a name that reads itself and has not been started."""
@@ -403,21 +431,20 @@ def _not_affine(node: Expression) -> LayerSyntaxError:
     return LayerSyntaxError(f"subscript '{written(node.at)}' is not affine", node.at, hint)
 
 
-def _outside(
-    text: str, value: Expr, size: Expr | None, found: Mapping[Index, Expr], place: str, at: Span, scope: Scope
-) -> ShapeError:
+def _outside(affine: _Affine, value: Expr, size: Expr | None, found: Mapping[Index, Expr], scope: Scope) -> ShapeError:
     """Return the error of an affine subscript that may leave its axis, with where it does."""
+    known, node = affine.known, affine.node
     where = ", ".join(f"{index.name} = {show(value)}" for index, value in found.items())
     if size is None:
         word = "reaches" if scope.at_least(-value, 1) else "may reach"
-        reached = show(value)
+        reached, end = show(value), "elements from 0 on"
     else:
         beyond = scope.unfolded(value - size).expand()
         word = "reaches" if scope.at_least(beyond) else "may reach"
         reached = show(size + beyond) if beyond.is_Integer else show(value)
-    end = f"{show(size)} elements" if size is not None else "elements from 0 on"
+        end = count(int(size), "element") if size.is_Integer else f"{show(size)} elements"
     return ShapeError(
-        f"'{text}' {word} {reached} at {where}, and {place} has {end}",
-        at,
-        "read it padded, padded(x)[…], which is zero outside, or declare a shorter range: y: Real[P] with P = …",
+        f"'{written(node.at)}' {word} {reached} at {where}, and {axis_name(known, affine.position)} has {end}",
+        node.at,
+        f"read it padded, padded({known.tensor.name})[…], zero outside, or declare a shorter range: y: Real[P], P = …",
     )

@@ -8,6 +8,7 @@ place in the text. ``sum[k](x[n, k]) / sqrt(D)`` is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sympy import Rational
@@ -35,6 +36,7 @@ __all__ = [
     "StatementSyntax",
     "Target",
     "Truth",
+    "names_in",
     "raw",
     "written",
 ]
@@ -197,6 +199,27 @@ class Definition:
     hypers: tuple[HyperSyntax, ...]
     body: tuple[StatementSyntax, ...]
     source: Source
+
+
+def names_in(node: Expression) -> Iterator[str]:
+    """Return every name that an expression reads, indices too."""
+    match node:
+        case Name():
+            yield node.id
+        case Read():
+            yield node.name.id
+            for subscript in node.subscripts:
+                yield from names_in(subscript)
+        case Pad():
+            yield from names_in(node.read)
+        case Call():
+            for argument in (*node.arguments, *(value for _, value in node.keywords)):
+                yield from names_in(argument)
+        case Reduce():
+            yield from names_in(node.body)
+        case Operation():
+            for operand in node.operands:
+                yield from names_in(operand)
 
 
 def raw(at: Span) -> str:
