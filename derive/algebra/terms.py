@@ -149,14 +149,31 @@ def _resolvable(factors: Mapping[Expr, Expr], bound: Sequence[Index]) -> Iterato
                     yield index, other, atom
                 elif not isinstance(other, Index):
                     later.append((index, other, atom))
+        mirrored = _mirrored(atom, bound)
+        if mirrored is not None:
+            later.append((*mirrored, atom))
     yield from later
+
+
+def _mirrored(delta: Delta, bound: Sequence[Index]) -> tuple[Index, Expr] | None:
+    """``δ(i, T - 1 - t)`` fixes t at ``T - 1 - i``: a mirrored axis is the same axis."""
+    for index, other in (delta.args, delta.args[::-1]):
+        if isinstance(index, Index) and isinstance(other, Add):
+            for letter in free_indices(other):
+                rest = other + letter
+                whole = letter.size == index.size and rest - (letter.size - 1) == 0
+                if letter in bound and whole:
+                    return letter, rest - index
+    return None
 
 
 def _is_certain(index: Index, value: Expr) -> bool:
     """Whether a value of an index lies in its range: gathers and constants are checked where they are read."""
     if isinstance(value, Index):
         return bool(value.size == index.size)
-    return isinstance(value, Element) or not free_indices(value)
+    if isinstance(value, Element) or not free_indices(value):
+        return True
+    return any(i.size == index.size and value + i == index.size - 1 for i in free_indices(value))
 
 
 def _moved(factors: Sequence[tuple[Expr, Expr]], index: Index, value: Expr) -> list[tuple[Expr, Expr]] | None:
