@@ -7,7 +7,7 @@ The reference is the layer as the user wrote it, evaluated element by element
 (:mod:`derive.check.evaluate`). The formulas are compared with its finite
 differences in multiprecision (:mod:`derive.check.formulas`), the code with the
 formulas in float64 and float32 and with differences of its own
-(:mod:`derive.check.code`).
+(:mod:`derive.check.code`); further derivatives alike (:mod:`derive.check.passes`).
 """
 
 from __future__ import annotations
@@ -77,6 +77,12 @@ def check(
 
         expected = [expected_at(program, at, values, seed) for at, values in exact]
         rows += check_code(layer, program, module_text, expected, seed, modules)
+    if program.passes and all(row.passed for row in rows):
+        from derive.check.passes import check_pass_code, check_pass_formulas
+
+        for at in [first] if wide is None else [first, wide]:
+            rows += check_pass_formulas(layer, program, at, seed)
+            rows += check_pass_code(layer, program, module_text, at, seed) if module_text is not None else []
     return Report(layer.name, seed, tuple(sizes.items()), merged(rows))
 
 

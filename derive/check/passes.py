@@ -60,8 +60,9 @@ def check_pass_code(layer: Layer, program: Program, text: str, sample: Sample, s
                 with np.errstate(all="ignore"):
                     got = _run(module, layer, program, function, sample, given, dtype)
             except Exception as error:  # generated code may raise anything; it is a row of the report
-                name = _row_name(function, function.name)
-                rows.append(failed(name, CODE_VALUES[dtype], f"the code raised {type(error).__name__}: {error}"))
+                rows.append(
+                    failed(function.name, CODE_VALUES[dtype], f"the code raised {type(error).__name__}: {error}")
+                )
                 continue
             rows += _compared(layer, function, sample.instance, got, exact, noisy, dtype)
     return rows
@@ -81,7 +82,12 @@ def _given(function: Pass, layer: Layer, sample: Sample, seed: int) -> dict[str,
 
 
 def _values(
-    program: Program, function: Pass, sample: Sample, given: Mapping[str, Array], context: Any, noise: Random | None = None
+    program: Program,
+    function: Pass,
+    sample: Sample,
+    given: Mapping[str, Array],
+    context: Any,
+    noise: Random | None = None,
 ) -> dict[str, Array]:
     evaluator = Evaluator((*program.forward, *function.statements), sample.instance, context, noise=noise)
     return evaluator.run({**sample.inputs, **given})
@@ -103,7 +109,7 @@ def _tangents(
     evaluator = Evaluator(layer.statements, sample.instance, multiprecision())
     evaluator.run(sample.inputs)
     slopes = _slopes(evaluator, function, given, layer.returns)
-    return [_elements(function, name, values[name], slopes[of]) for of, name in function.results]
+    return [_elements(name, values[name], slopes[of]) for of, name in function.results]
 
 
 def _products(
@@ -121,12 +127,10 @@ def _products(
     evaluator.run({**sample.inputs, **ones})
     gradients = dict(program.gradients)
     slopes = _slopes(evaluator, function, given, list(gradients.values()))
-    return [_elements(function, name, values[name], slopes[gradients[of]]) for of, name in function.results]
+    return [_elements(name, values[name], slopes[gradients[of]]) for of, name in function.results]
 
 
-def _slopes(
-    evaluator: Evaluator, function: Pass, given: Mapping[str, Array], names: Any
-) -> dict[str, dict[Any, Any]]:
+def _slopes(evaluator: Evaluator, function: Pass, given: Mapping[str, Array], names: Any) -> dict[str, dict[Any, Any]]:
     """Return the derivative of each name's elements along the directions of all parameters together."""
     mp = multiprecision()
     at, step = dict(evaluator.arrays), mp.mpf(_STEP)
@@ -140,11 +144,11 @@ def _slopes(
     return slopes
 
 
-def _elements(function: Pass, name: str, value: Array, slopes: Mapping[Any, Any]) -> Row:
+def _elements(name: str, value: Array, slopes: Mapping[Any, Any]) -> Row:
     mp = multiprecision()
     tolerance = mp.mpf(_TOLERANCE) * (1 + max((abs(v) for v in slopes.values()), default=0))
     pairs = ((place(name, key), value[key], slope, tolerance) for key, slope in slopes.items())
-    return worst(_row_name(function, name), FORMULA_DIFFERENCES, pairs)
+    return worst(name, FORMULA_DIFFERENCES, pairs)
 
 
 def _second(
@@ -162,7 +166,9 @@ def _second(
     evaluator.run({**sample.inputs, **sample.cotangents})
     at, step = dict(evaluator.arrays), mp.mpf(_STEP)
     exact = numbers(given, mp)
-    pairs = [(exact[name], gradient) for (name, _), (_, gradient) in zip(function.given, program.gradients, strict=False)]
+    pairs = [
+        (exact[name], gradient) for (name, _), (_, gradient) in zip(function.given, program.gradients, strict=False)
+    ]
 
     def paired(arrays: Mapping[str, Array]) -> Any:
         return mp.fsum(v * arrays[gradient][key] for weights, gradient in pairs for key, v in weights.items())
@@ -176,13 +182,11 @@ def _second(
         tolerance = mp.mpf(_TOLERANCE) * (size + max((abs(v) for v in values[name].values()), default=0))
         found = []
         for probe in _probes(variable, list(at[variable]), seed):
-            above, below = (
-                paired(evaluator.perturbed(variable, probe.moved(at[variable], s))) for s in (step, -step)
-            )
+            above, below = (paired(evaluator.perturbed(variable, probe.moved(at[variable], s))) for s in (step, -step))
             claimed = mp.fsum(values[name][key] * v for key, v in probe.direction.items())
             where = place(name, probe.key) if probe.key is not None else f"{name} along a random direction"
             found.append((where, claimed, (above - below) / (2 * step), tolerance * len(probe.direction)))
-        rows.append(worst(_row_name(function, name), FORMULA_DIFFERENCES, found))
+        rows.append(worst(name, FORMULA_DIFFERENCES, found))
     return rows
 
 
@@ -235,11 +239,11 @@ def _compared(
         expected = dense(exact[name], instance.shape(layer.axes(of)), np.float64)
         if np.shape(value) != expected.shape:
             reason = f"shape {np.shape(value)}, expected {expected.shape}"
-            yield failed(_row_name(function, name), CODE_VALUES[dtype], reason)
+            yield failed(name, CODE_VALUES[dtype], reason)
             continue
         if np.asarray(value).dtype != dtype:
             reason = f"dtype {np.asarray(value).dtype}, expected {dtype}"
-            yield failed(_row_name(function, name), CODE_VALUES[dtype], reason)
+            yield failed(name, CODE_VALUES[dtype], reason)
             continue
         movement = max((float(abs(run[name][key] - v)) for run in noisy for key, v in exact[name].items()), default=0.0)
         tolerance = share * largest + 32 * EPS[dtype] / EPS["float32"] * movement
@@ -248,8 +252,4 @@ def _compared(
             (f"{name}[{', '.join(map(str, at))}]" if at else name, float(flat[at]), float(expected[at]), tolerance)
             for at in np.ndindex(expected.shape)
         )
-        yield worst(_row_name(function, name), CODE_VALUES[dtype], pairs)
-
-
-def _row_name(function: Pass, name: str) -> str:
-    return name if name == function.name else f"{function.name} {name}"
+        yield worst(name, CODE_VALUES[dtype], pairs)
