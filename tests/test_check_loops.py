@@ -47,8 +47,10 @@ def test_an_earlier_element_may_be_read_anywhere() -> None:
     assert found["start"] == [10]
 
 
-def test_outside_its_axis_a_padded_read_is_the_fill_and_not_the_start() -> None:
-    assert values(h, equation("before", t, n, Padded(at("h", t - 1, n), 0)))["before"] == [0, 21, 44, 91]
+def test_a_padded_read_one_step_before_the_first_is_the_start() -> None:
+    assert values(h, equation("before", t, n, Padded(at("h", t - 1, n), 0)))["before"] == [10, 21, 44, 91]
+    assert values(h, equation("beside", t, n, Padded(at("h", t - 1, n - 1), 7)))["beside"] == [7, 7, 7, 7]
+    assert values(h, equation("after", t, n, Padded(at("h", t + 1, n), 7)))["after"] == [44, 91, 186, 7]
 
 
 def test_the_order_of_statements_does_not_matter() -> None:

@@ -96,7 +96,7 @@ def test_derived_sizes_are_at_least_one() -> None:
 
 
 def test_impossible_sizes_are_an_error() -> None:
-    with pytest.raises(CheckError, match="make P at least 1"):
+    with pytest.raises(CheckError, match="no sizes below 64 so that P is at least 1"):
         choose_sizes(with_derived(N - N * R))
 
 

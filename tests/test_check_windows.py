@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations, product
 
 import pytest
@@ -38,8 +39,9 @@ from derive.check.evaluate import Evaluator
 from derive.check.instance import Instance
 from derive.check.ranges import solved
 from derive.check.samples import other_sample, sample
-from derive.check.sizes import WORK, choose_instance, choose_other_instance, other_hypers, work
-from derive.language.layer import Layer, Statement
+from derive.check.sizes import WORK, allowed, choose_instance, choose_other_instance, fits, other_hypers, work
+from derive.errors import CheckError
+from derive.language.layer import Condition, Layer, Statement
 
 A = Size("A")
 a, b = Index("a", 9), Index("b", 4)
@@ -172,3 +174,55 @@ def test_hyper_parameters_that_leave_no_window_keep_their_defaults() -> None:
     narrow = windowed("f", {"x": (L,)}, {P: L - 1}, (equation("y", q, at("x", q + step)),), (whole("step", 1),))
     found = other_sample(narrow, sample(narrow, choose_instance(narrow), 0), 1).instance
     assert found.hypers == {"step": 1}
+
+
+# Conditions
+
+
+def conditioned(*conditions: Condition) -> Layer:
+    """The convolution with conditions of its own."""
+    return replace(conv1d.layer, conditions=conditions)
+
+
+AT_LEAST = (Condition(stride - 1, "stride is at least 1"), Condition(P - 1, "P is at least 1"))
+
+
+def test_sizes_fulfil_the_conditions() -> None:
+    layer = conditioned(*AT_LEAST, Condition(N - 9, "N is at least 9"), Condition(2 * C - L, "L is at most 2*C"))
+    first = choose_instance(layer)
+    assert allowed(layer, first)
+    assert first.sizes["N"] >= 9
+    assert first.sizes["L"] <= 2 * first.sizes["C"]
+
+
+def test_sizes_that_break_a_condition_do_not_fit() -> None:
+    layer = conditioned(*AT_LEAST)
+    instance = choose_instance(layer)
+    shapes = {"x": (2, 3, 5), "w": (4, 3, 5), "b": (4,)}
+    assert fits(layer, instance, shapes)
+    assert not fits(layer, instance, {**shapes, "w": (4, 3, 6)})
+    assert not allowed(layer, replace(instance, hypers={**instance.hypers, "stride": 0}))
+
+
+def test_conditions_that_no_sizes_fulfil_are_named() -> None:
+    with pytest.raises(CheckError, match="so that P is at least 1, N is at least 99"):
+        choose_instance(conditioned(Condition(N - 99, "N is at least 99")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("stride < 1", "stride < 0", "'stride': 0, 'dilation': 1, 'pad': 0}: expected a ValueError, got ZeroDivision"),
+        ("P < 1", "False", "'dilation': 40"),
+    ],
+)
+def test_code_that_does_not_refuse_what_breaks_a_condition_is_caught(old: str, new: str, problem: str) -> None:
+    text = conv1d.edited(
+        "    P = (L + 2*pad", '    if stride < 1:\n        raise ValueError("stride")\n    P = (L + 2*pad'
+    )
+    layer = conditioned(*AT_LEAST)
+    assert check(layer, replace(conv1d.program, layer=layer), text).passed
+    report = check(layer, replace(conv1d.program, layer=layer), text.replace(old, new))
+    (row,) = report.failures
+    assert row.method == "sizes and hyper-parameters out of bounds are refused"
+    assert problem in row.note

@@ -246,8 +246,8 @@ class Compiler:
 
         def read() -> Number:
             array, at = arrays[name], key()
-            inside = array.positions if isinstance(array, OnDemand) else array
-            return array[at] if at in inside else fill()
+            inside = array.has(at) if isinstance(array, OnDemand) else at in array
+            return array[at] if inside else fill()
 
         return read
 

@@ -44,7 +44,7 @@ class OnDemand(dict[Key, Any]):
         start: Callable[[Key], Any] | None = None,
     ) -> None:
         super().__init__()
-        self.positions = positions
+        self._positions = positions
         self._name = name
         self._compute = compute
         self._starts = starts
@@ -52,9 +52,13 @@ class OnDemand(dict[Key, Any]):
         self._before: dict[Key, Any] = {}
         self._open: set[Key] = set()
 
+    def has(self, key: Key) -> bool:
+        """Return whether there is an element at the position, or a start."""
+        return key in self._positions or key in self._starts
+
     def __missing__(self, key: Key) -> Any:
         """Return the element, computed now."""
-        if key in self.positions:
+        if key in self._positions:
             self[key] = value = self._computed(key, self._compute)
             return value
         if key in self._starts and self._start is not None:

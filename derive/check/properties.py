@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from derive.algebra.nodes import BATCH_SIZE, Kind
 from derive.check.expected import EPS, Expected
 from derive.check.instance import Instance
 from derive.check.module import GeneratedModule, Inputs, Values, arrays_in, inputs_of
 from derive.check.report import Method, Row, failed, holds
 from derive.check.samples import Sample
-from derive.check.sizes import fits
+from derive.check.sizes import allowed, fits
 from derive.language.layer import Layer
 
 __all__ = ["is_real", "property_rows"]
@@ -74,6 +75,28 @@ def _properties(layer: Layer, module: GeneratedModule, expected: Expected, dtype
         yield "the number of batch axes does not matter", wrong[0] or wrong[1]
         yield "an empty batch is handled or refused", _empty_batch(layer, module, sample, inputs, cotangents)
     yield "other shapes are refused", next(_taken(layer, module, sample, inputs, cotangents), "")
+    if layer.conditions:
+        yield "sizes and hyper-parameters out of bounds are refused", next(_unbound(layer, module, sample, inputs), "")
+
+
+def _unbound(layer: Layer, module: GeneratedModule, sample: Sample, inputs: Inputs) -> Iterator[str]:
+    """Yield what should be a ValueError and is not: sizes and hyper-parameters that break a condition."""
+    instance = sample.instance
+    whole = [h.name for h in layer.hypers if h.kind is Kind.INT]
+    named = [s.name for s in layer.sizes if s != BATCH_SIZE]
+    others = [replace(instance, hypers={**instance.hypers, name: n}) for name in whole for n in (0, -1, 40)]
+    others += [replace(instance, sizes={**instance.sizes, name: n}) for name in named for n in (1, 40)]
+    for other in others:
+        if allowed(layer, other):
+            continue
+        shapes = {p.name: p.axes for p in layer.parameters}
+        try:
+            given = {name: np.resize(a, other.shape(shapes[name])).astype(a.dtype) for name, a in inputs.items()}
+        except ValueError:  # a parameter's own size is negative
+            continue
+        problem = _refusal(partial(module.forward, given, other))
+        if problem:
+            yield f"{other}, {other.hypers}: {problem}"
 
 
 def _taken(layer: Layer, module: GeneratedModule, sample: Sample, inputs: Inputs, cotangents: Inputs) -> Iterator[str]:

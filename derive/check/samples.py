@@ -22,11 +22,21 @@ from random import Random
 from sympy import Expr
 
 from derive.algebra.functions import Eq, Ge, Gt, Le, Lt, Ne
+from derive.algebra.indices import elements, free_indices
 from derive.algebra.nodes import Delta, Element, Index, Kind, Padded
 from derive.check.contexts import floats
 from derive.check.evaluate import Evaluator
 from derive.check.instance import Array, Instance, Key
-from derive.check.sizes import WORK, choose_other_instance, choose_sizes, expressions, other_hypers, resized, work
+from derive.check.sizes import (
+    WORK,
+    allowed,
+    choose_other_instance,
+    choose_sizes,
+    expressions,
+    other_hypers,
+    resized,
+    work,
+)
 from derive.errors import CheckError
 from derive.language.layer import Layer, Parameter
 
@@ -240,9 +250,22 @@ def short_samples(layer: Layer, first: Sample, seed: int) -> list[Sample]:
     found: list[Sample] = []
     for size in steps:
         for length in (1, 0) if size in layer.sizes else ():
-            with suppress(CheckError):
-                found.append(sample(layer, resized(layer, first.instance, size.name, length), seed))
+            instance = resized(layer, first.instance, size.name, length)
+            if allowed(layer, instance) and not (length == 0 and _reads_one_of(layer, size)):
+                with suppress(CheckError):
+                    found.append(sample(layer, instance, seed))
     return found
+
+
+def _reads_one_of(layer: Layer, size: Expr) -> bool:
+    """Return whether an element of an axis of that size is read by a number: ``h[T - 1, n]`` needs one."""
+    for statement in layer.statements:
+        for expr in expressions(statement):
+            for element in elements(expr):
+                places = zip(element.subscripts, layer.axes(element.name), strict=True)
+                if any(axis == size and not free_indices(at) for at, axis in places):
+                    return True
+    return False
 
 
 def piecewise_sample(layer: Layer, first: Sample, seed: int) -> Sample | None:

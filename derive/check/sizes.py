@@ -35,6 +35,7 @@ from derive.language.layer import Layer, Statement
 
 __all__ = [
     "WORK",
+    "allowed",
     "choose_instance",
     "choose_other_instance",
     "choose_sizes",
@@ -79,7 +80,7 @@ def choose_other_instance(
         exact: whether divisions in derived sizes should leave no rest; if not, the largest there is.
 
     Raises:
-        CheckError: no choice of small sizes makes every derived size at least 1.
+        CheckError: no choice of small sizes makes every derived size at least 1 and fulfils the conditions.
     """
     batches: tuple[_Batch, ...] = ((),) if len(first.batch) == 2 else ((2, 3), ())
     for batch, start in product(batches, (5, 4, 3, 2)):
@@ -148,12 +149,12 @@ def choose_sizes(
         budget: scalar operations of the forward pass, to be kept to where there is a choice.
 
     Raises:
-        CheckError: no choice of small sizes makes every derived size at least 1.
+        CheckError: no choice of small sizes makes every derived size at least 1 and fulfils the conditions.
     """
     values = dict(defaults(layer) if hypers is None else hypers)
     if BATCH_SIZE not in _axes(layer):
         batch = ()
-    if not layer.derived:
+    if not layer.derived and not layer.conditions:
         plain = _in_order(layer, Instance({}, batch, values), start, descending=first is not None)
         if start > 2 or work(layer, plain) <= WORK:
             return plain
@@ -164,6 +165,16 @@ def resized(layer: Layer, instance: Instance, size: str, length: int) -> Instanc
     """Return the instance with another length for one size, and with the derived sizes that follow from it."""
     sizes = {s.name: instance.sizes[s.name] for s in layer.sizes if s != BATCH_SIZE} | {size: length}
     return _complete(layer, replace(instance, sizes=sizes))
+
+
+def allowed(layer: Layer, instance: Instance) -> bool:
+    """Return whether sizes and hyper-parameters fulfil the layer's conditions; derived sizes are computed anew."""
+    given = {s.name: instance.sizes[s.name] for s in layer.sizes if s != BATCH_SIZE}
+    try:
+        found = _complete(layer, replace(instance, sizes=given))
+        return all(found.extent(condition.expr) >= 0 for condition in layer.conditions)
+    except (ZeroDivisionError, ValueError):
+        return False
 
 
 def fits(layer: Layer, instance: Instance, shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -195,7 +206,10 @@ def fits(layer: Layer, instance: Instance, shapes: Mapping[str, tuple[int, ...]]
                 return False
     if len(batches) > 1:
         return False
-    found = _complete(layer, replace(instance, sizes=sizes, batch=next(iter(batches), ())))
+    found = replace(instance, sizes=sizes, batch=next(iter(batches), ()))
+    if not allowed(layer, found):
+        return False
+    found = _complete(layer, found)
     return all(found.extent(axis) == length for axis, length in computed)
 
 
@@ -316,6 +330,7 @@ class _Search:
         self._named = [s.name for s in layer.sizes if s != BATCH_SIZE]
         self._fixed = {**instance.hypers, BATCH_SIZE.name: math.prod(instance.batch)}
         self._derived = [(d.size.name, _number(d.expr)) for d in layer.derived]
+        self._conditions = [_number(c.expr) for c in layer.conditions]
         divisions = {d for s in layer.derived for d in s.expr.atoms(FloorDiv)}
         self._divisions = [(_number(d.args[0]), _number(d.args[1])) for d in divisions]
         self._work = [([_number(size) for size in sizes], n) for sizes, n in _spreads(layer.statements).items()]
@@ -337,17 +352,18 @@ class _Search:
         """Return the best choice.
 
         Raises:
-            CheckError: none makes every derived size at least 1.
+            CheckError: none makes every derived size at least 1 and fulfils the conditions.
         """
         state = dict.fromkeys(self._named, self._start)
         for largest in (_SMALL, _LARGE):
             state = self._climb(state, self._pool(largest))
             if self._cost(state)[0] == 0:
                 return _complete(self._layer, replace(self._instance, sizes=state))
-        listed = ", ".join(d.size.name for d in self._layer.derived)
+        needs = [f"{d.size.name} is at least 1" for d in self._layer.derived]
+        needs += [c.text for c in self._layer.conditions]
         raise CheckError(
-            f"{self._layer.name}: no sizes below {_LARGE} make {listed} at least 1",
-            self._layer.derived[0].span,
+            f"{self._layer.name}: there are no sizes below {_LARGE} so that {', '.join(dict.fromkeys(needs))}",
+            self._layer.derived[0].span if self._layer.derived else self._layer.span,
             "give the hyper-parameters defaults that suit small sizes",
         )
 
@@ -391,6 +407,8 @@ class _Search:
                 length = 0
             short += max(0, 1 - length) + (length % 1 != 0)
             names[name] = max(1, int(length))
+        for condition in self._conditions:
+            short += max(0, -condition(names))
         lengths = [int(names[name]) for name in self._named] + [int(names[name]) for name, _ in self._derived]
         operations = sum(n * math.prod(size(names) for size in sizes) for sizes, n in self._work)
         rests = 0
