@@ -305,3 +305,14 @@ def test_an_intermediate_that_nothing_else_reads_is_written_back():
 
 def test_the_same_layer_gives_the_same_program_twice():
     assert str(derive_program(load("gru_cell"))) == str(derive_program(load("gru_cell")))
+
+
+def test_a_norm_of_what_a_mask_leaves_is_a_norm_of_the_masked():
+    layer = parse(
+        "def masked_norm(x: Real[N, D], m: Bool[N, D]):\n"
+        "    r[n] = sqrt(sum[d](where(m[n, d], x[n, d]**2, 0)))\n"
+        "    return r\n"
+    )
+    program = derive_program(layer)
+    assert show(program.forward[0].expr) == "norm[d](where(m[n, d], x[n, d], 0))"
+    assert backward(layer)["dx"].endswith("/where(r[n] == 0, 1, r[n])")

@@ -371,6 +371,13 @@ def log_sum(expr: Expr) -> Expr | None:
 
 def root_of_square(expr: Expr) -> tuple[Expr, Expr] | None:
     """Return ``(a, c)`` with ``expr = c · a**2``, ``c`` a positive number, or None."""
+    if isinstance(expr, Where):
+        condition, *branches = expr.args
+        roots = [(S.Zero, S.One) if b == 0 else root_of_square(b) for b in branches]
+        if S.Zero not in branches or any(r is None for r in roots):
+            return None
+        number = max(r[1] for r in roots if r is not None)
+        return Where(condition, *(r[0] for r in roots if r is not None)), number
     number, rest = expr.as_coeff_Mul()
     if not number.is_positive or rest is S.One:
         return None
