@@ -34,10 +34,9 @@ from derive.algebra.nodes import (
 from derive.calculus.program import Program
 from derive.language.layer import Statement
 from derive.lower.layout import natural_order
-from derive.lower.recurrence import expressions
 from derive.lower.scalars import is_number
 
-__all__ = ["is_staged", "narrowed", "prepared", "settled", "without_aliases", "without_dead"]
+__all__ = ["expressions", "is_staged", "narrowed", "prepared", "settled", "without_aliases", "without_dead"]
 
 _NAMES: dict[type[Expr], str] = {Softmax: "p", LogSoftmax: "logp"}
 
@@ -79,12 +78,17 @@ def without_dead(program: Program) -> Program:
     needed = {*program.outputs, *(name for _, name in program.gradients)}
 
     def live(statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
-        kept = []
-        for s in reversed(statements):
-            if s.name in needed:
-                needed.update(*(names(e) for e in expressions(s)))
-                kept.append(s)
-        return tuple(reversed(kept))
+        kept: set[str] = set()
+        changed = True
+        while changed:  # once, but for recurrences, which are read before they are defined
+            changed = False
+            for s in reversed(statements):
+                if s.name in needed and s.name not in kept:
+                    read = frozenset().union(*(names(e) for e in expressions(s)))
+                    changed = changed or not read <= needed
+                    needed.update(read)
+                    kept.add(s.name)
+        return tuple(s for s in statements if s.name in kept)
 
     backward = live(program.backward)
     return replace(program, forward=live(program.forward), backward=backward)
@@ -149,6 +153,11 @@ def narrowed(program: Program) -> Program:
 
     forward = rewritten(program.forward)
     return replace(program, forward=forward, backward=rewritten(program.backward))
+
+
+def expressions(statement: Statement) -> tuple[Expr, ...]:
+    """Return what a statement computes: its expression, and the start of a recurrence."""
+    return (statement.expr,) if statement.carry is None else (statement.expr, statement.carry.start)
 
 
 def _started(statement: Statement, change: Callable[[Expr], Expr]) -> Statement:

@@ -28,8 +28,10 @@ from derive.algebra.nodes import Delta, Element, Hyper, Index, KeepingReduction,
 from derive.calculus.program import Program
 from derive.language.layer import Statement
 from derive.language.loops import Loop, loops
+from derive.lower.prepare import expressions
+from derive.lower.scans import scanned
 
-__all__ = ["Counter", "Plan", "Start", "Step", "Store", "Unrolled", "expressions", "planned"]
+__all__ = ["Counter", "Plan", "Shifted", "Start", "Step", "Store", "Unrolled", "planned"]
 
 
 class Counter(Hyper):
@@ -114,7 +116,16 @@ class Unrolled:
     steps: tuple[Step, ...]
 
 
-Piece = Statement | Unrolled
+@dataclass(frozen=True, slots=True)
+class Shifted:
+    """A recurrence that does not read itself: all steps at once, under a name of its own, and the start."""
+
+    statement: Statement
+    start: Start
+    store: Store
+
+
+Piece = Statement | Unrolled | Shifted
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +153,7 @@ class Plan:
         """The names that backward reads."""
         found: frozenset[str] = frozenset()
         for piece in self.backward:
-            found = found.union(*(names(e) for s in _statements(piece) for e in expressions(s)))
+            found = found.union(*(names(s.expr) for s in _statements(piece)))
         return found
 
     def axes(self, pieces: Iterable[Piece]) -> dict[str, tuple[Index, ...]]:
@@ -150,8 +161,11 @@ class Plan:
         result: dict[str, tuple[Index, ...]] = {}
         for piece in pieces:
             if isinstance(piece, Statement):
-                store = self.stores.get(piece.name)
-                result[piece.name] = piece.indices if store is None else store.indices
+                result[piece.name] = piece.indices
+                continue
+            if isinstance(piece, Shifted):
+                result[piece.statement.name] = piece.statement.indices
+                result[piece.store.name] = piece.store.indices
                 continue
             for step in piece.steps:
                 indices = step.statement.indices
@@ -163,20 +177,17 @@ class Plan:
         return result
 
 
-def expressions(statement: Statement) -> tuple[Expr, ...]:
-    """Return what a statement computes: its expression, and the start of a recurrence."""
-    return (statement.expr,) if statement.carry is None else (statement.expr, statement.carry.start)
-
-
 def _statements(piece: Piece) -> tuple[Statement, ...]:
     if isinstance(piece, Statement):
         return (piece,)
+    if isinstance(piece, Shifted):
+        return (piece.start.statement, piece.statement)
     return (*(s.statement for s in piece.starts), *(s.statement for s in piece.steps))
 
 
 def planned(program: Program, taken: set[str]) -> Plan:
     """Decide how the recurrences of a program are computed; new names are added to ``taken``."""
-    forward, backward = loops(program.forward), loops(program.backward)
+    forward, backward = _pieces(program.forward), _pieces(program.backward)
     if not any(isinstance(p, Loop) or p.carry is not None for p in (*forward, *backward)):
         return Plan(program.forward, program.backward, {}, frozenset())
     fixed = frozenset((*program.outputs, *(name for _, name in program.gradients)))
@@ -189,6 +200,11 @@ def planned(program: Program, taken: set[str]) -> Plan:
         planner.stores,
         frozenset(planner.fixed),
     )
+
+
+def _pieces(statements: Sequence[Statement]) -> list[Statement | Loop]:
+    """Return statements and loops; a loop that is a running sum or the like is a statement."""
+    return [(scanned(piece) or piece) if isinstance(piece, Loop) else piece for piece in loops(statements)]
 
 
 @dataclass(slots=True)
@@ -252,7 +268,14 @@ class _Planner:
         store = self.stores[piece.name]
         if not store.longer:
             return [replace(piece, expr=expr, carry=None)]
-        return [replace(piece, expr=expr, carry=replace(piece.carry, start=self._outside(piece.carry.start)))]
+        local = self._fresh(f"{piece.name}_{piece.carry.index.name}")
+        self.fixed.add(local)
+        axis = store.axis
+        rest = (*piece.indices[:axis], *piece.indices[axis + 1 :])
+        start = Statement(local, rest, self._outside(piece.carry.start), piece.kind)
+        first = S.NegativeOne if piece.carry.step == 1 else piece.carry.index.size
+        whole = Statement(local, piece.indices, expr, piece.kind)
+        return [Shifted(whole, Start(start, store, store.row(first)), store)]
 
     def _outside(self, expr: Expr) -> Expr:
         """Return what reads the names of loops from outside, reading their rows."""

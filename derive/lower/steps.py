@@ -27,16 +27,17 @@ from derive.lower.arrays import (
     Instruction,
     Name,
     Number,
+    Span,
     Update,
     values,
     walk,
 )
 from derive.lower.expressions import Expressions, as_real
 from derive.lower.layout import rows
-from derive.lower.recurrence import Start, Step, Store, Unrolled
+from derive.lower.recurrence import Shifted, Start, Step, Store, Unrolled
 from derive.lower.statements import owned
 
-__all__ = ["loop_code", "view"]
+__all__ = ["loop_code", "shifted_code", "view"]
 
 Lower = Callable[[Step], list[Instruction]]
 
@@ -88,7 +89,7 @@ def _start(lowerer: Expressions, start: Start) -> Instruction:
     return _row(start.store, start.row, as_real(value) if start.store.kind.differentiable else value)
 
 
-def _row(store: Store, row: Expr, value: Array) -> Update:
+def _row(store: Store, row: Expr | Span, value: Array) -> Update:
     where = tuple(row if k == store.axis else None for k in range(len(store.indices)))
     return Update(store.name, store.indices, store.indices, where, (), "", _plain(value))
 
@@ -142,6 +143,17 @@ def _apart(where: Sequence[object]) -> bool:
     """Return whether numbers and integer arrays stand apart, so that NumPy puts their axes first."""
     places = [k for k, w in enumerate(where) if w is not None]
     return places[-1] - places[0] + 1 != len(places)
+
+
+def shifted_code(lowerer: Expressions, piece: Shifted, code: Sequence[Instruction]) -> list[Instruction]:
+    """Return the instructions of a recurrence that is no loop; ``code`` computes all steps."""
+    store = piece.store
+    rows = Span(start=S.One) if store.shift else Span(stop=S.NegativeOne)
+    made = [_made(store, zeros=False), _start(lowerer, piece.start)]
+    if len(code) == 1 and isinstance(code[0], Assign):
+        return [*made, _row(store, rows, code[0].value)]
+    steps = Name(piece.statement.indices, Dtype.of(store.kind), name=piece.statement.name)
+    return [*code, *made, _row(store, rows, steps)]
 
 
 def view(store: Store) -> Array:
