@@ -15,7 +15,7 @@ __all__ = ["OPERATORS", "contraction"]
 
 
 def contraction(equation: str, *tensors: Tensor, scale: str = "", plus: str = "", **hypers: float) -> Call:
-    """A sum of products in einsum's notation, ``ij,jk->ik``; ``plus`` is a term before it, on the result's last axes."""
+    """A sum of products in einsum's notation, ``ij,jk->ik``; ``plus`` is a term before it, over its last axes."""
     inputs, output = equation.split("->")
     operands = inputs.split(",")
     names = [f"x{k}" for k in range(len(operands))]
