@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
-import sys
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest

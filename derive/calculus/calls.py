@@ -25,6 +25,7 @@ softmax is not made a log-softmax, as it is where the call is written out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -78,6 +79,7 @@ class Opened:
         sites: the calls, in order.
         wanted: the parameters of ``layer`` whose gradients are needed.
         renamed: names that ``layer`` has for a tensor of the network: ``x_h`` for ``x``.
+        only: those of them that nothing but one call reads: their cotangent is the tensor's.
     """
 
     network: Layer
@@ -85,6 +87,7 @@ class Opened:
     sites: tuple[Site, ...]
     wanted: tuple[str, ...]
     renamed: Mapping[str, str]
+    only: frozenset[str]
 
 
 Item = Statement | Site
@@ -223,7 +226,10 @@ class _Opening:
             calls=(),
         )
         wanted = (*self.wrt, *(r for site in sites if site.differentiated for r in site.results))
-        return Opened(layer, inside, tuple(sites), wanted, renamed)
+        reads = Counter(name for call in self.calls for name in call.arguments)
+        reads.update(name for s in inside.statements if s.name not in renamed for name in _reads(s))
+        only = frozenset(a for a, b in renamed.items() if reads[b] == 1 and b not in returns)
+        return Opened(layer, inside, tuple(sites), wanted, renamed, only)
 
     def _live(self) -> list[LayerCall]:
         """Return the calls that a result of the network is made of."""
@@ -416,6 +422,11 @@ def _without_copies(program: Program, network: Opened) -> tuple[list[Statement],
             name = names[name]
         return name
 
+    taken = {*(s.name for s in kept), *program.cotangents, *results, *inner}
+    for copy in sorted(network.only):
+        whole = adjoint_name(network.renamed[copy])
+        if adjoint_name(copy) in made and adjoint_name(copy) not in names and whole not in taken:
+            names[adjoint_name(copy)] = whole
     names = {name: final(name) for name in names}
     return [_reading(s, names) for s in kept], names
 
