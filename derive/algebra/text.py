@@ -58,7 +58,10 @@ def _show(expr: Expr) -> tuple[str, int]:
     if isinstance(expr, Delta):
         return f"delta({show(expr.args[0])}, {show(expr.args[1])})", _ATOM
     if isinstance(expr, (Reduction, KeepingReduction)):
-        letters = ", ".join(i.name if stands_alone(i, expr.body) else f"{i.name}: {show(i.size)}" for i in expr.indices)
+        kept = isinstance(expr, KeepingReduction)  # its range is that of the letter it keeps
+        letters = ", ".join(
+            i.name if kept or stands_alone(i, expr.body) else f"{i.name}: {show(i.size)}" for i in expr.indices
+        )
         return f"{expr.word}[{letters}]({show(expr.body)})", _ATOM
     row = BY_CLASS.get(type(expr))
     if row is not None:
