@@ -52,8 +52,8 @@ def check_start(target: Target, scope: Scope) -> int:
         raise DerivationError(
             f"'{text}' starts along {len(places)} axes", target.at, "a recurrence runs along one axis: h[-1, n] = …"
         )
-    if name in scope.started:
-        first = scope.started[name]
+    first = scope.started.get(name)
+    if first is not None and first.start is not None:
         if first.position != places[0]:
             raise DerivationError(
                 f"'{name}' starts along two axes, {first.position} and {places[0]}", target.at,
@@ -116,6 +116,7 @@ def carried(statement: Statement, started: Started, scope: Scope) -> Statement:
     for index, letter in zip(statement.indices, started.letters, strict=True):
         if letter is not None:
             letters[scope.closed(letter)] = index
+    assert started.start is not None
     start = substitute(scope.closed(started.start), letters)
     return replace(statement, carry=Carry(statement.indices[started.position], 1, start))
 
@@ -134,12 +135,14 @@ def in_loops(statements: Sequence[Statement], scope: Scope) -> tuple[Statement, 
     try:
         pieces = loops(statements)
     except ValueError as cycle:
+        _check_starts([s for s in statements if s.name in cycle.args], scope)
         raise _cycle(statements, cycle.args) from None
     looped: set[str] = set()
     result: list[Statement] = []
     for piece in pieces:
         if isinstance(piece, Loop):
             looped |= piece.names
+            _check_starts(piece.statements, scope)
             result += _one_letter(piece, scope)
         else:
             result.append(piece)
@@ -148,10 +151,25 @@ def in_loops(statements: Sequence[Statement], scope: Scope) -> tuple[Statement, 
             raise DerivationError(
                 f"'{statement.name}' has a start and is no recurrence: nothing on the way to it reads "
                 f"{_earlier(statement)}",
-                scope.starts[statement.name],
+                scope.starts[statement.name].at,
                 "remove the start, or read the earlier element",
             )
     return flat(loops(result))
+
+
+def _check_starts(together: Sequence[Statement], scope: Scope) -> None:
+    """Refuse the start of a recurrence that reads what is computed with it."""
+    members = {s.name for s in together}
+    for statement in together:
+        if statement.carry is None:
+            continue
+        for element in elements(statement.carry.start):
+            if element.name in members:
+                raise DerivationError(
+                    f"the start of '{statement.name}' reads '{element.name}', which is computed step by step with it",
+                    scope.places.get((statement.name, element), statement.span),
+                    "a start reads what is there before the first step",
+                )
 
 
 def _earlier(statement: Statement) -> str:

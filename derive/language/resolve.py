@@ -60,11 +60,14 @@ class _Resolver:
         self.definition = definition
         self.layers = layers
         later: dict[str, Span] = {}
-        starts: dict[str, Span] = {}
+        starts: dict[str, Target] = {}
         for statement in definition.body:
             if isinstance(statement, Assign):
                 for target in statement.targets:
-                    (starts if is_start(target) else later).setdefault(target.name.id, target.at)
+                    if is_start(target):
+                        starts.setdefault(target.name.id, target)
+                    else:
+                        later.setdefault(target.name.id, target.at)
         self.scope = Scope(definition.name, later, starts)
         self.scope.reads = {
             target.name.id: frozenset(names_in(statement.value))
@@ -186,6 +189,10 @@ class _Resolver:
         ranges = Ranges(scope, self.layers)
         letters = self._left(target, ranges)
         started = scope.started.get(name.id)
+        if started is not None and started.start is None:
+            raise DerivationError(
+                f"the start of '{name.id}' comes after its equation", started.at, f"put it before line {at.line}"
+            )
         declared = scope.declared.pop(name.id, None)
         if started is None:
             scope.check_new(name, tuple(letters))
@@ -243,6 +250,11 @@ class _Resolver:
         declared = scope.declared.get(name.id)
         if declared is not None:
             stand_start_declared(target, letters, declared, position, ranges)
+        early = scope.started.get(name.id)
+        if early is not None:
+            others_early = [size for k, size in enumerate(early.axes) if k != position]
+            for letter, size in zip(letters.values(), others_early, strict=True):
+                ranges.subscripts.stand(letter, size, f"{name.id}, as it is read before", letter.at, early.story)
         scope.current, scope.starting = name.id, True
         ranges.visit(value, letters)
         for letter in letters.values():
@@ -254,7 +266,7 @@ class _Resolver:
         scope.current, scope.starting = "", False
         places: list[Index | None] = list(indices.values())
         places.insert(position, None)
-        time = scope.open_size("t") if declared is None else declared.axes[position]
+        time = early.axes[position] if early else declared.axes[position] if declared else scope.open_size("t")
         kind = declared.kind if declared is not None else Kind.REAL
         axes = tuple(time if i is None else i.size for i in places)
         scope.started[name.id] = Started(name.id, position, axes, tuple(places), built, kind, at)

@@ -14,12 +14,12 @@ from difflib import get_close_matches
 from sympy import E, Expr, oo, pi
 
 from derive.algebra.functions import FUNCTIONS
-from derive.algebra.nodes import BATCH_SIZE, Element, Index, Kind, Size, Tensor
+from derive.algebra.nodes import BATCH, BATCH_SIZE, Element, Index, Kind, Size, Tensor
 from derive.algebra.text import show
 from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
 from derive.language.layer import HyperParameter, Parameter
 from derive.language.lengths import Lengths
-from derive.language.tree import Axis, Dots, Name, Number
+from derive.language.tree import Axis, Dots, Name, Number, Target, written
 
 __all__ = [
     "CONSTANTS",
@@ -72,14 +72,14 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A recurrence whose start has been read and whose equation has not.
+    """A recurrence whose equation is still to come.
 
     Attributes:
         name: of the tensor.
         position: the axis along which it runs.
         axes: the sizes, some of them open.
         letters: the start's letters, by the axis; None at the axis along which it runs.
-        start: the value before the first step.
+        start: the value before the first step; None while the start is still to come too.
         kind: of the elements.
         at: where the start is written.
     """
@@ -88,7 +88,7 @@ class Started:
     position: int
     axes: tuple[Expr, ...]
     letters: tuple[Index | None, ...]
-    start: Expr
+    start: Expr | None
     kind: Kind
     at: Span
 
@@ -132,7 +132,7 @@ class Scope(Lengths):
         declared: shapes declared and not yet assigned.
         used: names that have been read.
         later: names that a statement of the layer assigns, with their places.
-        starts: names that a statement of the layer starts, with their places.
+        starts: names that a statement of the layer starts, with its left side.
         started: recurrences that have a start and not yet an equation.
         steps: the axis along which each recurrence runs.
         reads: for each name that a statement assigns, the names on its right side.
@@ -141,7 +141,7 @@ class Scope(Lengths):
         starting: whether it is the equation of a start.
     """
 
-    def __init__(self, layer: str, later: dict[str, Span], starts: dict[str, Span]) -> None:
+    def __init__(self, layer: str, later: dict[str, Span], starts: dict[str, Target]) -> None:
         super().__init__()
         self.layer = layer
         self.tensors: dict[str, Known] = {}
@@ -277,6 +277,30 @@ class Scope(Lengths):
         if name.id in self.sizes:
             raise ShapeError(f"'{name.id}' is a size", name.at, f"read it without brackets: {name.id}")
         raise self.unknown(name, "tensor", self.tensors)
+
+    def announce(self, name: str) -> Started | None:
+        """Return a recurrence whose start is still to come, with what its left side and its declaration tell."""
+        target = self.starts.get(name)
+        if target is None or target.subscripts is None or name in self.tensors or name not in self.later:
+            return None
+        if name == self.current or not all(
+            isinstance(s, (Name, Dots)) or written(s.at) == "-1" for s in target.subscripts
+        ):
+            return None
+        declared = self.declared.get(name)
+        axes: list[Expr] = []
+        letters: list[Index | None] = []
+        for k, subscript in enumerate(target.subscripts):
+            letter = subscript.id if isinstance(subscript, Name) else "..." if isinstance(subscript, Dots) else None
+            known = declared.axes[k] if declared is not None and k < len(declared.axes) else None
+            size = BATCH_SIZE if letter == "..." else known if known is not None else self.open_size(letter or "t")
+            axes.append(size)
+            letters.append(None if letter is None else BATCH if letter == "..." else Index(letter, size))
+        position = letters.index(None)
+        kind = declared.kind if declared is not None else Kind.REAL
+        self.started[name] = Started(name, position, tuple(axes), tuple(letters), None, kind, target.at)
+        self.steps[name] = position
+        return self.started[name]
 
     def started_tensor(self, started: Started) -> Known:
         """Return a recurrence whose equation is still to come as a tensor."""

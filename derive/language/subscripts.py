@@ -88,7 +88,7 @@ class Subscripts:
             UnknownNameError, ShapeError, DerivationError: what is wrong with it first.
         """
         scope = self.scope
-        started = scope.started.get(node.name.id)
+        started = scope.started.get(node.name.id) or scope.announce(node.name.id)
         if node.name.id in letters and started is None and node.name.id not in scope.tensors:
             raise ShapeError(
                 f"index '{node.name.id}' has no subscripts", node.at, "an index is read by its letter alone"
@@ -391,7 +391,7 @@ class Subscripts:
             )
         if name in scope.starts:
             return DerivationError(
-                f"the start of '{name}' comes after its equation", scope.starts[name],
+                f"the start of '{name}' comes after its equation", scope.starts[name].at,
                 f"put it before line {node.at.line}",
             )  # fmt: skip
         if any(lag.is_Integer and lag < 0 for lag in lags):
