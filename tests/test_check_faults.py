@@ -25,7 +25,7 @@ from checked_windows import f as filters
 from checked_windows import n as sample_of
 from sympy import Expr
 
-from derive.algebra.functions import FloorDiv, Sigmoid
+from derive.algebra.functions import Eq, FloorDiv, Sigmoid, Where
 from derive.algebra.nodes import Delta, Index, Padded, Sum
 from derive.check import check
 from derive.check.report import Row
@@ -77,7 +77,7 @@ FORMULAS: dict[str, tuple[Checked, str, Expr, str]] = {
     "the network's carry forgotten": (rnn, "dh_total", at("dh", t, n, j), "dx"),
     "the state instead of the earlier one": (rnn, "dwh", Sum(at("da", t, n, j) * at("h", t, n, k), t, n), "dwh"),
     "the start missing in a sum": (
-        rnn, "dwh", Sum(at("da", t, n, j) * Padded(at("h", t - 1, n, k), 0), t, n), "dwh",
+        rnn, "dwh", Sum(at("da", t, n, j) * Where(Eq(t, 0), 0, at("h", t - 1, n, k)), t, n), "dwh",
     ),
     "a matrix transposed": (rnn, "dh_next", Sum(at("da", t, n, j) * at("wh", j, k), j), "dh0"),
     "the last step left out": (rnn, "db", Sum(Padded(at("da", t + 1, n, j), 0), t, n), "db"),

@@ -21,7 +21,7 @@ see what changes, what it holds stays where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import product
 from random import Random
@@ -78,10 +78,10 @@ from derive.algebra.nodes import (
 )
 from derive.algebra.text import show
 from derive.check.contexts import rounded
-from derive.check.demand import OnDemand
 from derive.check.instance import Instance
 from derive.check.pieces import EDGES, EXACT, KINKS, SIDES, STRUCTURAL
 from derive.check.ranges import over_all, picked
+from derive.check.reads import element, padded, subscripts
 from derive.check.reductions import KEEPING, REDUCTIONS
 
 __all__ = ["Closure", "Compiler"]
@@ -175,9 +175,9 @@ class Compiler:
 
     def _compile(self, expr: Expr) -> Closure:
         if isinstance(expr, Element):
-            return self._element(expr)
+            return element(self, expr)
         if isinstance(expr, Padded):
-            return self._padded(expr)
+            return padded(self, expr)
         if isinstance(expr, Index):
             env, place = self.env, self.slot(expr)
             return lambda: env[place]
@@ -212,61 +212,6 @@ class Compiler:
     @staticmethod
     def _constant(value: Number) -> Closure:
         return lambda: value
-
-    def _subscripts(self, at: Sequence[Expr]) -> Closure:
-        """Return a function that gives a tuple of subscripts."""
-        env = self.env
-        if all(isinstance(a, Index) for a in at):
-            places = [self.slot(a) for a in at]
-            return lambda: tuple([env[p] for p in places])
-        parts = [self.closure(a) for a in at]
-        exact = [isinstance(a, Index) for a in at]
-        return lambda: tuple([p() if e else int(p()) for p, e in zip(parts, exact, strict=True)])
-
-    def _element(self, expr: Element) -> Closure:
-        arrays, name = self.arrays, expr.name
-        if not expr.subscripts:
-            return lambda: arrays[name][()]
-        get = self._reader(expr)
-        text = show(expr)
-
-        def read() -> Number:
-            try:
-                return get()
-            except KeyError as error:
-                if name not in arrays:
-                    raise AssertionError(f"check: {name} is read before it is defined") from None
-                raise IndexError(f"{text} is read at {error.args[0]}, outside {name}") from None
-
-        return read
-
-    def _padded(self, expr: Padded) -> Closure:
-        arrays, name, fill = self.arrays, expr.element.name, self.closure(expr.fill)
-        key = self._subscripts(expr.element.subscripts)
-
-        def read() -> Number:
-            array, at = arrays[name], key()
-            inside = array.has(at) if isinstance(array, OnDemand) else at in array
-            return array[at] if inside else fill()
-
-        return read
-
-    def _reader(self, expr: Element) -> Closure:
-        """Return a function that looks the element up; a KeyError where there is none."""
-        arrays, name, env, at = self.arrays, expr.name, self.env, expr.subscripts
-        if all(isinstance(a, Index) for a in at):
-            places = [self.slot(a) for a in at]
-            if len(places) == 1:
-                (i,) = places
-                return lambda: arrays[name][env[i],]
-            if len(places) == 2:
-                i, j = places
-                return lambda: arrays[name][env[i], env[j]]
-            if len(places) == 3:
-                i, j, k = places
-                return lambda: arrays[name][env[i], env[j], env[k]]
-        key = self._subscripts(at)
-        return lambda: arrays[name][key()]
 
     def _remembered(self, expr: Expr, compute: Closure, *, hold: bool = False) -> Closure:
         """Return ``compute`` with a table of its values by the values of the free indices.
@@ -524,7 +469,7 @@ class Compiler:
                 return dict.fromkeys(keys, mp.nan)
 
         row = self._remembered(Sum(expr.body, *expr.indices), compute)
-        at = self._subscripts(expr.at)
+        at = subscripts(self, expr.at)
         return lambda: row()[at()]
 
 

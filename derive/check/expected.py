@@ -38,13 +38,15 @@ class Expected:
         program: the formulas.
         sample: the inputs.
         values: of every name of the program, in multiprecision.
-        rounded: the same with operations rounded like float32's, a few times.
+        movement: of every result: how far rounding operations like float32's moved an element, at most.
+        largest: of every result: its largest element.
     """
 
     program: Program
     sample: Sample
     values: Mapping[str, Array]
-    rounded: tuple[Mapping[str, Array], ...]
+    movement: Mapping[str, float]
+    largest: Mapping[str, float]
 
     @property
     def fields(self) -> dict[str, tuple[str, str]]:
@@ -60,22 +62,13 @@ class Expected:
             share: of the largest output (and of 1), or of the largest gradient (and cotangent), that is allowed too.
         """
         cotangents = (abs(dy) for array in self.sample.cotangents.values() for dy in array.values())
-        outputs = max((1.0, *(self._largest(name) for name in self.program.outputs)))
-        gradients = max((max(cotangents, default=0.0), *(self._largest(name) for _, name in self.program.gradients)))
+        outputs = max((1.0, *(self.largest[name] for name in self.program.outputs)))
+        gradients = max((max(cotangents, default=0.0), *(self.largest[name] for _, name in self.program.gradients)))
         shrink = EPS[precision] / EPS["float32"]
         return {
-            field: share * (outputs if field in self.program.outputs else gradients)
-            + 32 * shrink * self._movement(name)
+            field: share * (outputs if field in self.program.outputs else gradients) + 32 * shrink * self.movement[name]
             for field, (_, name) in self.fields.items()
         }
-
-    def _largest(self, name: str) -> float:
-        return max((float(abs(v)) for v in self.values[name].values()), default=0.0)
-
-    def _movement(self, name: str) -> float:
-        exact = self.values[name]
-        distances = (float(abs(run[name][key] - value)) for run in self.rounded for key, value in exact.items())
-        return max((distance for distance in distances if distance < math.inf), default=0.0)
 
 
 def expected_at(program: Program, sample: Sample, values: Mapping[str, Array], seed: int) -> Expected:
@@ -84,4 +77,11 @@ def expected_at(program: Program, sample: Sample, values: Mapping[str, Array], s
     evaluator = Evaluator(statements, sample.instance, floats(), noise=Random(f"rounding {seed}"))
     given = {**sample.inputs, **sample.cotangents}
     draws = 4 if work(program.layer, sample.instance) < _LITTLE else 2
-    return Expected(program, sample, values, tuple(evaluator.run(given) for _ in range(draws)))
+    runs = [evaluator.run(given) for _ in range(draws)]
+    movement, largest = {}, {}
+    for name in (*program.outputs, *(name for _, name in program.gradients)):
+        exact = {key: float(value) for key, value in values[name].items()}
+        distances = (abs(run[name][key] - value) for run in runs for key, value in exact.items())
+        movement[name] = max((distance for distance in distances if distance < math.inf), default=0.0)
+        largest[name] = max(map(abs, exact.values()), default=0.0)
+    return Expected(program, sample, values, movement, largest)

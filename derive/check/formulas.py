@@ -30,8 +30,8 @@ _TOLERANCE = "1e-24"
 # Both forwards are the same real number, computed in two ways with 50 digits; up to 15 may cancel.
 _FORWARD_TOLERANCE = "1e-35"
 
-# Scalar operations: a quarter of a second.
-BUDGET = 100_000
+# Scalar operations: a sixth of a second.
+BUDGET = 60_000
 
 
 def program_values(program: Program, sample: Sample, context: Any = None) -> dict[str, Array]:

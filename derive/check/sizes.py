@@ -62,7 +62,7 @@ def choose_instance(layer: Layer) -> Instance:
     """
     choices: tuple[tuple[_Batch, int], ...] = (((2, 3), 3), ((2,), 3), ((2,), 2))
     for batch, start in choices:
-        instance = choose_sizes(layer, batch=batch, start=start)
+        instance = choose_sizes(layer, batch=batch, start=start, budget=WORK // 2)
         if work(layer, instance) <= WORK:
             break
     return instance
