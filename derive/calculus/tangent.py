@@ -9,20 +9,23 @@ the parameters is
 the same edges as in :mod:`derive.calculus.adjoint`, read the other way: where
 an adjoint scatters along an edge, a tangent gathers. So softmax gives
 ``p·(z_dot - Σ p·z_dot)`` and batch normalization, after simplification,
-``gamma·rstd·(x_dot - mean(x_dot) - xhat·mean(xhat·x_dot))``.
+``gamma·rstd·(x_dot - mean(x_dot) - xhat·mean(xhat·x_dot))``. The tangent of a
+recurrence is a recurrence in the same direction, from the tangent of its start;
+what a padded read finds outside does not move.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from sympy import S
 
 from derive.algebra.indices import substitute
-from derive.algebra.nodes import Element, Padded, Tensor
-from derive.algebra.terms import Letters, Term, collect, normal
-from derive.calculus.adjoint import Adjoint, Edge, distributions, local_edges
+from derive.algebra.letters import readable
+from derive.algebra.nodes import Element, Index, Padded, Tensor
+from derive.algebra.terms import Letters, Term, as_expr, collect, normal
+from derive.calculus.adjoint import Adjoint, Context, Edge, distributions, local_edges, through
 from derive.calculus.differentiate import Staged
 from derive.calculus.program import Steps
 from derive.calculus.reverse import GIVEN, target_indices
@@ -66,34 +69,61 @@ def tangents(
     Raises:
         DerivationError: no derivative is known for a construct.
     """
-    moving = {name: Tensor(naming(name)) for name in along}
     known = distributions(statements)
+    reads = {s.name: _reads(s, known, letters) for s in statements if s.kind.differentiable}
+    moving = {name: Tensor(naming(name)) for name in (*along, *_reached(reads, along))}
     result: list[Adjoint] = []
     for statement in statements:
-        if not statement.kind.differentiable:
+        if statement.name not in moving and statement.name not in layer.returns:
             continue
+        edges, first = reads[statement.name]
         paths: dict[str, list[Term]] = {}
-        for edge in local_edges(statement, known, letters):
+        for edge in edges:
             if edge.element.name in moving:
-                moved = Element(moving[edge.element.name], *edge.element.subscripts)
-                paths.setdefault(edge.element.name, []).extend(_gathered(edge, moved, statement, letters))
-        if paths:
-            moving[statement.name] = Tensor(naming(statement.name))
-        if paths or statement.name in layer.returns:
-            found = tuple((source, collect(terms)) for source, terms in paths.items())
-            result.append(Adjoint(statement.name, naming(statement.name), statement.indices, found))
+                gathered = _gathered(edge, moving, statement.indices, letters)
+                paths.setdefault(edge.element.name, []).extend(gathered)
+        carry = statement.carry
+        if carry is not None:
+            rest = tuple(i for i in statement.indices if i != carry.index)
+            moved = (t for e in first if e.element.name in moving for t in _gathered(e, moving, rest, letters))
+            carry = replace(carry, start=readable(as_expr(collect(moved)), rest))
+        found = tuple((source, collect(terms)) for source, terms in paths.items())
+        result.append(Adjoint(statement.name, naming(statement.name), statement.indices, found, carry=carry))
     chosen = target_indices(layer, statements)
     for name in layer.returns:
         if layer.parameter(name) is not None:
             indices = chosen[name]
-            terms = (Term.of_atom(Element(moving[name], *indices)),) if name in moving else ()
-            result.append(Adjoint(name, naming(name) + "_out", indices, ((GIVEN, terms),)))
+            itself = (Term.of_atom(Element(moving[name], *indices)),) if name in moving else ()
+            result.append(Adjoint(name, naming(name) + "_out", indices, ((GIVEN, itself),)))
     return result
 
 
-def _gathered(edge: Edge, moved: Element, statement: Statement, letters: Letters) -> Iterator[Term]:
+Reads = tuple[list[Edge], list[Edge]]
+
+
+def _reads(statement: Statement, known: tuple[Statement, ...], letters: Letters) -> Reads:
+    """Return what a statement reads, and what the start of a recurrence does."""
+    edges = list(local_edges(statement, known, letters))
+    if statement.carry is None:
+        return edges, []
+    start = statement.carry.start
+    rest = tuple(i for i in statement.indices if i != statement.carry.index)
+    return edges, list(through(start, S.One, rest, None, Context(replace(statement, expr=start), letters, ())))
+
+
+def _reached(reads: Mapping[str, Reads], along: Iterable[str]) -> list[str]:
+    """Return the names that move with the parameters ``along``; those of a loop read one another."""
+    sources = {name: {e.element.name for e in (*edges, *first)} for name, (edges, first) in reads.items()}
+    moving = set(along)
+    while more := [name for name in sources if name not in moving and sources[name] & moving]:
+        moving.update(more)
+    return [name for name in sources if name in moving]
+
+
+def _gathered(edge: Edge, moving: Mapping[str, Tensor], own: Sequence[Index], letters: Letters) -> Iterator[Term]:
     """``Σ_B c · u_dot[f]``, the statement's own indices left free."""
-    fresh = {i: letters.fresh(i) for i in edge.bound if i not in statement.indices}
+    moved = Element(moving[edge.element.name], *edge.element.subscripts)
+    fresh = {i: letters.fresh(i) for i in edge.bound if i not in own}
     read = substitute(Padded(moved) if edge.padded else moved, fresh)
     for term in normal(substitute(edge.coefficient, fresh), letters):
         yield Term.of(term.coefficient, (*term.factors, (read, S.One)), (*term.bound, *fresh.values()))

@@ -8,7 +8,7 @@ lowered together; what comes out is divided again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from sympy import Expr
@@ -17,8 +17,9 @@ from derive.algebra.indices import rebuild
 from derive.algebra.nodes import Element, Tensor
 from derive.calculus.program import Pass, Program
 from derive.language.layer import Statement
+from derive.lower.recurrence import Piece, Shifted
 
-__all__ = ["by_function", "function_of", "joined", "local_name", "localized", "qualified"]
+__all__ = ["by_function", "function_of", "joined", "local_name", "localized", "owners", "qualified"]
 
 _DOT = "."
 
@@ -51,6 +52,33 @@ def by_function(statements: Sequence[Statement]) -> list[tuple[str, list[Stateme
     for statement in statements:
         found.setdefault(function_of(statement.name), []).append(statement)
     return list(found.items())
+
+
+def owners(pieces: Sequence[Piece], owner: Mapping[str, str]) -> list[str]:
+    """Return the function that each piece of a plan belongs to.
+
+    Args:
+        pieces: of backward and the further functions, one function after the other.
+        owner: the function of each statement; what was split off a piece comes right before it.
+    """
+    result: list[str] = []
+    current = ""
+    for piece in reversed(pieces):
+        current = next((owner[name] for name in _names(piece) if name in owner), current)
+        result.append(current)
+    return result[::-1]
+
+
+def _names(piece: Piece) -> Iterator[str]:
+    if isinstance(piece, Statement):
+        yield piece.name
+    elif isinstance(piece, Shifted):
+        yield piece.store.name
+    else:
+        for step in piece.steps:
+            yield step.statement.name
+            if step.store is not None:
+                yield step.store.name
 
 
 def localized(statement: Statement) -> Statement:

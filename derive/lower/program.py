@@ -36,7 +36,6 @@ from derive.algebra.nodes import (
 from derive.algebra.text import show
 from derive.calculus.program import Program
 from derive.language.layer import Layer, Statement
-from derive.language.loops import loops
 from derive.lower.affine import Ranges
 from derive.lower.arrays import (
     AddAt,
@@ -74,7 +73,7 @@ from derive.lower.arrays import (
     walk,
 )
 from derive.lower.expressions import Expressions
-from derive.lower.passes import by_function, function_of, joined, local_name, localized, qualified
+from derive.lower.passes import by_function, function_of, joined, local_name, localized, owners, qualified
 from derive.lower.prepare import expressions, narrowed, prepared, without_aliases, without_dead
 from derive.lower.recurrence import Piece, Plan, Shifted, planned
 from derive.lower.scalars import is_number, sizes_in
@@ -131,8 +130,7 @@ def lower(program: Program) -> ArrayProgram:
     arrays = {f.name: f.axes for f in fields if f.axes is not None}
     expected = {name: Cotangent(name, shapes[name], same_shape(shapes[name], arrays)) for name, _ in cotangents}
     code: dict[str, list[Instruction]] = {}
-    for piece, group in zip(loops(program.backward), reversed(later), strict=True):
-        function = owner[piece.name if isinstance(piece, Statement) else piece.statements[0].name]
+    for function, group in zip(owners(plan.backward, owner), reversed(later), strict=True):
         code.setdefault(function, []).extend(shaped(work.resolved(i), arrays) for i in group)
     forward_code = tuple(shaped(work.resolved(i), inputs) for group in reversed(earlier) for i in group)
     sizes: dict[str, tuple[SizeOf, ...]] = {}

@@ -104,6 +104,7 @@ def close(
     results = set(parameters)
     readers = _readers(adjoints)
     carried = {a.symbol for a in adjoints if a.carry is not None}
+    starts = frozenset().union(*(names(a.carry.start) for a in adjoints if a.carry is not None))
     written: dict[str, tuple[Element, Terms]] = {}
     contractions: dict[str, tuple[Element, Terms]] = {}
     closed: list[Closed] = []
@@ -111,7 +112,7 @@ def close(
         before, inlined = inline(adjoint.terms, written, letters)
         terms, used = apply_facts(before, facts, letters)
         terms, more, through = _through_contractions(terms, contractions, facts, letters)
-        kept = adjoint.name in results or adjoint.carry is not None
+        kept = adjoint.name in results or adjoint.carry is not None or adjoint.symbol in starts
         # What comes back from the next step is read from few places: it is only there inside the loop.
         kept = kept or (_is_stepped(adjoint, carried) and len({a.symbol for a, _ in readers[adjoint.symbol]}) > 1)
         kept = kept or not _worth_inlining(adjoint, terms, readers.get(adjoint.symbol, []), shared)

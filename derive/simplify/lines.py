@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from derive.algebra.indices import names
 from derive.algebra.letters import readable
 from derive.algebra.nodes import Element, Index
 from derive.algebra.terms import Terms, as_expr, term_names
@@ -31,8 +32,9 @@ class Line:
 
     @cached_property
     def reads(self) -> frozenset[str]:
-        """The names on the right side."""
-        return frozenset().union(*map(term_names, self.terms))
+        """The names on the right side, and in the start of a recurrence."""
+        start = names(self.carry.start) if self.carry is not None else frozenset()
+        return start.union(*map(term_names, self.terms))
 
 
 def indices_of(target: Element) -> tuple[Index, ...]:

@@ -135,12 +135,13 @@ def without_copies(lines: Sequence[Line], results: Sequence[str]) -> list[Line]:
     """Read ``ddiff`` under the name ``dx`` where the result ``dx[n] = ddiff[n]`` is a copy of it."""
     current = {line.name: line for line in lines}
     renamed: set[str] = set()
+    starts = frozenset().union(*(names(line.carry.start) for line in lines if line.carry is not None))
     for name in results:
         line = current.get(name)
         source = _copied(line) if line is not None else None
         if line is None or source is None or source.name not in current:
             continue
-        if source.name in results or source.name in renamed:
+        if source.name in results or source.name in renamed or line.carry is not None or source.name in starts:
             continue
         renamed.add(name)
         tensor = line.target.tensor
@@ -158,7 +159,7 @@ def without_copies(lines: Sequence[Line], results: Sequence[str]) -> list[Line]:
     return list(current.values())
 
 
-def read_earlier(lines: Sequence[Line]) -> tuple[list[Line], list[Step]]:
+def read_earlier(lines: Sequence[Line], results: Sequence[str]) -> tuple[list[Line], list[Step]]:
     """Read an adjoint one step earlier by its own name, where what comes back is a multiple of it.
 
     With ``dy_next[t] = a·dy[t]`` and ``a`` the same at every step, ``dy_next[t + 1]`` is ``a·dy[t + 1]``.
@@ -167,7 +168,7 @@ def read_earlier(lines: Sequence[Line]) -> tuple[list[Line], list[Step]]:
     steps: list[Step] = []
     for line in lines:
         carry = line.carry
-        if carry is None or len(line.terms) != 1 or line.terms[0].bound:
+        if carry is None or carry.start != 0 or line.name in results or len(line.terms) != 1 or line.terms[0].bound:
             continue
         term = line.terms[0]
         own = [a for a, e in term.factors if isinstance(a, Element) and carry.index in free_indices(a)]

@@ -91,7 +91,7 @@ def _closed(staged: Staged, facts: FactBook, results: list[str], *, shared: bool
     letters = staged.letters
     closed = close(staged.adjoints, facts, staged.wanted, letters, shared=shared)
     lines = needed([Line(c.adjoint.target, c.terms, c.adjoint.carry) for c in closed if c.kept], results)
-    lines, earlier = read_earlier(lines)
+    lines, earlier = read_earlier(lines, results)
     lines, read = read_results(lines, results, facts, letters)
     lines, vanished = drop_vanishing_sums(lines, facts, letters)
     lines, named = name_products(lines, closed, letters)
