@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import sympy
 from sympy import Add, Dummy, Expr, Integer, Mul, S
 
 from derive.algebra.functions import FloorDiv
@@ -153,14 +154,16 @@ class Ranges:
                 stop = None
         elif self._ends(start, step, count, length):
             stop = None
-        return Span(start if start != 0 else None, stop.expand() if stop is not None else None, step)
+        return Span(start if start != 0 else None, sympy.expand(stop) if stop is not None else None, step)
 
     def _ends(self, start: Expr, step: Expr, count: Expr, length: Expr) -> bool:
         """Return whether the axis ends before there could be one element more."""
+        if self.is_equal(length - start - 1, (count - 1) * step):
+            return True
         if step.is_Integer:
             return self.is_at_least(step * count + start - length) and self.is_at_least(length - start - 1)
-        quotient = FloorDiv((self.unfolded(length - start - 1)), step) + 1
-        return bool(self.unfolded(count) == quotient.expand())
+        quotient = FloorDiv(self.unfolded(length - start - 1), step) + 1
+        return self.is_equal(count, quotient)
 
     def offsets(self, letters: Sequence[tuple[Index, Expr]], length: Expr) -> tuple[tuple[Index, Expr], ...]:
         """Put the position first, the letter along which an axis is long; the others are the offsets of a window.
@@ -191,5 +194,5 @@ class Ranges:
                 return None
             left.remove(item)
             found.insert(0, item[0])
-            unit = (unit * item[0].size).expand()
+            unit = sympy.expand(unit * item[0].size)
         return tuple(found)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TypeAlias
 
 from sympy import Expr, S
 
@@ -285,7 +286,7 @@ class Span:
         return tuple(n for n in (self.start, self.stop, self.step) if n is not None)
 
 
-Entry = int | Expr | Span | None
+Entry: TypeAlias = int | Expr | Span | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

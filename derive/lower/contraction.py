@@ -23,6 +23,7 @@ from sympy import Expr, Mul
 from derive.algebra.indices import free_indices
 from derive.algebra.nodes import BATCH, Element, Index, Sum
 from derive.lower.arrays import Array, Axis, Contract, Dtype, Einsum, Reshape, Tensordot, Transpose
+from derive.lower.grouped import grouped
 from derive.lower.layout import transposed
 
 if TYPE_CHECKING:
@@ -135,6 +136,10 @@ def _pair(
     bound = tuple(bound)
     if not private_t:
         return _vector(a, b, bound, shared, order)
+    if lowerer.grouped or lowerer.is_window(a) or lowerer.is_window(b):
+        product = grouped(lowerer, a, b, bound, order)
+        if product is not None:
+            return product
     if BATCH in bound or (len(bound) > 1 and not shared):
         a, b, bound = _merge_leading(a, b, bound)
     if len(bound) == 1:

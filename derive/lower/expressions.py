@@ -78,6 +78,7 @@ from derive.lower.arrays import (
     Range,
     Read,
     Reduce,
+    Transpose,
     Unary,
 )
 from derive.lower.layout import join, natural_order, place
@@ -85,7 +86,7 @@ from derive.lower.recurrence import Counter
 from derive.lower.scalars import is_number
 from derive.lower.scans import Accumulated, accumulated
 
-__all__ = ["Expressions", "as_real", "is_truth"]
+__all__ = ["Expressions", "as_real", "contracts", "is_truth", "separate"]
 
 _METHODS: dict[type[Expr], str] = {
     Sum: "sum", Mean: "mean", Prod: "prod", Max: "max", Min: "min", Var: "var", Std: "std", ArgMax: "argmax",
@@ -126,6 +127,8 @@ class Expressions:
         ranges: what is known of the sizes.
         taken: the names in use.
         before: what has to be computed before the statement that is being lowered.
+        large: the names among these that are deleted after it.
+        grouped: whether axes may be merged for a matrix product though no windows are among the factors.
     """
 
     def __init__(
@@ -146,6 +149,10 @@ class Expressions:
         self.before: list[Assign] = []
         self._locals: dict[Array, str] = {}
         self._counters: dict[str, Counter] = {}
+        self._windows: dict[str, frozenset[Index]] = {}
+        self._passed: dict[str, str] = {}
+        self.large: set[str] = set()
+        self.grouped = False
         self.positions = {name: k for k, name in enumerate(shapes)}
 
     def lower(self, expr: Expr, order: Sequence[Axis]) -> Array:
@@ -174,16 +181,55 @@ class Expressions:
         assert not isinstance(expr, KeepingReduction), f"lower: {show(expr)} inside an expression"
         return self._function(expr, order)
 
-    def local(self, stem: str, array: Array) -> Array:
-        """Return an array under a name of its own, which ``before`` gives it; the same array has the same name."""
-        name = self._locals.get(array)
-        if name is None:
-            name = self.fresh(stem)
-            self._locals[array] = name
+    def local(self, stem: str, array: Array, offsets: Sequence[Index] = (), *, large: bool = False) -> Array:
+        """Return an array under a name of its own, which ``before`` gives it; the same array has the same name.
+
+        Args:
+            stem: of the name.
+            array: what the name stands for.
+            offsets: where it is a view of windows, the letters by which these are moved.
+            large: whether the name is deleted after the statement.
+        """
+        if large:
+            name = self._passing(stem, array)
+        elif array in self._locals:
+            name = self._locals[array]
+        else:
+            name = self._locals[array] = self.fresh(stem)
+        if offsets:
+            self._windows[name] = frozenset(offsets)
+        if large:
+            self.large.add(name)
         assignment = Assign(name, array)
         if assignment not in self.before:
             self.before.append(assignment)
         return Name(array.axes, array.dtype, name=name)
+
+    def _passing(self, stem: str, array: Array) -> str:
+        """Return a name for one statement; the next one may use it for another array."""
+        held = {a.name: a.value for a in self.before}
+        number = 1
+        while True:
+            key = stem if number == 1 else f"{stem}{number}"
+            if key not in self._passed:
+                self._passed[key] = self.fresh(key)
+            name = self._passed[key]
+            if held.get(name, array) == array:
+                return name
+            number += 1
+
+    def window_name(self, array: Array) -> str | None:
+        """Return the name of the view of windows of which an array has the axes, or None."""
+        array = array.args[0] if isinstance(array, Transpose) else array
+        return array.name if isinstance(array, Name) and array.name in self._windows else None
+
+    def is_window(self, array: Array) -> bool:
+        """Return whether an array is a view of windows."""
+        return self.window_name(array) is not None
+
+    def window_letters(self, array: Array) -> frozenset[Index]:
+        """Return the letters by which the windows are moved."""
+        return self._windows.get(self.window_name(array) or "", frozenset())
 
     def counter(self, letter: Index) -> Counter:
         """Return the counter of a loop over a letter, the same for all loops over that letter."""
@@ -480,17 +526,17 @@ class Expressions:
         from derive.lower.contraction import contraction
 
         if isinstance(expr, Sum):
-            outside, terms = _separate(expr.body, bound)
+            outside, terms = separate(expr.body, bound)
             if outside != 1:
                 return self.full(Mul(outside, Sum(terms, *bound)), order)
-            if isinstance(terms, Add) and any(_contracts(t, bound) for t in terms.args):
+            if isinstance(terms, Add) and any(contracts(t, bound) for t in terms.args):
                 return self.full(Add(*(_summed(t, bound) for t in terms.args)), order)
             return contraction(self, Mul.make_args(terms), bound, order)
         if isinstance(expr, Mean):
-            outside, terms = _separate(expr.body, bound)
+            outside, terms = separate(expr.body, bound)
             if outside != 1:
                 return self.full(Mul(outside, Mean(terms, *bound)), order)
-            if any(_contracts(t, bound) for t in Add.make_args(terms)):
+            if any(contracts(t, bound) for t in Add.make_args(terms)):
                 return self.full(Sum(terms, *bound) / expr.count, order)
         return self.reduced(expr, order)
 
@@ -581,14 +627,14 @@ def _without_root(numbers: Expr, divisor: Expr) -> tuple[Expr, Expr]:
     return numbers, divisor
 
 
-def _separate(body: Expr, bound: Sequence[Index]) -> tuple[Expr, Expr]:
+def separate(body: Expr, bound: Sequence[Index]) -> tuple[Expr, Expr]:
     """Split a product into what has no bound index and the rest."""
     outside = [f for f in Mul.make_args(body) if not free_indices(f).intersection(bound)]
     inside = [f for f in Mul.make_args(body) if free_indices(f).intersection(bound)]
     return Mul(*outside), Mul(*inside)
 
 
-def _contracts(term: Expr, bound: Sequence[Index]) -> bool:
+def contracts(term: Expr, bound: Sequence[Index]) -> bool:
     """Return whether a term is best summed as a matrix product: no factor has all its indices."""
     factors = Mul.make_args(term)
     whole = frozenset().union(*map(free_indices, factors))

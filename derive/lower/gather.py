@@ -92,7 +92,7 @@ def _sliced(lowerer: Expressions, expr: Element, view: Opened, order: Sequence[A
         whole = [Span(step=S.NegativeOne) if i in view.turned else None for i in axes]
         array = Take(axes, dtype, (array,), where=tuple(whole))
     if view.offsets and not arrays and set(view.offsets) <= set(axes):
-        return lowerer.local(expr.name.removesuffix("_padded") + "_windows", array)
+        return lowerer.local(expr.name.removesuffix("_padded") + "_windows", array, view.offsets)
     return array
 
 

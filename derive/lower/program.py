@@ -73,12 +73,13 @@ from derive.lower.arrays import (
     walk,
 )
 from derive.lower.expressions import Expressions
+from derive.lower.offsets import windows_apart
 from derive.lower.passes import by_function, function_of, joined, local_name, localized, owners, qualified
 from derive.lower.prepare import expressions, narrowed, prepared, without_aliases, without_dead
 from derive.lower.recurrence import Piece, Plan, Shifted, planned
 from derive.lower.scalars import is_number, sizes_in
-from derive.lower.sizes import find_sizes, same_shape, shaped
-from derive.lower.statements import lower_statement
+from derive.lower.sizes import find_sizes, hypers_in, same_shape, shaped
+from derive.lower.statements import lower_statement, once
 from derive.lower.steps import loop_code, shifted_code, view
 from derive.lower.windows import padded_apart
 
@@ -100,10 +101,11 @@ def lower(program: Program) -> ArrayProgram:
     pads: dict[object, Statement] = {}
     forward = padded_apart(prepared(program.forward, taken), ranges, known, taken, pads)
     known |= {s.name: s.axes for s in forward}
-    divided = [
-        (f, padded_apart(prepared(statements, taken), ranges, known, taken, dict(pads)))
-        for f, statements in by_function(program.backward)
-    ]
+    forward = windows_apart(forward, ranges, known, taken)
+    divided = []
+    for function, statements in by_function(program.backward):
+        part = padded_apart(prepared(statements, taken), ranges, known, taken, dict(pads))
+        divided.append((function, windows_apart(part, ranges, known, taken)))
     owner = {s.name: f for f, statements in divided for s in statements}
     program = without_dead(replace(program, forward=forward, backward=tuple(s for _, part in divided for s in part)))
     plan = planned(program, taken)
@@ -132,7 +134,11 @@ def lower(program: Program) -> ArrayProgram:
     code: dict[str, list[Instruction]] = {}
     for function, group in zip(owners(plan.backward, owner), reversed(later), strict=True):
         code.setdefault(function, []).extend(shaped(work.resolved(i), arrays) for i in group)
-    forward_code = tuple(shaped(work.resolved(i), inputs) for group in reversed(earlier) for i in group)
+    code = {function: once(instructions) for function, instructions in code.items()}
+    forward_code = tuple(once([shaped(work.resolved(i), inputs) for group in reversed(earlier) for i in group]))
+    hypers = frozenset(h for s in program.backward for e in expressions(s) for h in _hypers(e))
+    hypers = hypers.union(*map(hypers_in, code.values()))
+    fields += tuple(Field(h.name, None, Dtype.NUMBER, h.symbol) for h in layer.hypers if h.symbol in hypers)
     sizes: dict[str, tuple[SizeOf, ...]] = {}
     lacking: dict[SizeOf, None] = {}
     for function in ("", *(p.name for p in program.passes)):
@@ -377,13 +383,11 @@ def _cotangents(program: Program) -> tuple[tuple[str, tuple[Index, ...]], ...]:
 
 
 def _cache(program: Program, plan: Plan, axes: Mapping[str, tuple[Axis, ...]]) -> tuple[Field, ...]:
-    """Return what backward reads of forward, in order of definition: arrays, then numbers."""
+    """Return the arrays of forward that backward reads, in order of definition."""
     read = plan.read_backward
-    numbers = {symbol for s in program.backward for e in expressions(s) for symbol in _hypers(e)}
     fields = [Field(p.name, _letters(p.axes), Dtype.of(p.kind)) for p in program.layer.parameters if p.name in read]
     kinds = {s.name: s.kind for s in (*program.forward, *plan.statements)}
     fields += [Field(name, axes[name], Dtype.of(kinds[name])) for name in plan.axes(plan.forward) if name in read]
-    fields += [Field(h.name, None, Dtype.NUMBER, h.symbol) for h in program.layer.hypers if h.symbol in numbers]
     return tuple(fields)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sympy import Expr
 
-from derive.algebra.nodes import BATCH_SIZE, Size
+from derive.algebra.nodes import BATCH_SIZE, Hyper, Size
 from derive.language.layer import DerivedSize
 from derive.lower.arrays import (
     AddAt,
@@ -44,7 +44,7 @@ from derive.lower.arrays import (
 )
 from derive.lower.scalars import sizes_in
 
-__all__ = ["find_sizes", "same_shape", "shaped"]
+__all__ = ["find_sizes", "hypers_in", "same_shape", "shaped"]
 
 Arrays = Mapping[str, tuple[Axis, ...]]
 
@@ -139,11 +139,21 @@ def _note_shape(axes: Iterable[Expr], needed: dict[tuple[Size, Part], None]) -> 
             needed.setdefault((BATCH_SIZE, Part.BATCH))
         else:
             for size in sorted(sizes_in(axis), key=str):
-                needed.setdefault((size, Part.LENGTH))
+                needed.setdefault((size, _part(size)))
 
 
 def _note(array: Array, needed: dict[tuple[Size, Part], None]) -> None:
+    numbers, shape = _numbers(array)
+    _note_shape(shape, needed)
+    for number in numbers:
+        for size in sorted(sizes_in(number), key=str):
+            needed.setdefault((size, _part(size)))
+
+
+def _numbers(array: Array) -> tuple[list[Expr], list[Expr]]:
+    """Return the Python numbers that an operation itself is written with, and the lengths of a shape."""
     numbers: list[Expr] = []
+    shape: list[Expr] = []
     match array:
         case Number(value=value):
             numbers = [value]
@@ -153,9 +163,9 @@ def _note(array: Array, needed: dict[tuple[Size, Part], None]) -> None:
             if isinstance(array, Fill):
                 numbers = [array.value]
             if array.like is None:
-                _note_shape((i.size for i in array.indices), needed)
+                shape = [i.size for i in array.indices]
         case Reshape(axes=axes):
-            _note_shape((i.size for i in axes[1:] if i is not None), needed)
+            shape = [i.size for i in axes[1:] if i is not None]
         case Take(where=where):
             numbers = _written(where)
         case Windows(lengths=lengths):
@@ -163,10 +173,21 @@ def _note(array: Array, needed: dict[tuple[Size, Part], None]) -> None:
         case Pad(widths=widths, fill=fill):
             numbers = [*(n for pair in widths for n in pair), fill]
         case Regroup(axes=axes):
-            _note_shape((i.size for i in axes if i is not None), needed)
-    for number in numbers:
-        for size in sorted(sizes_in(number), key=str):
-            needed.setdefault((size, _part(size)))
+            shape = [i.size for i in axes if i is not None]
+    return numbers, shape
+
+
+def hypers_in(code: Iterable[Instruction]) -> frozenset[Hyper]:
+    """Return the hyper-parameters that instructions are written with."""
+    found: set[Expr] = set()
+    for instruction in code:
+        for number in _subscript_numbers(instruction):
+            found |= number.free_symbols
+        for value in values(instruction):
+            for node in walk(value):
+                numbers, shape = _numbers(node)
+                found = found.union(*(n.free_symbols for n in (*numbers, *shape)))
+    return frozenset(s for s in found if isinstance(s, Hyper))
 
 
 def _written(where: Iterable[Entry]) -> list[Expr]:
@@ -178,12 +199,16 @@ def _written(where: Iterable[Entry]) -> list[Expr]:
 
 
 def _subscript_sizes(instruction: Instruction) -> list[Size]:
+    return [s for number in _subscript_numbers(instruction) for s in sorted(sizes_in(number), key=str)]
+
+
+def _subscript_numbers(instruction: Instruction) -> list[Expr]:
     match instruction:
         case Guarded(body=body):
-            return [s for i in body for s in _subscript_sizes(i)]
+            return [n for i in body for n in _subscript_numbers(i)]
         case ForLoop(size=size, body=body):
-            return [*sorted(sizes_in(size), key=str), *(s for i in body for s in _subscript_sizes(i))]
+            return [size, *(n for i in body for n in _subscript_numbers(i))]
         case Update(where=where) | AddAt(where=where):
-            return [s for w in _written(where) for s in sorted(sizes_in(w), key=str)]
+            return _written(where)
         case _:
             return []

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from sympy import Mul
+
 from derive.algebra.functions import Ne, Where
-from derive.algebra.nodes import Index, KeepingReduction, Kind, LogSoftmax, Padded, Softmax
+from derive.algebra.nodes import Index, KeepingReduction, Kind, LogSoftmax, Padded, Reduction, Softmax
 from derive.language.layer import Statement
 from derive.lower.arrays import (
     Apply,
@@ -16,6 +18,7 @@ from derive.lower.arrays import (
     Binary,
     Broadcast,
     Copy,
+    Delete,
     Dtype,
     Einsum,
     Expand,
@@ -36,13 +39,14 @@ from derive.lower.arrays import (
     walk,
 )
 from derive.lower.expressions import Expressions, as_real, is_truth
+from derive.lower.offsets import over_offsets
 from derive.lower.prepare import is_staged
 from derive.lower.scalars import is_number
 from derive.lower.scatter import has_delta, scatter
 from derive.lower.unwindow import unwindow
 from derive.lower.windows import padded_array
 
-__all__ = ["lower_statement", "owned"]
+__all__ = ["lower_statement", "once", "owned"]
 
 
 def lower_statement(
@@ -61,7 +65,10 @@ def lower_statement(
     """
     lowerer.before = []
     code = _code(lowerer, statement, order, own=own)
-    return None if code is None else [*_needed(lowerer.before, code), *code]
+    if code is None:
+        return None
+    before = _needed(lowerer.before, code)
+    return [*before, *code, *(Delete(a.name) for a in before if a.name in lowerer.large)]
 
 
 def _needed(before: Sequence[Assign], code: Sequence[Instruction]) -> list[Assign]:
@@ -72,6 +79,21 @@ def _needed(before: Sequence[Assign], code: Sequence[Instruction]) -> list[Assig
         if assignment.name in read:
             read |= {node.name for node in walk(assignment.value) if isinstance(node, Name)}
             result.insert(0, assignment)
+    return result
+
+
+def once(code: Sequence[Instruction]) -> list[Instruction]:
+    """Return the instructions without assignments of what the name holds already, as of a view that several read."""
+    held: dict[str, Array] = {}
+    result: list[Instruction] = []
+    for instruction in code:
+        if isinstance(instruction, Assign) and held.get(instruction.name) == instruction.value:
+            continue
+        if isinstance(instruction, Assign):
+            held[instruction.name] = instruction.value
+        elif isinstance(instruction, Delete):
+            held.pop(instruction.name, None)
+        result.append(instruction)
     return result
 
 
@@ -94,6 +116,10 @@ def _code(
         if statement.name in lowerer.masked:  # -inf less -inf in a row that the mask drops
             return [*steps[:-2], Guarded(("invalid",), tuple(steps[-2:]))]
         return _guarded(steps, lowerer.nonpositive)
+    if isinstance(statement.expr, (Reduction, Mul)):
+        looped = over_offsets(lowerer, statement)
+        if looped is not None:
+            return _guarded(looped, lowerer.nonpositive) if plain else None
     if plain:
         return _guarded(owned(lowerer, statement, copy=own), lowerer.nonpositive)
     value = _typed(lowerer.lower(statement.expr, order), statement.kind)

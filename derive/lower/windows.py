@@ -99,7 +99,7 @@ def opened(ranges: Ranges, source: Array, subscripts: Sequence[Expr]) -> Opened 
         starts[k] = (start, step)
         for letter, factor in others:
             along.append(k)
-            lengths.append(((letter.size - 1) * factor + 1).expand())
+            lengths.append((letter.size - 1) * factor + 1)
             windows.append((letter, factor))
     if not starts:
         return None

@@ -159,6 +159,7 @@ def _view(arrays: ArrayProgram) -> ModuleView:
     reals = [rename(i.name) for i in arrays.inputs if i.kind.differentiable]
     forward_dtype = f"{reals[0]}.dtype" if len(reals) == 1 else "dtype"
     sizes = list(dict.fromkeys(str(axis) for i in arrays.inputs for axis in i.axes))
+    sizes += [str(size) for size, _ in arrays.derived]
     backward_dtype = f"{rename(arrays.cotangents[0].name)}.dtype"
     special = _SCIPY.intersection(taken)
     first = FunctionText(

@@ -36,6 +36,7 @@ from derive.algebra.functions import (
     Where,
 )
 from derive.algebra.text import decimal
+from derive.lower.recurrence import Counter
 
 __all__ = [
     "ADD", "AND", "ATOM", "COMPARE", "MUL", "NEG", "OR", "POWER", "TERNARY",
@@ -101,7 +102,8 @@ class NumberText:
 
     def _key(self, expr: Expr) -> tuple[object, ...]:
         """Order factors and terms: numbers, then sizes as they appear in the layer, then the rest."""
-        places = [self.order.get(s.name, len(self.order)) for s in expr.free_symbols]
+        last = len(self.order)
+        places = [-1 if isinstance(s, Counter) else self.order.get(s.name, last) for s in expr.free_symbols]
         return (not expr.is_number, min(places, default=-1), str(expr))
 
     def text(self, expr: Expr) -> Text:
@@ -128,7 +130,10 @@ class NumberText:
         return self._function(expr)
 
     def _sum(self, expr: Expr) -> Text:
-        terms = sorted(expr.args, key=lambda t: (t.could_extract_minus_sign(), t.is_number, self._key(t)))
+        terms = sorted(
+            expr.args,
+            key=lambda t: (t.could_extract_minus_sign(), t.is_number, not t.has(Counter), self._key(t)),
+        )
         text = ""
         for term in terms:
             negative = term.could_extract_minus_sign() and not isinstance(term, Add)
@@ -156,6 +161,8 @@ class NumberText:
             else:
                 above.append(factor)
         texts = [self.text(f) for f in sorted(above, key=self._key)]
+        if sign and texts and isinstance(sorted(above, key=self._key)[0], (FloorDiv, Mod)):
+            texts[0] = (f"({texts[0][0]})", ATOM)  # -(n // 2), which -n // 2 is not
         if under_root != 1:
             top, bottom = under_root.as_numer_denom()
             if top == 1:

@@ -187,6 +187,9 @@ class FunctionText:
 
     @_text.register
     def _(self, array: Expand) -> Text:
+        source = array.args[0]
+        if isinstance(source, Take) and len(source.args) == 1 and not any(isinstance(w, int) for w in source.where):
+            return self._taken_with_units(array, source), ATOM
         pieces = _absorbed(["None" if a is None else "..." if a == BATCH else ":" for a in array.axes])
         return f"{inside(self._text(array.args[0]), ATOM)}[{', '.join(pieces)}]", ATOM
 
@@ -290,6 +293,26 @@ class FunctionText:
         sizes = ["*batch" if i == BATCH else self.numbers.text(i.size)[0] for i in array.indices]
         return f"{inside(self._text(array.args[0]), ATOM)}.reshape({', '.join(sizes)})", ATOM
 
+    def _taken_with_units(self, array: Expand, source: Take) -> str:
+        """Return ``w[:, r, None]``, brackets and units in one."""
+        inner = source.args[0]
+        left = list(zip(inner.axes, source.where, strict=True))
+        pieces: list[str] = []
+
+        def numbers() -> None:
+            while left and isinstance(left[0][1], Expr):
+                pieces.append(self.numbers.text(left.pop(0)[1])[0])
+
+        numbers()
+        for axis in array.axes:
+            if axis is None:
+                pieces.append("None")
+                continue
+            own, entry = left.pop(0)
+            pieces.append(self._slice(entry) if isinstance(entry, Span) else "..." if own == BATCH else ":")
+            numbers()
+        return f"{inside(self._text(inner), ATOM)}[{', '.join(_absorbed(pieces))}]"
+
     @_text.register
     def _(self, array: TakeAlong) -> Text:
         source, at = array.args
@@ -360,6 +383,9 @@ class FunctionText:
         return f"({', '.join(pieces)}{',' if len(pieces) == 1 else ''})"
 
     def _brackets(self, axes: Sequence[Axis], where: Sequence[Entry], places: Sequence[Array]) -> str:
+        return ", ".join(self._pieces(axes, where, places)) or "..."
+
+    def _pieces(self, axes: Sequence[Axis], where: Sequence[Entry], places: Sequence[Array]) -> list[str]:
         pieces = []
         for axis, place in zip(axes, where, strict=True):
             if place is None:
@@ -370,7 +396,7 @@ class FunctionText:
                 pieces.append(self.numbers.text(place)[0])
             else:
                 pieces.append(self._text(places[place - 1])[0])
-        return ", ".join(_bare(pieces)) or "..."
+        return _bare(pieces)
 
     def _slice(self, span: Span) -> str:
         """Return ``a:b:c``, with spaces as a formatter puts them."""
@@ -459,7 +485,12 @@ class FunctionText:
                 return self._assignment(name, f"{op}=", value, width)
             case Update(name=name, axes=axes, where=where, places=places, op=op, value=value):
                 target = f"{self._view(instruction)}[{self._brackets(axes, where, places)}]"
-                return self._broken(target, f"{op}=", value, width, {name})
+                lines = self._broken(target, f"{op}=", value, width, {name})
+                if len(lines[-1]) <= width or not lines[-1].startswith(target):
+                    return lines
+                pieces = self._pieces(axes, where, places)
+                left = [f"{self._view(instruction)}[", *(f"{_INDENT}{piece}," for piece in pieces)]
+                return [*lines[:-1], *left, "]" + lines[-1][len(target) :]]
             case AddAt(name=name, axes=axes, where=where, places=places, op=op, value=value):
                 function = "np.add.at" if op == "+" else "np.subtract.at"
                 own = self._view(instruction)
