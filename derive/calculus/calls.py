@@ -31,11 +31,12 @@ from dataclasses import dataclass, replace
 
 from sympy import Expr
 
-from derive.algebra.indices import names, replace_elements
+from derive.algebra.indices import names
 from derive.algebra.nodes import Element, Kind, Padded, Tensor
 from derive.calculus.adjoint import adjoint_name
 from derive.calculus.local import variables
 from derive.calculus.program import Program
+from derive.calculus.repeats import reading
 from derive.calculus.reverse import target_indices
 from derive.errors import DeriveError
 from derive.language.layer import Layer, LayerCall, Parameter, Statement
@@ -221,7 +222,7 @@ class _Opening:
         inside = replace(
             layer,
             parameters=(*layer.parameters, *parameters),
-            statements=(*first, *(_reading(s, self.same) for s in self.own), *last),
+            statements=(*first, *(reading(s, self.same) for s in self.own), *last),
             returns=tuple(returns),
             calls=(),
         )
@@ -261,7 +262,7 @@ class _Opening:
         """Return the names that have a derivative by a wanted parameter."""
         active = set(self.wrt)
         steps: list[tuple[frozenset[str], tuple[str, ...]]] = []
-        steps += [(_smooth(_reading(s, self.same)), (s.name,)) for s in self.own if s.kind.differentiable]
+        steps += [(_smooth(reading(s, self.same)), (s.name,)) for s in self.own if s.kind.differentiable]
         for call in self.calls:
             inputs = zip(call.layer.parameters, call.arguments, strict=True)
             steps.append((frozenset(a for p, a in inputs if p.kind.differentiable), call.results))
@@ -275,7 +276,7 @@ class _Opening:
 
     def _reached(self) -> set[str]:
         """Return the names by which a result of the network has a derivative."""
-        own = {s.name: _smooth(_reading(s, self.same)) for s in self.own if s.kind.differentiable}
+        own = {s.name: _smooth(reading(s, self.same)) for s in self.own if s.kind.differentiable}
         for call in self.calls:
             inputs = zip(call.layer.parameters, call.arguments, strict=True)
             own |= dict.fromkeys(call.results, frozenset(a for p, a in inputs if p.kind.differentiable))
@@ -322,23 +323,6 @@ def _smooth(statement: Statement) -> frozenset[str]:
     return frozenset((*visit(statement.expr), *start))
 
 
-def _reading(statement: Statement, renamed: Mapping[str, str]) -> Statement:
-    """Return the statement with the tensors that it reads under other names."""
-
-    def other(element: Element) -> Expr | None:
-        if element.name not in renamed:
-            return None
-        subscripts = (replace_elements(s, other) for s in element.subscripts)
-        return Element(Tensor(renamed[element.name], element.kind), *subscripts)
-
-    if not renamed:
-        return statement
-    carry = statement.carry
-    if carry is not None:
-        carry = replace(carry, start=replace_elements(carry.start, other))
-    return replace(statement, expr=replace_elements(statement.expr, other), carry=carry)
-
-
 def woven(network: Opened, program: Program) -> Woven:
     """Put the calls of an opened network between the equations of its program.
 
@@ -350,8 +334,8 @@ def woven(network: Opened, program: Program) -> Woven:
     copies |= {s.name for s in program.forward if network.renamed.get(_copied(s) or "") == s.name}
     forward_names = {a: b for a, b in network.renamed.items() if a in copies or b in copies}
     written, cotangents = _without_copies(program, network)
-    forward = tuple(_reading(s, forward_names) for s in program.forward if s.name not in copies)
-    backward = tuple(_reading(s, forward_names) for s in written)
+    forward = tuple(reading(s, forward_names) for s in program.forward if s.name not in copies)
+    backward = tuple(reading(s, forward_names) for s in written)
     sites = [
         replace(
             site,
@@ -367,7 +351,7 @@ def woven(network: Opened, program: Program) -> Woven:
     layer = replace(
         layer,
         parameters=parameters,
-        statements=tuple(_reading(s, forward_names) for s in layer.statements if s.name not in copies),
+        statements=tuple(reading(s, forward_names) for s in layer.statements if s.name not in copies),
     )
     forward_items = _in_order(_merged(forward, sites, network.network), _taken, _given)
     backward_items = _in_order(
@@ -428,7 +412,7 @@ def _without_copies(program: Program, network: Opened) -> tuple[list[Statement],
         if adjoint_name(copy) in made and adjoint_name(copy) not in names and whole not in taken:
             names[adjoint_name(copy)] = whole
     names = {name: final(name) for name in names}
-    return [_reading(s, names) for s in kept], names
+    return [reading(s, names) for s in kept], names
 
 
 def _gradients(site: Site) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from derive.algebra.terms import Letters, as_expr
 from derive.calculus.adjoint import Adjoint
 from derive.calculus.naming import name_intermediates
 from derive.calculus.program import Stage, Step, Steps
+from derive.calculus.repeats import without_repeats
 from derive.calculus.reverse import adjoints
 from derive.errors import UnknownNameError
 from derive.language.layer import Layer, Statement
@@ -55,9 +56,10 @@ def differentiate(layer: Layer, stable: Layer, steps: Sequence[Step], wrt: Seque
     """
     wanted = _wanted(layer, wrt)
     letters = Letters()
+    stable, repeats = without_repeats(stable)
     forward, automatic, named = name_intermediates(stable)
     found = tuple(adjoints(stable, forward, letters))
-    story = Steps(lambda: steps, lambda: named, lambda: map(_chain_step, found))
+    story = Steps(lambda: steps, lambda: repeats, lambda: named, lambda: map(_chain_step, found))
     return Staged(layer, forward, automatic, found, wanted, letters, story)
 
 
