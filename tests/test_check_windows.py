@@ -16,6 +16,7 @@ from checked_windows import (
     L,
     N,
     P,
+    R,
     c,
     conv1d,
     conv1d_dx,
@@ -226,3 +227,13 @@ def test_code_that_does_not_refuse_what_breaks_a_condition_is_caught(old: str, n
     (row,) = report.failures
     assert row.method == "sizes and hyper-parameters out of bounds are refused"
     assert problem in row.note
+
+
+def test_every_place_of_a_window_comes_to_lie_inside() -> None:
+    """With a dilation of 4 and an axis of 3, only the first place of a causal window would ever be read."""
+    u = Index("u", L)
+    body = Sum(Padded(at("x", u - dilation * r), 0) * at("w", r), r)
+    layer = windowed("f", {"x": (L,), "w": (R,)}, {}, (equation("y", u, body),), (whole("dilation", 4),))
+    layer = replace(layer, conditions=(Condition(dilation - 1, "dilation is at least 1"),))
+    sizes = choose_instance(layer).sizes
+    assert sizes["L"] > 4 * (sizes["R"] - 1)

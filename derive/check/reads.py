@@ -97,7 +97,7 @@ def element(compiler: Compiler, expr: Element) -> Closure:
 
 
 def padded(compiler: Compiler, expr: Padded) -> Closure:
-    """Return a function that gives the element, or the fill outside; a recurrence has its start before its first step."""
+    """Return a function that gives the element, or the fill outside; that of a recurrence may be its start."""
     arrays, name, fill = compiler.arrays, expr.element.name, compiler.closure(expr.fill)
     key = subscripts(compiler, expr.element.subscripts)
 

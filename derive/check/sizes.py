@@ -10,8 +10,9 @@ long as that makes the choice better. A choice is better
 1. where more derived sizes are at least 1 and more of the layer's conditions hold,
 2. where it is not too much work,
 3. where divisions are exact (or, in a second choice, leave as much as can be),
-4. where no size is 1, which hides a sum,
-5. where sizes of one tensor differ, and then where all do.
+4. where every place of a window comes to lie inside its axis at some time,
+5. where no size is 1, which hides a sum,
+6. where sizes of one tensor differ, and then where all do.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import combinations, count, product
 
-from sympy import Add, Expr, Integer, Mul, Pow
+from sympy import Add, Expr, Integer, Mul, Pow, expand
 
 from derive.algebra.functions import Ceil, Floor, FloorDiv, Maximum, Minimum, Mod
 from derive.algebra.indices import free_indices
-from derive.algebra.nodes import BATCH_SIZE, Element, Hyper, Index, KeepingReduction, Kind, Reduction, Size, Sum
+from derive.algebra.nodes import BATCH_SIZE, Element, Hyper, Index, KeepingReduction, Kind, Padded, Reduction, Size, Sum
 from derive.check.instance import Instance
 from derive.check.ranges import solved
 from derive.errors import CheckError
@@ -284,9 +285,11 @@ def _operations(expr: Expr, given: frozenset[Index]) -> Iterator[tuple[Expr, fro
 
 _State = dict[str, int]
 _Cost = tuple[float, ...]
+_Names = Mapping[str, float]
+_Number = Callable[[_Names], float]
 
 
-def _number(expr: Expr) -> Callable[[Mapping[str, float]], float]:
+def _number(expr: Expr) -> _Number:
     """Return a function of sizes and hyper-parameters by name that gives the expression's value."""
     if expr.is_Integer:
         value = int(expr)
@@ -331,6 +334,7 @@ class _Search:
         self._fixed = {**instance.hypers, BATCH_SIZE.name: math.prod(instance.batch)}
         self._derived = [(d.size.name, _number(d.expr)) for d in layer.derived]
         self._conditions = [_number(c.expr) for c in layer.conditions]
+        self._windows = [w for s in layer.statements for e in expressions(s) for w in _windows(layer, e)]
         divisions = {d for s in layer.derived for d in s.expr.atoms(FloorDiv)}
         self._divisions = [(_number(d.args[0]), _number(d.args[1])) for d in divisions]
         self._work = [([_number(size) for size in sizes], n) for sizes, n in _spreads(layer.statements).items()]
@@ -419,6 +423,7 @@ class _Search:
             short,
             max(0, operations - self._budget),
             rests,
+            sum(_unreached(axis, offset, steps, names) for axis, offset, steps in self._windows),
             sum(length == 1 for length in lengths),
             sum(names[a] == names[b] for a, b in self._again),
             sum(a(names) == b(names) for a, b in self._beside),
@@ -426,3 +431,32 @@ class _Search:
             sum(length < self._start for length in lengths),
             operations,
         )
+
+
+_Window = tuple[_Number, _Number, list[tuple[_Number, _Number]]]
+
+
+def _windows(layer: Layer, expr: Expr) -> Iterator[_Window]:
+    """Yield the length of the axis, the offset and each index' factor and range of every affine padded subscript."""
+    if isinstance(expr, Padded):
+        for at, axis in zip(expr.element.subscripts, layer.axes(expr.element.name), strict=True):
+            indices = sorted(free_indices(at), key=str)
+            offset = expand(at - Add(*(at.coeff(i, 1) * i for i in indices)))
+            factors = [at.coeff(i, 1) for i in indices]
+            if indices and all(part.atoms(Index, Element) == set() for part in (offset, *factors)):
+                steps = [(_number(f), _number(i.size)) for f, i in zip(factors, indices, strict=True)]
+                yield _number(axis), _number(offset), steps
+    for arg in expr.args:
+        yield from _windows(layer, arg)
+
+
+def _unreached(axis: _Number, offset: _Number, steps: Sequence[tuple[_Number, _Number]], names: _Names) -> int:
+    """Return how many first and last values of an index leave a subscript outside its axis, whatever the others are."""
+    length, start = axis(names), offset(names)
+    ends = [factor(names) * (size(names) - 1) for factor, size in steps]
+    low, high = start + sum(min(0, end) for end in ends), start + sum(max(0, end) for end in ends)
+    count = 0
+    for end in ends:
+        for at in (0, end):
+            count += high - max(0, end) + at < 0 or low - min(0, end) + at > length - 1
+    return count
