@@ -28,7 +28,8 @@ from derive.algebra.nodes import Delta, Element, Hyper, Index, KeepingReduction,
 from derive.calculus.program import Program
 from derive.language.layer import Statement
 from derive.language.loops import Loop, loops
-from derive.lower.prepare import expressions
+from derive.lower.hoist import hoisted
+from derive.lower.prepare import expressions, prepared
 from derive.lower.scans import scanned
 
 __all__ = ["Counter", "Plan", "Shifted", "Start", "Step", "Store", "Unrolled", "planned"]
@@ -187,7 +188,7 @@ def _statements(piece: Piece) -> tuple[Statement, ...]:
 
 def planned(program: Program, taken: set[str]) -> Plan:
     """Decide how the recurrences of a program are computed; new names are added to ``taken``."""
-    forward, backward = _pieces(program.forward), _pieces(program.backward)
+    forward, backward = _pieces(program.forward, taken), _pieces(program.backward, taken)
     if not any(isinstance(p, Loop) or p.carry is not None for p in (*forward, *backward)):
         return Plan(program.forward, program.backward, {}, frozenset())
     fixed = frozenset((*program.outputs, *(name for _, name in program.gradients)))
@@ -202,9 +203,20 @@ def planned(program: Program, taken: set[str]) -> Plan:
     )
 
 
-def _pieces(statements: Sequence[Statement]) -> list[Statement | Loop]:
+def _pieces(statements: Sequence[Statement], taken: set[str]) -> list[Statement | Loop]:
     """Return statements and loops; a loop that is a running sum or the like is a statement."""
-    return [(scanned(piece) or piece) if isinstance(piece, Loop) else piece for piece in loops(statements)]
+    result: list[Statement | Loop] = []
+    for piece in loops(statements):
+        if isinstance(piece, Statement):
+            result.append(piece)
+            continue
+        statement = scanned(piece)
+        if statement is not None:
+            result.append(statement)
+            continue
+        before, loop = hoisted(piece, taken)
+        result += [*prepared(before, taken), loop]
+    return result
 
 
 @dataclass(slots=True)

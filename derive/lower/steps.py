@@ -19,6 +19,7 @@ from derive.lower.arrays import (
     Broadcast,
     Cast,
     Copy,
+    Delete,
     Dtype,
     Empty,
     Fill,
@@ -107,13 +108,16 @@ def _stored(step: Step, store: Store, code: Sequence[Instruction]) -> tuple[list
     kept = Name(step.statement.indices, Dtype.of(store.kind), name=name)
     if step.named:
         return [*code, _row(store, step.row, kept)], False
-    if len(code) == 1:
-        instruction = code[0]
+    before = [i for i in code if isinstance(i, Assign) and i.name != name]
+    after = [i for i in code if isinstance(i, Delete)]
+    own = [i for i in code if i not in before and i not in after]
+    if len(own) == 1:
+        (instruction,) = own
         if isinstance(instruction, Assign):
-            return [_row(store, step.row, instruction.value)], False
+            return [*before, _row(store, step.row, instruction.value), *after], False
         if isinstance(instruction, Guarded) and len(instruction.body) == 1 and isinstance(instruction.body[0], Assign):
             inner = _row(store, step.row, instruction.body[0].value)
-            return [replace(instruction, body=(inner,))], False
+            return [*before, replace(instruction, body=(inner,)), *after], False
     placed = _placed(step, store, code)
     if placed is not None:
         return placed, True
