@@ -104,7 +104,7 @@ def close(
     results = set(parameters)
     readers = _readers(adjoints)
     carried = {a.symbol for a in adjoints if a.carry is not None}
-    starts = frozenset().union(*(names(a.carry.start) for a in adjoints if a.carry is not None))
+    unseen = _read_within(adjoints)
     written: dict[str, tuple[Element, Terms]] = {}
     contractions: dict[str, tuple[Element, Terms]] = {}
     closed: list[Closed] = []
@@ -112,10 +112,11 @@ def close(
         before, inlined = inline(adjoint.terms, written, letters)
         terms, used = apply_facts(before, facts, letters)
         terms, more, through = _through_contractions(terms, contractions, facts, letters)
-        kept = adjoint.name in results or adjoint.carry is not None or adjoint.symbol in starts
+        kept = adjoint.name in results or adjoint.carry is not None or adjoint.symbol in unseen
         # What comes back from the next step is read from few places: it is only there inside the loop.
-        kept = kept or (_is_stepped(adjoint, carried) and len({a.symbol for a, _ in readers[adjoint.symbol]}) > 1)
-        kept = kept or not _worth_inlining(adjoint, terms, readers.get(adjoint.symbol, []), shared)
+        reading = readers.get(adjoint.symbol, [])
+        kept = kept or (_is_stepped(adjoint, carried) and len({a.symbol for a, _ in reading}) > 1)
+        kept = kept or not _worth_inlining(adjoint, terms, reading, shared)
         if kept:
             if len(terms) == 1 and is_contraction(terms[0]):
                 contractions[adjoint.symbol] = (adjoint.target, terms)
@@ -135,6 +136,17 @@ def _readers(adjoints: Sequence[Adjoint]) -> dict[str, list[tuple[Adjoint, Term]
                 if isinstance(atom, Element) and atom.name in symbols:
                     found.setdefault(atom.name, []).append((adjoint, term))
     return found
+
+
+def _read_within(adjoints: Sequence[Adjoint]) -> frozenset[str]:
+    """The names that are read padded or in the start of a recurrence, where no definition can be written."""
+    found: set[str] = set()
+    for adjoint in adjoints:
+        if adjoint.carry is not None:
+            found |= names(adjoint.carry.start)
+        for term in adjoint.terms:
+            found = found.union(*(names(atom) for atom, _ in term.factors if not isinstance(atom, Element)))
+    return frozenset(found)
 
 
 def _worth_inlining(adjoint: Adjoint, terms: Terms, readers: Sequence[tuple[Adjoint, Term]], shared: bool) -> bool:
