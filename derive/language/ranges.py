@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from derive.algebra.functions import BY_NAME
 from derive.algebra.nodes import BATCH_SIZE
+from derive.algebra.text import show
 from derive.errors import DerivationError, LayerSyntaxError, ShapeError, UnknownNameError
 from derive.language.calls import Layers
 from derive.language.letters import Letter, Letters, axis_count, example, only_right
@@ -164,9 +165,11 @@ class Ranges:
         self.visit(node.body, {**letters, **own})
         for name, introduced in own.items():
             if introduced.size is None:
+                likely = self.subscripts.likely(introduced)
+                values = show(likely) if likely is not None else "K"
                 raise ShapeError(
                     f"index '{name}' has no range", introduced.at,
-                    f"inside {word}[…] it stands alone on no axis; write how many values it has: {word}[{name}: K](…)",
+                    f"inside {word}[…] it stands alone on no axis; give it one: {word}[{name}: {values}](…)",
                 )  # fmt: skip
 
     def _give_range(self, letter: Letter, node: Expression, letters: Letters) -> None:

@@ -212,7 +212,7 @@ class _Resolver:
                     letter.at,
                     f"the '{letter.name}' of the reduction is its own: give one of them another letter"
                     if hidden
-                    else f"it stands alone on no axis on the right; declare {_declaration(target, letters)}",
+                    else f"it stands alone on no axis on the right; declare {_declaration(target, letters, ranges)}",
                 )
         self._settle(ranges, letters)
         indices = {key: index(letter) for key, letter in letters.items()}
@@ -470,9 +470,10 @@ class _Resolver:
         return scope.unknown(name, "tensor", [s.name for s in self.statements])
 
 
-def _declaration(target: Target, letters: Mapping[str, Letter]) -> str:
-    sizes = [
-        letter.name if letter.name == "..." else show(letter.size) if letter.size is not None else letter.name.upper()
-        for letter in letters.values()
-    ]
+def _declaration(target: Target, letters: Mapping[str, Letter], ranges: Ranges) -> str:
+    """Return a declaration of the left side, as far as its shape can be guessed."""
+    sizes = []
+    for letter in letters.values():
+        size = letter.size if letter.size is not None else ranges.subscripts.likely(letter)
+        sizes.append(letter.name.upper() if size is None or letter.name == "..." else show(size))
     return f"{target.name.id}: Real[{', '.join(sizes)}]"

@@ -34,7 +34,7 @@ class _Affine:
     """An affine subscript that waits for the ranges of its letters."""
 
     node: Expression
-    read: Read
+    form: Expr
     known: Known
     position: int
     letters: Letters
@@ -171,7 +171,7 @@ class Subscripts:
             if not letter.declared or self.scope.is_open(whole) or self.scope.root(letter.size or S.Zero) == whole:
                 self.stand(letter, size, axis_name(known, position), read.at, known.story)
                 return
-        self._affine.append(_Affine(node, read, known, position, letters, padded, time))
+        self._affine.append(_Affine(node, value.expand(), known, position, letters, padded, time))
 
     def _value(self, node: Expression, indices: Mapping[str, Expr], letters: Letters) -> Expr:
         """Return a subscript as an expression of index letters, labels, sizes and Int hyper-parameters."""
@@ -230,6 +230,15 @@ class Subscripts:
     def waits(self) -> bool:
         """Whether the length of an axis with an affine subscript is not known yet."""
         return any(self.scope.is_open(self.scope.root(a.known.axes[a.position])) for a in self._affine)
+
+    def likely(self, letter: Letter) -> Expr | None:
+        """Return the length of an axis along which a letter moves one by one, as ``t`` does in ``x[t - r]``."""
+        plain = Index(letter.name, S.One)
+        for affine in self._affine:
+            if affine.letters.get(letter.name) is letter and affine.form.coeff(plain, 1) in (1, -1):
+                size = self.scope.root(affine.known.axes[affine.position])
+                return None if self.scope.is_open(size) else size
+        return None
 
     def settle(self) -> None:
         """Prove that every affine subscript stays inside its axis.
