@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -24,12 +25,14 @@ from derive.lower.arrays import (
     Array,
     ArrayProgram,
     Assign,
+    Binary,
     CallBackward,
     CallForward,
     Copy,
     Dtype,
     Dtypes,
     Field,
+    InPlace,
     Instruction,
     Name,
     Number,
@@ -66,7 +69,7 @@ def lower_calls(network: Woven) -> ArrayProgram:
     forward = _placed(arrays.forward, network.forward, work.forward, _assigned)
     forward = tuple(shaped(i, inputs) for i in _unowned(forward, network.network.returns))
     backward = _placed(arrays.backward, network.backward, work.backward, _assigned)
-    backward = _unowned(backward, [name for _, name in network.gradients])
+    backward = _accumulated(_unowned(backward, [name for _, name in network.gradients]))
     expected = arrays.cotangents[: len(layer.returns)]
     backward_sizes, missing = find_sizes(backward, held, expected, layer.derived)
     labels = [SizeOf(s, Part.LENGTH) for x in arrays.labels for s in sizes_in(x.size)]
@@ -168,6 +171,47 @@ def _unowned(code: Sequence[Instruction], results: Sequence[str]) -> tuple[Instr
         else i
         for i in code
     )
+
+
+_MANY = 3
+"""From so many on, the terms of a sum are added up as the calls give them, so that not all are held at once."""
+
+
+def _accumulated(code: Sequence[Instruction]) -> tuple[Instruction, ...]:
+    """Add up what many calls give for one tensor, ``dw += dw_h2`` after each, where nothing else reads it."""
+    given = [name for i in code if isinstance(i, CallBackward) for name in i.results]
+    reads = Counter(n.name for i in code for value in values(i) for n in walk(value) if isinstance(n, Name))
+    total: dict[str, Assign] = {}
+    for i in code:
+        terms = _terms(i.value) if isinstance(i, Assign) else ()
+        if isinstance(i, Assign) and len(terms) >= _MANY and all(t in given and reads[t] == 1 for t in terms):
+            total |= dict.fromkeys(terms, i)
+    result: list[Instruction] = []
+    begun: set[str] = set()
+    for i in code:
+        if isinstance(i, CallBackward):
+            sums = {name: total[name] for name in i.results if name is not None and name in total}
+            starts = {name: s.name for name, s in sums.items() if s.name not in begun}
+            first = {target: name for name, target in reversed(starts.items())}  # a call may give two terms of one sum
+            names = {name: target for target, name in first.items()}
+            result.append(replace(i, results=tuple(name and names.get(name, name) for name in i.results)))
+            for name, s in sums.items():
+                if name not in names:
+                    result.append(InPlace(s.name, "+", Name(s.value.axes, s.value.dtype, name=name)))
+            begun |= first.keys()
+        elif not (isinstance(i, Assign) and i in total.values()):
+            result.append(i)
+    return tuple(result)
+
+
+def _terms(value: Array) -> tuple[str, ...]:
+    """Return the names that a sum of whole arrays adds up; () where it is anything else."""
+    if isinstance(value, Name):
+        return (value.name,)
+    if not isinstance(value, Binary) or value.op != "+" or any(a.axes != value.axes for a in value.args):
+        return ()
+    left, right = map(_terms, value.args)
+    return (*left, *right) if left and right else ()
 
 
 def _left(formula: str) -> set[str]:
