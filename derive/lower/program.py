@@ -123,6 +123,8 @@ def lower(program: Program) -> ArrayProgram:
         if s.name not in plan.axes(plan.forward) and isinstance(s.expr, Softmax) and s.expr.body.has(S.NegativeInfinity)
     )
     work = _Layouts(Expressions(shapes, logs, masked, {name: s.axis for name, s in plan.stores.items()}, ranges, taken))
+    # What a loop needs of all steps, and what it leaves, are products of one large matrix.
+    work.lowerer.grouped = plan.unrolled
     fixed = {*program.outputs, *(name for _, name in program.gradients), *plan.fixed}
     work.axes |= {name: store.indices for name, store in plan.stores.items()}
     later = [work.piece(p, fixed) for p in reversed(plan.backward)]

@@ -145,6 +145,11 @@ class Plan:
     fixed: frozenset[str]
 
     @property
+    def unrolled(self) -> bool:
+        """Whether there is a loop."""
+        return any(isinstance(piece, Unrolled) for piece in (*self.forward, *self.backward))
+
+    @property
     def statements(self) -> tuple[Statement, ...]:
         """Every statement as it is lowered, those inside loops too."""
         return tuple(s for piece in (*self.forward, *self.backward) for s in _statements(piece))

@@ -371,9 +371,9 @@ def _hoisted(
         indices = tuple(i for i in everything if i in free_indices(expr))
         name = lowerer.fresh(name)
         lowerer.shapes[name] = tuple(i.size for i in indices)
-        lowerer.grouped = True
+        before, lowerer.grouped = lowerer.grouped, True
         array = as_real(lowerer.lower(expr, indices))
-        lowerer.grouped = False
+        lowerer.grouped = before
         if array.axes != indices:
             array = Broadcast(indices, Dtype.REAL, (array,))
         code.append(Assign(name, array))
