@@ -40,6 +40,7 @@ CASES = (
     Case("recurrent", sizes(T=4, N=2, I=3, H=5, O=2)),
     Case("scaled", sizes(N=3, D=4, E=5), draw={"s": positive}),
     Case("stopped", sizes(N=3, D=4)),
+    Case("windows", sizes(N=2, L=15, K=3)),
     Case("many_times", sizes(N=3, D=4), draw={"s": positive}),
 )
 

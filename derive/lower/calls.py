@@ -72,8 +72,9 @@ def lower_calls(network: Woven) -> ArrayProgram:
     backward = _accumulated(_unowned(backward, [name for _, name in network.gradients]))
     expected = arrays.cotangents[: len(layer.returns)]
     backward_sizes, missing = find_sizes(backward, held, expected, layer.derived)
-    labels = [SizeOf(s, Part.LENGTH) for x in arrays.labels for s in sizes_in(x.size)]
-    forward_sizes, lost = find_sizes(forward, inputs, (), layer.derived, [*missing, *labels])
+    checked = [*(x.size for x in arrays.labels), *(c.expr for c in arrays.conditions)]
+    further = [SizeOf(s, Part.LENGTH) for size in checked for s in sorted(sizes_in(size), key=str)]
+    forward_sizes, lost = find_sizes(forward, inputs, (), layer.derived, [*missing, *further])
     assert not lost, f"lower: no parameter has the sizes {lost}"
     numbers = (Field(_size_name(f), None, Dtype.NUMBER, f.size) for f in missing)
     caches = (
