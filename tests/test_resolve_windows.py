@@ -266,6 +266,15 @@ def test_conditions_say_what_a_run_has_to_fulfil() -> None:
     assert [c.expr for c in layer.conditions] == [stride - 1, P - 1, Hyper("dil", Kind.INT) - 1]
 
 
+def test_a_condition_speaks_of_plain_sizes_where_nothing_is_divided() -> None:
+    layer = resolved(
+        "G = groups", "K = T // G", "y: Real[G, K]", "y[g, i] = x[g*K + i]", "return y",
+        signature="x: Real[T], *, groups: Int = 2",
+    )  # fmt: skip
+    assert [c.expr for c in layer.conditions] == [Hyper("groups", Kind.INT) - 1, Size("K") - 1]
+    assert conditions(layer) == ["G = groups is at least 1", "K = T // G is at least 1"]
+
+
 def test_what_holds_for_every_size_is_no_condition() -> None:
     layer = resolved("P = 2*T", "Q = T + 1", "y: Real[P, Q]", "y[p, q] = where(p == q, x[0], 0)", "return y")
     assert layer.conditions == ()

@@ -137,7 +137,8 @@ class Lengths:
             ShapeError: it is not, in any run.
         """
         text = text or f"{show(value)} is at least 1"
-        if not self.adopt(Condition(value - 1, text)):
+        plain = self.unfolded(value)  # in this form it can be verified before a computed size is divided by it
+        if not self.adopt(Condition((value if plain.has(FloorDiv, Mod) else plain) - 1, text)):
             raise ShapeError(f"{show(value)} is not at least 1", at, "divisors, strides and ranges are at least 1")
 
     def assume_stride(self, factor: Expr, at: Span) -> None:
