@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import cases_networks
+import cases_windows
 from case import (
     Case,
     Draw,
@@ -203,10 +204,19 @@ ROWS: tuple[Case, ...] = (
     Case("char_mlp", sizes(N=8, B=3, V=9, E=2, H=5), draw=_CHARS, vanishing=("b1",)),
     Case("char_mlp", sizes(N=40, B=4, V=6, E=3, H=7), draw=_CHARS, hypers={"eps": 1e-3}, vanishing=("b1",), id="eps"),
     *cases_networks.ROWS,
+    *cases_windows.ROWS,
 )  # fmt: skip
 
 # Not defined on one element: a variance with Bessel's correction, and what PyTorch refuses.
-_NEEDS_TWO = ("batchnorm", "batchnorm2d", "instancenorm", "groupnorm", "char_mlp", *cases_networks.NEEDS_TWO)
+_NEEDS_TWO = (
+    "batchnorm",
+    "batchnorm2d",
+    "instancenorm",
+    "groupnorm",
+    "char_mlp",
+    *cases_networks.NEEDS_TWO,
+    *cases_windows.NEEDS_MORE,
+)
 
 ONES = tuple(
     replace(case, sizes=dict.fromkeys(case.sizes, 1), batch=(1,) * len(case.batch), terms=1.0, vanishing=(), id="ones")
@@ -236,4 +246,5 @@ REFUSED: tuple[Case, ...] = (
     Case("rmsnorm", sizes(D=0), (3,), id="no-features"),
     Case("char_mlp", sizes(N=0, B=3, V=9, E=2, H=5), draw=_CHARS),
     *cases_networks.REFUSED,
+    *cases_windows.REFUSED,
 )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import reference_networks
+import reference_windows
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -329,6 +330,7 @@ REFERENCES: dict[str, Reference] = {
     "tiny_mlp": tiny_mlp,
     "char_mlp": char_mlp,
     **reference_networks.REFERENCES,
+    **reference_windows.REFERENCES,
 }
 
 Array = NDArray[np.generic]

@@ -28,6 +28,7 @@ from derive.lower.arrays import (
     Instruction,
     Name,
     Number,
+    Pad,
     Read,
     Reduce,
     Regroup,
@@ -107,9 +108,10 @@ def _code(
         found = unwindow(lowerer, statement, lambda rest: _code(lowerer, rest, order, own=True) or [])
         found = found or _chosen_scatter(lowerer, statement) or scatter(lowerer, statement)
         if found is not None:
-            return _guarded(found, lowerer.nonpositive)
+            return _guarded(_apart(found) if own or len(found) > 1 else found, lowerer.nonpositive)
     if isinstance(statement.expr, Padded):
-        return [Assign(statement.name, padded_array(lowerer, statement))]
+        padded: list[Instruction] = [Assign(statement.name, padded_array(lowerer, statement))]
+        return _apart(padded) if own else padded
     if isinstance(statement.expr, KeepingReduction):
         assert is_staged(statement.expr, statement.indices), f"lower: {statement}"
         steps = _softmax(lowerer, statement.name, statement.expr, tuple(order))
@@ -126,6 +128,14 @@ def _code(
     if value.indices != statement.indices:
         return None
     return _guarded([Assign(statement.name, value)], lowerer.nonpositive)
+
+
+def _apart(code: list[Instruction]) -> list[Instruction]:
+    """Return the instructions with a copy where the array that they make first would be a view."""
+    match code:
+        case [Assign(name=name, value=value), *rest] if _is_view(value):
+            return [Assign(name, Copy(value.axes, value.dtype, (value,))), *rest]
+    return code
 
 
 def _chosen_scatter(lowerer: Expressions, statement: Statement) -> list[Instruction] | None:
@@ -172,7 +182,7 @@ def _is_view(array: Array) -> bool:
         return len(array.args) == 1 and _is_view(array.args[0])
     if isinstance(array, Einsum):
         return len(array.args) == 1
-    return isinstance(array, (Expand, Transpose, Reshape, Regroup, Windows)) and _is_view(array.args[0])
+    return isinstance(array, (Expand, Transpose, Reshape, Regroup, Windows, Pad)) and _is_view(array.args[0])
 
 
 def _typed(array: Array, kind: Kind) -> Array:

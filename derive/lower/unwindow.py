@@ -35,6 +35,7 @@ from derive.lower.affine import Affine, affine
 from derive.lower.arrays import (
     Array,
     Assign,
+    Binary,
     Broadcast,
     Delete,
     Dtype,
@@ -126,7 +127,11 @@ def unwindow(lowerer: Expressions, statement: Statement, rest: LowerRest) -> lis
         fresh = False
         outer *= landing.after
     if outer != 1:
-        result.append(InPlace(statement.name, "*", as_real(lowerer.lower(outer, statement.indices))))
+        factor = as_real(lowerer.lower(outer, statement.indices))
+        match result:
+            case [Assign(value=value)]:  # perhaps a view
+                return [Assign(statement.name, Binary(statement.indices, Dtype.REAL, (value, factor), op="*"))]
+        result.append(InPlace(statement.name, "*", factor))
     return result
 
 
