@@ -106,6 +106,69 @@ def layers(draw: Any, depth: int = 4) -> str:
     )
 
 
+def _subscript(draw: Any, letters: str) -> str:
+    terms = [f"{draw(st.sampled_from(['', '2*', 's*', '-']))}{i}" for i in letters]
+    offset = draw(st.sampled_from(["", " - 1", " + 1", " - pad", " + N - 1"]))
+    return (" + ".join(terms) + offset).replace("+ -", "- ")
+
+
+def _window(draw: Any, letters: str) -> str:
+    """Return a padded read, or one that is inside for every run."""
+    fill = draw(st.sampled_from(["", ", 0.5", ", -inf", ", eps"]))
+    inside = [f"x[{i}, 0]" for i in letters if i in "np"] + ["x[N - 1 - n, d]", "x[0, d]"]
+    some = draw(st.sampled_from(["n", "p", "pr", "nr"] if "r" in letters else ["n", "p"]))
+    some = "".join(i for i in some if i in letters) or letters[0]
+    padded = f"padded(x{fill})[{_subscript(draw, some)}, {draw(st.sampled_from(['d', '0', 'd + 1', 'D - 1 - d']))}]"
+    return draw(st.sampled_from([padded, padded, *inside]))
+
+
+@st.composite
+def windowed(draw: Any) -> str:
+    """A layer with random windows, ranges and declared shapes."""
+    reduce = draw(st.sampled_from(["sum", "max", "mean", "min", "prod"]))
+    size = draw(st.sampled_from(["k", "3", "2*k + 1", "N", "N // s"]))
+    derived = draw(st.sampled_from(["N - 1", "(N + 2*pad - k) // s + 1", "N // 2", "k", "N // s", "2*N", "N % 3 + 1"]))
+    window = f"{reduce}[r: {size}]({_window(draw, 'npr')}*{_window(draw, 'nr')} + r)"
+    return (
+        "def f(x: Real[N, D], v: Real[N], *, s: Int = 1, k: Int = 2, pad: Int = 0, eps: Real = 0.5):\n"
+        f"    P = {derived}\n"
+        "    y: Real[N, P, D]\n"
+        f"    y[n, p, d] = {window} + {_window(draw, 'np').replace('x[p, 0]', 'v[n]')}\n"
+        "    z[n] = v[n]*sum[p, d](y[n, p, d])*s*k*pad*eps\n"
+        "    return y, z\n"
+    ).replace("x[p, 0]", "v[n]")
+
+
+def _step(draw: Any, depth: int) -> str:
+    """Return a formula of an equation inside a loop over t."""
+    kind = draw(st.sampled_from(["read", "read", "+", "*", "call", "reduce", "where"] if depth else ["read"]))
+    if kind in "+*":
+        return f"({_step(draw, depth - 1)} {kind} {_step(draw, depth - 1)})"
+    if kind == "call":
+        return f"{draw(st.sampled_from(_SAFE))}({_step(draw, depth - 1)})"
+    if kind == "reduce":
+        return f"sum[k](w[k, d]*{draw(st.sampled_from(['h[t - 1, k]', 'c[t - 1, k]', 'x[t, k]']))})"
+    if kind == "where":
+        return f"where(t > 0, {_step(draw, depth - 1)}, {_step(draw, depth - 1)})"
+    early = ["h[t - 1, d]", "c[t - 1, d]", "padded(h)[t - 1, d + 1]", "padded(c, -1)[t - 1, d - 1]"]
+    return draw(st.sampled_from([*early, *early, "x[t, d]", "x[T - 1 - t, d]", "w[d, d]", "a[d]", "t"]))
+
+
+@st.composite
+def recurrent(draw: Any) -> str:
+    """A layer with two recurrences that read one another, and a statement between."""
+    start = draw(st.sampled_from(["0", "a[d]", "2*a[d] + 1", "sum[k](w[k, d])"]))
+    lines = [f"h[-1, d] = {start}", "c[-1, e] = a[e]"]
+    lines.insert(draw(st.integers(0, 2)), "g[t, d] = " + f"{_step(draw, 2)} + c[t - 1, d]*x[t, d]")
+    return (
+        "def f(x: Real[T, D], w: Real[D, D], a: Real[D]):\n"
+        + "".join(f"    {line}\n" for line in lines)
+        + f"    h[t, d] = {_step(draw, 3)} + g[t, d]\n"
+        + f"    c[t, d] = {_step(draw, 3)} + h[t, d] + w[d, d]\n"
+        + "    y[d] = a[d]*sum[t](h[t, d] - h[t - 1, d]*c[t, d])\n    return y, h\n"
+    )
+
+
 _PIECES = (
     *"()[],:=*-/%.#\"\\'@~^$", "**", "//", "...", "\n", "    ", "\t", '"""', "0", "1e999", "n", "d", "N", "x", "y",
     "sum[n](", "softmax[d](", "where(", "return", "def g(x: Real[N]):\n    return x\n", "lambda: ", " if ", " else ",

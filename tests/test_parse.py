@@ -17,7 +17,7 @@ from derive.errors import DeriveError, LayerSyntaxError
 from derive.language import catalogue, layer, load, load_all, parse, parse_all
 from derive.language.layer import Layer
 from derive.language.verify import verify
-from tests.layer_texts import layers
+from tests.layer_texts import layers, recurrent, windowed
 
 N = Size("N")
 n = Index("n", N)
@@ -289,3 +289,18 @@ def test_a_random_layer_is_printed_and_read_back(text: str) -> None:
         return
     verify(layer)
     assert parse(str(layer)) == layer
+
+
+@settings(max_examples=60, deadline=None)
+@given(windowed())
+def test_a_layer_with_random_windows_is_printed_and_read_back(text: str) -> None:
+    layer = verify(parse(text))
+    assert parse(str(layer)) == layer
+
+
+@settings(max_examples=60, deadline=None)
+@given(recurrent())
+def test_a_random_recurrence_is_printed_and_read_back(text: str) -> None:
+    layer = verify(parse(text))
+    assert parse(str(layer)) == layer
+    assert {s.name for s in layer.statements if s.carry is not None} == {"h", "c"}
