@@ -78,6 +78,7 @@ from derive.lower.passes import by_function, function_of, joined, local_name, lo
 from derive.lower.prepare import expressions, narrowed, prepared, without_aliases, without_dead
 from derive.lower.recurrence import Piece, Plan, Shifted, planned
 from derive.lower.scalars import is_number, sizes_in
+from derive.lower.sharing import shared
 from derive.lower.sizes import find_sizes, hypers_in, same_shape, shaped
 from derive.lower.statements import lower_statement, once
 from derive.lower.steps import loop_code, shifted_code, view
@@ -136,8 +137,9 @@ def lower(program: Program) -> ArrayProgram:
     code: dict[str, list[Instruction]] = {}
     for function, group in zip(owners(plan.backward, owner), reversed(later), strict=True):
         code.setdefault(function, []).extend(shaped(work.resolved(i), arrays) for i in group)
-    code = {function: once(instructions) for function, instructions in code.items()}
-    forward_code = tuple(once([shaped(work.resolved(i), inputs) for group in reversed(earlier) for i in group]))
+    code = {function: shared(once(instructions), set(taken)) for function, instructions in code.items()}
+    whole = once([shaped(work.resolved(i), inputs) for group in reversed(earlier) for i in group])
+    forward_code = tuple(shared(whole, set(taken)))
     hypers = frozenset(h for s in program.backward for e in expressions(s) for h in _hypers(e))
     hypers = hypers.union(*map(hypers_in, code.values()))
     fields += tuple(Field(h.name, None, Dtype.NUMBER, h.symbol) for h in layer.hypers if h.symbol in hypers)
