@@ -62,10 +62,12 @@ def backward(dloss, cache):
     p, t, both, area, smooth, dtypes = cache
     N = p.shape[0]
     dloss = _cotangent("dloss", dloss, (), np.result_type(*dtypes))
-    darea = (dloss / N * (2 * both + smooth) / np.square(area + smooth))[:, None]
-    dboth = (-2 / N * dloss / (area + smooth))[:, None]
-    dp = 2 * darea * p + dboth * t
-    dt = dboth * p + 2 * darea * t
+    area_plus_smooth = area + smooth
+    darea = (dloss / N * (2 * both + smooth) / np.square(area_plus_smooth))[:, None]
+    dboth = (-2 / N * dloss / area_plus_smooth)[:, None]
+    two_times_darea = 2 * darea
+    dp = two_times_darea * p + dboth * t
+    dt = dboth * p + two_times_darea * t
     return Gradients(*map(np.asarray, (dp, dt), dtypes))
 
 

@@ -52,9 +52,10 @@ def forward(z, t, *, alpha=0.25, gamma=2.0):
     p = expit(z)
     log_sigmoid_neg_z = log_expit(-z)
     log_sigmoid_z = log_expit(z)
-    ce = -log_sigmoid_neg_z * (1 - t) - t * log_sigmoid_z
-    miss = p * (1 - t) + t * (1 - p)
-    weight = (1 - alpha) * (1 - t) + alpha * t
+    one_minus_t = 1 - t
+    ce = -log_sigmoid_neg_z * one_minus_t - t * log_sigmoid_z
+    miss = p * one_minus_t + t * (1 - p)
+    weight = (1 - alpha) * one_minus_t + alpha * t
     loss = (ce * miss**gamma * weight).mean()
     dtypes = (z.dtype, t.dtype)
     return loss, Cache(t, p, log_sigmoid_neg_z, log_sigmoid_z, ce, miss, weight, alpha, gamma, dtypes)
@@ -76,10 +77,11 @@ def backward(dloss, cache):
     count = t.size
     dloss = _cotangent("dloss", dloss, (), np.result_type(*dtypes))
     dmiss = gamma / count * dloss * ce * miss ** (gamma - 1) * weight
-    dce = dloss / count * miss**gamma * weight
+    miss_to_the_gamma = miss**gamma
+    dce = dloss / count * miss_to_the_gamma * weight
     dz = p * dmiss * (1 - 2 * t) * (1 - p) - dce * (t - p)
     dt = (
-        (2 * alpha - 1) / count * dloss * ce * miss**gamma
+        (2 * alpha - 1) / count * dloss * ce * miss_to_the_gamma
         + dmiss * (1 - 2 * p)
         + dce * (log_sigmoid_neg_z - log_sigmoid_z)
     )

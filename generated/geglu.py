@@ -54,8 +54,9 @@ def backward(dy, cache):
     """
     a, b, dtypes = cache
     dy = _cotangent("dy", dy, a.shape, np.result_type(*dtypes))
-    da = dy * (0.5 * b * erfc(-a / math.sqrt(2)) + a * b * np.exp(-0.5 * a * a) / math.sqrt(2 * np.pi))
-    db = 0.5 * dy * a * erfc(-a / math.sqrt(2))
+    part = erfc(-a / math.sqrt(2))
+    da = dy * (0.5 * b * part + a * b * np.exp(-0.5 * a * a) / math.sqrt(2 * np.pi))
+    db = 0.5 * dy * a * part
     return Gradients(*map(np.asarray, (da, db), dtypes))
 
 

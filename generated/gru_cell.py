@@ -87,8 +87,10 @@ def backward(dh_next, cache):
     I = x.shape[-1]
     H = h.shape[-1]
     dh_next = _cotangent("dh_next", dh_next, h.shape, np.result_type(*dtypes))
-    dpre_n = dh_next * (1 - z) * (1 - n * n)
-    dpre_z = dh_next * z * (h - n) * (1 - z)
+    one_minus_z = 1 - z
+    dpre_n = dh_next * one_minus_z * (1 - n * n)
+    dh_next_times_z = dh_next * z
+    dpre_z = dh_next_times_z * (h - n) * one_minus_z
     dpre_r = c[..., 2, :] * r * dpre_n * (1 - r)
     dc = np.zeros(c.shape, dtype=dh_next.dtype)
     dc[..., 0, :] = dpre_r
@@ -99,7 +101,7 @@ def backward(dh_next, cache):
     da[..., 1, :] = dpre_z
     da[..., 2, :] = dpre_n
     dx = np.einsum("...gj,igj->...i", da, wx, optimize=True)
-    dh = dh_next * z + np.einsum("...gj,kgj->...k", dc, wh, optimize=True)
+    dh = dh_next_times_z + np.einsum("...gj,kgj->...k", dc, wh, optimize=True)
     dwx = np.einsum("bi,bgj->igj", x.reshape(-1, I), da.reshape(-1, 3, H), optimize=True)
     dwh = np.einsum("bk,bgj->kgj", h.reshape(-1, H), dc.reshape(-1, 3, H), optimize=True)
     batch_axes = tuple(range(da.ndim - 2))

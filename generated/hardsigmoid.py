@@ -32,7 +32,8 @@ def forward(x):
     Raises ValueError for another shape or kind.
     """
     x = _expect(x)
-    y = np.where(3 + x < 6, np.maximum(3 + x, 0), 6) / 6
+    three_plus_x = 3 + x
+    y = np.where(three_plus_x < 6, np.maximum(three_plus_x, 0), 6) / 6
     return y, Cache(x)
 
 
@@ -46,7 +47,8 @@ def backward(dy, cache):
     """
     x = cache.x
     dy = _cotangent("dy", dy, x.shape, x.dtype)
-    dx = dy / 6 * ((3 + x < 6) & (3 + x > 0))
+    three_plus_x = 3 + x
+    dx = dy / 6 * ((three_plus_x < 6) & (three_plus_x > 0))
     return Gradients(dx)
 
 

@@ -32,7 +32,8 @@ def forward(x):
     Raises ValueError for another shape or kind.
     """
     x = _expect(x)
-    y = x * np.where(3 + x < 6, np.maximum(3 + x, 0), 6) / 6
+    three_plus_x = 3 + x
+    y = x * np.where(three_plus_x < 6, np.maximum(three_plus_x, 0), 6) / 6
     return y, Cache(x)
 
 
@@ -47,7 +48,9 @@ def backward(dy, cache):
     """
     x = cache.x
     dy = _cotangent("dy", dy, x.shape, x.dtype)
-    dx = dy * (np.where(3 + x < 6, np.maximum(3 + x, 0), 6) / 6 + x / 6 * ((3 + x < 6) & (3 + x > 0)))
+    three_plus_x = 3 + x
+    mask = three_plus_x < 6
+    dx = dy * (np.where(mask, np.maximum(three_plus_x, 0), 6) / 6 + x / 6 * (mask & (three_plus_x > 0)))
     return Gradients(dx)
 
 

@@ -67,12 +67,13 @@ def backward(dy, cache):
     """
     gamma, rstd, xhat, dtypes = cache
     dy = _cotangent("dy", dy, xhat.shape, np.result_type(*dtypes))
+    dy_times_xhat = dy * xhat
     dx = (
         gamma[:, None, None]
         * rstd
-        * (dy - dy.mean(axis=(2, 3), keepdims=True) - (dy * xhat).mean(axis=(2, 3), keepdims=True) * xhat)
+        * (dy - dy.mean(axis=(2, 3), keepdims=True) - dy_times_xhat.mean(axis=(2, 3), keepdims=True) * xhat)
     )
-    dgamma = (dy * xhat).sum(axis=(0, 2, 3))
+    dgamma = dy_times_xhat.sum(axis=(0, 2, 3))
     dbeta = dy.sum(axis=(0, 2, 3))
     return Gradients(*map(np.asarray, (dx, dgamma, dbeta), dtypes))
 

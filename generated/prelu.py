@@ -52,8 +52,9 @@ def backward(dy, cache):
     """
     x, w, dtypes = cache
     dy = _cotangent("dy", dy, x.shape, np.result_type(*dtypes))
-    dx = dy * np.where(x > 0, 1, w)
-    dw = (dy * np.where(x > 0, 0, x)).sum()
+    positive = x > 0
+    dx = dy * np.where(positive, 1, w)
+    dw = (dy * np.where(positive, 0, x)).sum()
     return Gradients(*map(np.asarray, (dx, dw), dtypes))
 
 

@@ -47,9 +47,10 @@ def forward(anchor, positive, negative, *, margin=1.0, eps=1e-06):
     Raises ValueError for another shape or kind or an empty axis.
     """
     anchor, positive, negative = _expect(anchor, positive, negative)
-    diff = anchor + eps - positive
+    anchor_plus_eps = anchor + eps
+    diff = anchor_plus_eps - positive
     near = _norm(diff, axis=-1)
-    diff2 = anchor + eps - negative
+    diff2 = anchor_plus_eps - negative
     far = _norm(diff2, axis=-1)
     diff3 = near + margin - far
     loss = np.maximum(diff3, 0).mean()
