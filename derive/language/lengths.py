@@ -86,8 +86,8 @@ class Lengths:
     # Open lengths
 
     def open_size(self, letter: str) -> Size:
-        """Return the size of an axis of which only the letter is known yet."""
-        size = Size(letter.upper(), f"open {len(self._open)}")
+        """Return the size of an axis of which only the letter is known yet; its name is no other size's."""
+        size = Size(f"{letter.upper()}'{len(self._open)}")
         self._open.add(size)
         return size
 

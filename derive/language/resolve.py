@@ -293,7 +293,9 @@ class _Resolver:
             difference = (comparison.args[0] - comparison.args[1]).expand()
             if difference.is_integer and not difference.has(Element):
                 for index in sorted(free_indices(difference), key=lambda i: i.name):
-                    self.scope.assume_stride(difference.coeff(index, 1), at)
+                    factor = difference.coeff(index, 1)
+                    if not free_indices(factor):
+                        self.scope.assume_stride(factor, at)
 
     def _close(self) -> None:
         """Settle what waited for the ranges of a recurrence."""
@@ -474,6 +476,6 @@ def _declaration(target: Target, letters: Mapping[str, Letter], ranges: Ranges) 
     """Return a declaration of the left side, as far as its shape can be guessed."""
     sizes = []
     for letter in letters.values():
-        size = letter.size if letter.size is not None else ranges.subscripts.likely(letter)
-        sizes.append(letter.name.upper() if size is None or letter.name == "..." else show(size))
+        size = ranges.subscripts.likely(letter)
+        sizes.append(letter.name.upper() if size is None else "..." if size == BATCH_SIZE else show(size))
     return f"{target.name.id}: Real[{', '.join(sizes)}]"

@@ -81,8 +81,8 @@ class Subscripts:
                 story,
             )
 
-    def read(self, node: Read, letters: Letters, padded: bool = False) -> None:
-        """Visit an element that is read.
+    def read(self, node: Read, letters: Letters, padded: bool = False) -> Known:
+        """Visit an element that is read, and return its tensor.
 
         Raises:
             UnknownNameError, ShapeError, DerivationError: what is wrong with it first.
@@ -104,6 +104,7 @@ class Subscripts:
             if started is not None and position == started.position:
                 self._check_earlier(subscript, node, started, letters)
             self._subscript(subscript, size, known, position, node, letters, padded)
+        return known
 
     def _subscript(
         self, node: Expression, size: Expr, known: Known, position: int, read: Read, letters: Letters, padded: bool
@@ -128,8 +129,7 @@ class Subscripts:
             case Name(id=name) if name not in self.scope.sizes and name not in self.scope.hypers:
                 raise self._unknown_index(node)
             case Read():
-                self.read(node, letters)
-                self._check_integer(self.scope.tensors[node.name.id], node.at)
+                self._check_integer(self.read(node, letters), node.at)
             case _:
                 self._computed(node, size, known, position, read, letters, padded)
 
@@ -202,8 +202,7 @@ class Subscripts:
                     raise self._unknown_index(node)
                 return found
             case Read():
-                self.read(node, letters)
-                known = scope.tensors[node.name.id]
+                known = self.read(node, letters)
                 self._check_integer(known, node.at)
                 return Element(Tensor(raw(node.at), Kind.INT))
             case Operation(operator="+" | "-" | "*" | "//" | "%" | "neg" | "pos"):
@@ -232,7 +231,9 @@ class Subscripts:
         return any(self.scope.is_open(self.scope.root(a.known.axes[a.position])) for a in self._affine)
 
     def likely(self, letter: Letter) -> Expr | None:
-        """Return the length of an axis along which a letter moves one by one, as ``t`` does in ``x[t - r]``."""
+        """Return the range of a letter, or the length of an axis along which it moves one by one (``x[t - r]``)."""
+        if letter.size is not None and not self.scope.is_open(self.scope.root(letter.size)):
+            return self.scope.root(letter.size)
         plain = Index(letter.name, S.One)
         for affine in self._affine:
             if affine.letters.get(letter.name) is letter and affine.form.coeff(plain, 1) in (1, -1):
