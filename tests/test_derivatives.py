@@ -324,8 +324,19 @@ def test_the_tangent_of_log_softmax_is_the_textbooks() -> None:
 
 def test_the_second_derivative_of_tanh_reads_its_own_output() -> None:
     assert formulas("tanh", "double_backward") == {
-        "d2x": "-2*ddx[...]*dy[...]*y[...]*(1 - y[...]**2)",
-        "ddy": "ddx[...]*(1 - y[...]**2)",
+        "dx_factor": "1 - y[...]**2",
+        "d2x": "-2*ddx[...]*dx_factor[...]*dy[...]*y[...]",
+        "ddy": "ddx[...]*dx_factor[...]",
+    }
+
+
+def test_the_second_derivative_of_softmax_computes_its_backward_once() -> None:
+    assert formulas("softmax", "double_backward") == {
+        "dz_factor": "dy[..., c] - sum[k](dy[..., k]*y[..., k])",
+        "ddz_factor": "ddz[..., c]*y[..., c]",
+        "d2y": "ddz[..., c]*dz_factor[..., c] - dy[..., c]*sum[k](ddz_factor[..., k])",
+        "d2z": "y[..., c]*(d2y[..., c] - sum[k](d2y[..., k]*y[..., k]))",
+        "ddy": "ddz_factor[..., k] - y[..., k]*sum[c](ddz_factor[..., c])",
     }
 
 

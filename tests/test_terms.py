@@ -5,8 +5,8 @@ import sympy
 from derive.algebra.functions import Sigmoid
 from derive.algebra.indices import free_indices, substitute, substitute_elements
 from derive.algebra.letters import readable
-from derive.algebra.nodes import Delta, Element, Index, Kind, Mean, Size, Sum, Tensor
-from derive.algebra.terms import Letters, Term, as_expr, canonical, collect, components, matches, normal
+from derive.algebra.nodes import Delta, Element, Index, Kind, Mean, Size, Softmax, Sum, Tensor
+from derive.algebra.terms import Letters, Term, as_expr, canonical, collect, components, matches, normal, unify
 from derive.algebra.text import show
 
 N, D = Size("N"), Size("D")
@@ -143,3 +143,23 @@ def test_terms_multiply_without_capturing():
 
 def test_a_term_with_opposite_exponents_cancels():
     assert Term.of(sympy.S.One, [(T("a"), sympy.S.One), (T("a"), sympy.S.NegativeOne)]).factors == ()
+
+
+def test_the_sum_of_a_diagonal_is_not_one_of_a_row():
+    row = Sum(T("x", n, m), m)
+    assert not unify(row, Sum(T("x", m, m), m), {}, frozenset((n,)))
+    mapping: dict[sympy.Expr, sympy.Expr] = {}
+    assert unify(row, Sum(T("x", Index("k", N), m), m), mapping, frozenset((n,)))
+    assert mapping == {n: Index("k", N)}
+
+
+def test_the_softmax_of_a_diagonal_is_not_one_of_a_row():
+    row = Softmax(T("x", n, m), (m,), (m,))
+    k = Index("k", N)
+    assert not unify(row, Softmax(T("x", k, k), (k,), (k,)), {}, frozenset((n, m)))
+    assert unify(row, Softmax(T("x", m, k), (k,), (k,)), {}, frozenset((n, m)))
+
+
+def test_letters_over_sizes_that_only_print_alike_differ():
+    assert Index("t", Size("T", "open 0")) != Index("t", Size("T"))
+    assert Index("t", Size("T")) == Index("t", Size("T"))

@@ -22,7 +22,7 @@ from itertools import permutations
 import sympy
 from sympy import Add, Expr, Mul, Pow, Rational, S
 
-from derive.algebra.indices import free_indices, names, substitute
+from derive.algebra.indices import free_indices, is_binder, names, substitute
 from derive.algebra.nodes import Delta, Element, Index, Mean, Padded, Sum
 
 __all__ = [
@@ -412,7 +412,12 @@ def unify(pattern: Expr, expr: Expr, mapping: dict[Expr, Expr], variables: froze
         return False
     if isinstance(pattern, (Add, Mul)):
         return _unify_set(list(pattern.args), list(expr.args), mapping, variables)
-    return all(unify(p, e, mapping, variables) for p, e in zip(pattern.args, expr.args, strict=True))
+    if not all(unify(p, e, mapping, variables) for p, e in zip(pattern.args, expr.args, strict=True)):
+        return False
+    # The diagonal sum[j](x[j, j]) is none of the sums sum[j](x[i, j]): what i stands for is not bound.
+    return not is_binder(pattern) or not any(
+        free_indices(value) & set(expr.indices) for name, value in mapping.items() if name not in pattern.indices
+    )
 
 
 def _unify_set(pattern: list[Expr], exprs: list[Expr], mapping: dict[Expr, Expr], variables: frozenset[Index]) -> bool:

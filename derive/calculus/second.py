@@ -15,12 +15,12 @@ parameter ``x`` is called ``d2x``: each name of the backward has the adjoint
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from sympy import Expr, S
+from sympy import Add, Expr, Mul, S
 
-from derive.algebra.indices import substitute_elements
+from derive.algebra.indices import elements, free_indices, substitute_elements
 from derive.algebra.nodes import Element, Kind, Tensor
 from derive.calculus.adjoint import Adjoint, adjoint_name
 from derive.calculus.differentiate import Staged
@@ -75,6 +75,8 @@ def as_layer(staged: Staged, program: Program, *, seeded: bool = False) -> Gradi
         backward = tuple(replace(s, expr=substitute_elements(s.expr, ones)) for s in backward)
         given = {}
     cotangents = tuple(Parameter(name, Kind.REAL, layer.axes(output)) for name, output in given.items())
+    taken = _names_of(layer) | {s.name for s in (*staged.forward, *backward)} | set(given)
+    backward, brackets = _brackets_named(backward, taken)
     extended = replace(
         layer,
         parameters=layer.parameters + cotangents,
@@ -85,16 +87,44 @@ def as_layer(staged: Staged, program: Program, *, seeded: bool = False) -> Gradi
     first = len(staged.forward)
     named, automatic, _ = name_intermediates(extended, first)
     return Gradient(
-        extended, named[:first], named[first:], staged.automatic | automatic, tuple(given), program.gradients
+        extended, named[:first], named[first:], staged.automatic | automatic | brackets, tuple(given), program.gradients
     )
+
+
+def _names_of(layer: Layer) -> set[str]:
+    names = {p.name for p in layer.parameters} | {h.name for h in layer.hypers}
+    return names | {s.name for s in layer.sizes} | {d.size.name for d in layer.derived}
+
+
+def _brackets_named(statements: Sequence[Statement], taken: set[str]) -> tuple[tuple[Statement, ...], frozenset[str]]:
+    """Name what stands in brackets behind other factors: the derivative by each of these reads it.
+
+    ``dx[n, d] = gamma[d]*rstd[d]*(N*dy[n, d] - …)/N`` becomes ``dx_factor[n, d] =
+    N*dy[n, d] - …`` and ``dx[n, d] = gamma[d]*rstd[d]*dx_factor[n, d]/N``.
+    """
+    result: list[Statement] = []
+    made: set[str] = set()
+    for statement in statements:
+        factors = [f for f in Mul.make_args(statement.expr) if any(e.kind.differentiable for e in elements(f))]
+        brackets = [f for f in factors if isinstance(f, Add) and free_indices(f) == frozenset(statement.indices)]
+        if len(brackets) == 1 and len(factors) > 1 and statement.carry is None:
+            name = f"{statement.name}_factor"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            made.add(name)
+            whole = Statement(name, statement.indices, brackets[0])
+            result.append(whole)
+            rest = Mul(*(f for f in Mul.make_args(statement.expr) if f != brackets[0]))
+            statement = replace(statement, expr=rest * whole.target)
+        result.append(statement)
+    return tuple(result), frozenset(made)
 
 
 def second_namer(gradient: Gradient) -> Callable[[str], str]:
     """Return what gives an adjoint its name: ``ddx`` for ``dx`` of the backward, ``d2x`` for ``x`` of the forward."""
     own = {s.name for s in gradient.backward} | set(gradient.cotangents)
-    layer = gradient.layer
-    taken = {p.name for p in layer.parameters} | {s.name for s in gradient.statements}
-    taken |= {h.name for h in layer.hypers} | {str(s) for s in layer.sizes} | {str(d.size) for d in layer.derived}
+    taken = _names_of(gradient.layer) | {s.name for s in gradient.statements}
     chosen: dict[str, str] = {}
 
     def naming(name: str) -> str:

@@ -10,6 +10,7 @@ cheaper), from the same named forward pass: they all read one cache.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from derive.calculus.differentiate import Staged
@@ -19,6 +20,7 @@ from derive.calculus.tangent import pushed_forward, tangent_namer
 from derive.language.layer import Layer, Statement
 from derive.simplify.cost import cost
 from derive.simplify.forward import forward_statements, read_statements
+from derive.simplify.repeats import without_repeats
 from derive.simplify.simplify import simplified
 
 __all__ = ["with_passes"]
@@ -73,7 +75,8 @@ def _double_backward(staged: Staged, program: Program) -> Pass:
     symbols = {a.name: a.symbol for a in derivation.adjoints}
     results = [(output, symbols[dy]) for dy, output in zip(gradient.cotangents, staged.layer.returns, strict=True)]
     results += [(name, symbols[name]) for name in staged.wanted]
-    return Pass("double_backward", _after_what_is_read(gradient, statements), tuple(given), tuple(results))
+    statements = _after_what_is_read(gradient, statements, [name for _, name in results])
+    return Pass("double_backward", statements, tuple(given), tuple(results))
 
 
 def _hvp(staged: Staged, program: Program) -> Pass:
@@ -93,15 +96,18 @@ def _hvp(staged: Staged, program: Program) -> Pass:
         symbols = {a.name: a.symbol for a in derivation.adjoints}
         wanted = zip(staged.wanted, derivation.wanted, strict=True)
         results = tuple((parameter, symbols[name]) for parameter, name in wanted)
-        candidates.append((_after_what_is_read(gradient, statements), results))
+        candidates.append((_after_what_is_read(gradient, statements, [name for _, name in results]), results))
     statements, results = min(candidates, key=lambda c: cost(c[0]))
     given = tuple((naming(name), name) for name in staged.wanted)
     return Pass("hvp", statements, given, results)
 
 
-def _after_what_is_read(gradient: Gradient, statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
-    """Return the statements after those of the backward pass that they read."""
-    return read_statements(gradient.backward, gradient.automatic, statements) + statements
+def _after_what_is_read(
+    gradient: Gradient, statements: tuple[Statement, ...], results: Collection[str]
+) -> tuple[Statement, ...]:
+    """Return the statements after those of the backward pass that they read; what is equal is computed once."""
+    before = read_statements(gradient.backward, gradient.automatic, statements)
+    return without_repeats(before + statements, results)
 
 
 def _taken(staged: Staged, program: Program) -> frozenset[str]:
