@@ -95,7 +95,9 @@ class _Named(sympy.Symbol):
         # One object a name and tag: equality is then mostly identity, which is what SymPy tests first.
         symbol = sympy.Symbol.__xnew__(cls, name, **assumptions)
         symbol.tag = tag
-        symbol._content = (*sympy.Symbol._hashable_content(symbol), cls.__name__, str(tag))
+        # Sizes print alike that are not the same: an open one and what it turns out to be.
+        key = tag if isinstance(tag, sympy.Basic) else str(tag)
+        symbol._content = (*sympy.Symbol._hashable_content(symbol), cls.__name__, key)
         return symbol
 
     def _hashable_content(self) -> tuple[Any, ...]:
