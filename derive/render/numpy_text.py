@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import singledispatchmethod
+from itertools import pairwise
 
 from sympy import Expr
 
@@ -496,7 +497,7 @@ class FunctionText:
                 own = self._view(instruction)
                 at = self._brackets(axes, where, places)
                 if len(places) > 1 or ", " in at:
-                    at = f"({at.replace('...', 'Ellipsis').replace(':', 'slice(None)')})"
+                    at = f"({', '.join(_as_value(piece) for piece in _arguments(at))})"
                 lines, value = self._shortened(value, width - len(function) - len(own) - len(at) - 6, {name})
                 return [*lines, f"{function}({own}, {at}, {self.expression(value)})"]
             case PutAlong(name=name, axes=axes, over=over, at=at, op=op, value=value):
@@ -669,6 +670,22 @@ def _arguments(text: str) -> Iterator[str]:
             yield text[start:k].strip()
             start = k + 1
     yield text[start:].strip()
+
+
+def _as_value(subscript: str) -> str:
+    """Return a subscript as it stands outside brackets: ``slice(1, None)`` for ``1:``, ``tags[1:]`` as it is."""
+    if subscript == "...":
+        return "Ellipsis"
+    depth = 0
+    places = []
+    for k, character in enumerate(subscript):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0 and character == ":":
+            places.append(k)
+    if not places:
+        return subscript
+    ends = [subscript[a + 1 : b].strip() or "None" for a, b in pairwise([-1, *places, len(subscript)])]
+    return f"slice({', '.join(ends[1:] if ends[0] == 'None' and len(ends) == 2 else ends)})"
 
 
 def _is_one_call(spelling: str) -> bool:
