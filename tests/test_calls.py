@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import derive
-from derive.calculus.calls import callees
+from derive.calculus.calls import callees, opened, woven
 from derive.check.module import GeneratedModule
 from derive.language.layer import Layer
-from derive.pipeline import build_module, build_network
+from derive.pipeline import build_module, build_network, derive_program, inspect
 from tests.case import Array, Case, labels, positive, sizes
 from tests.conftest import ROOT
 
@@ -92,6 +92,53 @@ def test_calls_give_what_the_written_out_formulas_give(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_gradient_alone_is_what_it_is_among_all(case: Case) -> None:
+    layer = network(case.layer)
+    everything = ran(with_calls(case.layer), case)
+    for parameter in layer.differentiable:
+        alone = ran(GeneratedModule(layer, build_network(layer, (parameter,)), texts(case.layer)), case)
+        assert [name for name in alone if name not in layer.returns] == [f"d{parameter}"]
+        np.testing.assert_array_equal(alone[f"d{parameter}"], everything[f"d{parameter}"])
+
+
+def test_a_call_that_no_wanted_gradient_needs_keeps_no_cache() -> None:
+    text = build_network(network("nested"), ("gamma",))
+    assert "f, _ = feed_forward.forward(x, w1, b1, w2, b2)" in text
+    assert "feed_forward.backward" not in text
+    assert "feed_forward.Cache" not in text
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_float32_stays_float32_through_calls(case: Case) -> None:
     for name, value in ran(with_calls(case.layer), case, "float32").items():
         assert np.asarray(value).dtype == np.float32, name
+
+
+def test_the_calls_stand_between_the_equations() -> None:
+    layer = network("block")
+    inside = opened(layer, layer.differentiable)
+    found = woven(inside, derive_program(inside.layer, inside.wanted))
+    assert str(found) == (
+        "forward:\n"
+        "    h = linear.forward(x, w, b)\n"
+        "    g = batchnorm.forward(h, gamma, beta)\n"
+        "    y[n, d] = relu(g[n, d]) + x[n, d]\n"
+        "backward:\n"
+        "    dg[n, d] = (g[n, d] > 0)*dy[n, d]\n"
+        "    dh, dgamma, dbeta = batchnorm.backward(dg)\n"
+        "    dx_h, dw, db = linear.backward(dh)\n"
+        "    dx[n, d] = dx_h[n, d] + dy[n, d]\n"
+    )
+
+
+def test_the_check_runs_what_is_called_with_it() -> None:
+    """Also with complex numbers, which every module's own validation refuses."""
+    layer = network("summed")
+    _, report = inspect(layer, modules=texts("summed"))
+    assert report.passed
+    steps = [row for row in report.rows if "complex step" in row.method]
+    assert steps
+    assert all(row.ran for row in steps)
+    _, missing = inspect(layer, modules={})
+    assert not missing.passed
+    assert "ImportError: there is no module 'linear' beside this one" in missing.failure()
