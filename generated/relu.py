@@ -16,7 +16,7 @@ import numpy as np
 class Cache(NamedTuple):
     """What backward reads of a call of forward."""
 
-    x: np.ndarray  # [...]
+    y: np.ndarray  # [...]
 
 
 class Gradients(NamedTuple):
@@ -33,20 +33,20 @@ def forward(x):
     """
     x = _expect(x)
     y = np.maximum(x, 0)
-    return y, Cache(x)
+    return y, Cache(y)
 
 
 def backward(dy, cache):
     """Return Gradients(dx).
 
-        dx[...] = where(x[...] > 0, 1, 0)*dy[...]
+        dx[...] = where(y[...] > 0, 1, 0)*dy[...]
 
     dy: [...].
     Raises ValueError for another shape.
     """
-    x = cache.x
-    dy = _cotangent("dy", dy, x.shape, x.dtype)
-    dx = dy * (x > 0)
+    y = cache.y
+    dy = _cotangent("dy", dy, y.shape, y.dtype)
+    dx = dy * (y > 0)
     return Gradients(dx)
 
 

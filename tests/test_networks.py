@@ -68,6 +68,13 @@ def test_the_cache_holds_no_array_twice(name: str) -> None:
     assert shared_memory(cache) == []
 
 
+def test_of_a_relu_and_what_goes_into_it_one_is_kept() -> None:
+    """The derivative reads the sign of its result, which the next layer's weights need anyway."""
+    fields = text("feed_forward").partition("class Cache")[2].partition("class Gradients")[0]
+    assert "    a: np.ndarray" in fields
+    assert "    h: np.ndarray" not in fields
+
+
 def _calls(text: str) -> int:
     """How many functions Python calls to derive and lower a layer: the same on every machine, unlike seconds."""
     layer = derive.parse(text)

@@ -80,6 +80,8 @@ def derivative(expr: Expr, variable: Expr, own: Expr | None = None) -> Expr:
         return _power(expr, variable, own)
     if isinstance(expr, Where):
         condition, a, b = expr.args
+        if own is not None and condition == Gt(a, S.Zero) and b == 0:  # relu, written out
+            condition = Gt(own, S.Zero)
         return Where(condition, derivative(a, variable), derivative(b, variable))
     row = BY_CLASS.get(type(expr))
     assert row is not None, type(expr)
