@@ -247,14 +247,50 @@ WINDOWS = (
         "subscript 't*d' is not affine",
     ),
     Bad(
-        "a quotient as a subscript",
-        steps("y: Real[T, D]", "y[t, d] = x[t // 2, d]", "return y"),
-        "subscript 't // 2' is not affine",
+        "a quotient by an index",
+        steps("y: Real[T, D]", "y[t, d] = x[t // d, d]", "return y"),
+        "subscript 't // d' is not affine",
     ),
     Bad(
-        "a remainder as a subscript",
-        steps("y: Real[T, D]", "y[t, d] = x[t % 2, d]", "return y"),
-        "subscript 't % 2' is not affine",
+        "a remainder by a label",
+        body("y: Real[T, D]", "y[t, d] = padded(x)[t % s[t], d]", "return y", signature="x: Real[T, D], s: Int[T]"),
+        "subscript 't % s[t]' is not affine",
+    ),
+    Bad(
+        "a quotient of a label",
+        body("y: Real[T, D]", "y[t, d] = padded(x)[s[t] // 2, d]", "return y", signature="x: Real[T, D], s: Int[T]"),
+        "subscript 's[t] // 2' is not affine",
+    ),
+    Bad(
+        "a quotient of a quotient",
+        steps("y: Real[T, D]", "y[t, d] = x[t // 2 // 3, d]", "return y"),
+        "subscript 't // 2 // 3' is not affine",
+    ),
+    Bad(
+        "a quotient of what may be negative",
+        steps("y: Real[T, D]", "y[t, d] = padded(x)[(t - 1) // 2, d]", "return y"),
+        "what is divided in '(t - 1) // 2' may be negative",
+    ),
+    Bad(
+        "a quotient that leaves its axis",
+        steps("P = 2*T + 1", "y: Real[P, D]", "y[p, d] = x[p // 2, d]", "return y"),
+        "'p // 2' reaches T at p // 2 = T, and x, axis 0 has T elements",
+    ),
+    Bad(
+        "a remainder that leaves its axis",
+        steps("y: Real[T, D]", "y[t, d] = x[t % 3, d]", "return y"),
+        "'t % 3' may reach 2 at t % 3 = 2, and x, axis 0 has T elements",
+    ),
+    Bad("a quotient by zero", steps("y: Real[T, D]", "y[t, d] = x[t // 0, d]", "return y"), "a division by zero"),
+    Bad(
+        "a quotient by a negative number",
+        steps("y: Real[T, D]", "y[t, d] = padded(x)[t // -2, d]", "return y"),
+        "-2 is not at least 1",
+    ),
+    Bad(
+        "a label at a quotient",
+        body("y: Real[T, D]", "y[t, d] = x[s[t // 2], d]", "return y", signature="x: Real[T, D], s: Int[T]"),
+        "label 's[t // 2]' is not supported",
     ),
     Bad(
         "a power as a subscript",
@@ -368,7 +404,7 @@ WINDOWS = (
     Bad("range zero", steps("y[t] = sum[r: 0](x[t, 0]*r)", "return y"), "a range of 0 values"),
     Bad("range negative", steps("y[t] = sum[r: -2](x[t, 0]*r)", "return y"), "a range of -2 values"),
     Bad("range unknown", steps("y[t] = sum[r: K](x[t, 0]*r)", "return y"), "unknown name 'K'"),
-    Bad("range huge", steps("y[t] = sum[r: 10**12](x[t, 0]*r)", "return y"), "the range '10**12' is not an integer"),
+    Bad("range huge", steps("y[t] = sum[r: 10**12](x[t, 0]*r)", "return y"), "a range of 1000000000000 values"),
     Bad(
         "range dots", body("y = sum[...: 3](x[..., 0])", "return y", signature="x: Real[..., D]"), "'...' with a range"
     ),

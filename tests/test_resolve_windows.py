@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 
+import numpy as np
 import pytest
 from sympy import Expr, Integer, oo
 
@@ -15,6 +16,7 @@ from derive.language import parse
 from derive.language.bounds import Bounds
 from derive.language.layer import Layer
 from derive.language.verify import verify
+from derive.pipeline import build_module
 
 T, H, R, P = Size("T"), Size("H"), Size("R"), Size("P")
 x = Tensor("x")
@@ -246,6 +248,51 @@ def test_a_proof_may_take_several_facts_together() -> None:
     assert bounds.at_least(a - FloorDiv(a, s))
     assert bounds.at_least(a - Mod(a, 3))
     assert not bounds.at_least(a - Mod(a, 3), 1)
+
+
+# Quotients
+
+
+@pytest.mark.parametrize(
+    ("formula", "sums"),
+    [
+        ("x[i // s]", "sum[p, r: s](where(i == p*s + r, x[p], 0))"),
+        ("exp(x[i // s])*i", "exp(sum[p, r: s](where(i == p*s + r, x[p], 0)))*i"),
+        ("z[i % s]", "sum[p: T, r](where(i == p*s + r, z[r], 0))"),
+        ("x[i // s]*z[i % s]", "sum[p, r: s](where(i == p*s + r, x[p], 0))*sum[p: T, r](where(i == p*s + r, z[r], 0))"),
+        ("padded(x, 1)[i // s]", "sum[p: T, r: s](where(i == p*s + r, padded(x, 1)[p], 0))"),
+        ("u[(i // s)*s + i % s]", "sum[p: T, r: s](where(i == p*s + r, u[p*s + r], 0))"),
+        ("v[i // s, i % s]", "sum[p, r](where(i == p*s + r, v[p, r], 0))"),
+        ("where(m[i // s], x[0], 0)", "where(sum[p, r: s](where(i == p*s + r, m[p], 0)) != 0, x[0], 0)"),
+    ],
+)  # fmt: skip
+def test_a_quotient_is_a_sum_over_the_one_solution(formula: str, sums: str) -> None:
+    def layer(text: str) -> Layer:
+        return resolved(
+            "P = T*s", "S = s", "z: Real[S]", "z[r] = 2*r", "u: Real[P]", "u[p] = p*x[0]", "v: Real[T, S]",
+            "v[p, r] = p - r*x[0]", "y: Real[P]", f"y[i] = {text} + z[0]*u[0]*v[0, 0]*where(m[0], 1, 0)", "return y",
+            signature="x: Real[T], m: Bool[T], *, s: Int = 2",
+        )  # fmt: skip
+
+    assert layer(formula) == layer(sums)
+
+
+def test_repeated_and_rearranged_elements_are_numpys() -> None:
+    x = np.arange(24.0).reshape(2, 3, 4)
+    signature = "x: Real[A, B, C], *, s: Int = 3"
+
+    def made(*lines: str) -> np.ndarray:
+        module: dict[str, object] = {}
+        exec(build_module(resolved(*lines, "return y", signature=signature)), module)
+        result: np.ndarray = module["forward"](x)[0]  # type: ignore[operator]
+        return result
+
+    repeated = made("P = B*s", "y: Real[A, P, C]", "y[a, p, c] = x[a, p // s, c]")
+    assert np.array_equal(repeated, np.repeat(x, 3, axis=1))
+    tiled = made("P = B*s", "y: Real[A, P, C]", "y[a, p, c] = x[a, p % B, c]")
+    assert np.array_equal(tiled, np.tile(x, (1, 3, 1)))
+    flat = made("P = B*C", "y: Real[A, P]", "y[a, p] = x[a, p // C, p % C]*s")
+    assert np.array_equal(flat, 3 * x.reshape(2, 12))
 
 
 # What is taken for granted

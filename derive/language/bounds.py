@@ -89,6 +89,8 @@ class Bounds:
         inside, factor = expr.as_independent(quotient, as_Add=True)
         factor = (factor / quotient).expand()
         times = (factor / below).cancel()
+        if factor.is_Rational and factor > 0 and self._positive(below) and self._simple(above.expand()):
+            return inside if not times.is_Rational else (inside + times * (above - below + 1)).expand()
         if not times.is_Rational or factor.has(quotient) or not self._positive(below):
             return None
         return (inside + times * (above if times < 0 else above - below + 1)).expand()
@@ -103,7 +105,7 @@ class Bounds:
         return found
 
     def _positive(self, divisor: Expr) -> bool:
-        return self._simple((divisor - 1).expand())
+        return self.plainly(divisor - 1)
 
     # By a combination of facts
 

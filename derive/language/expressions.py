@@ -13,8 +13,9 @@ from derive.language.arithmetic import apply, checked, operate
 from derive.language.calls import Layers, inline_elements
 from derive.language.kinds import Class, class_of
 from derive.language.letters import Letter
+from derive.language.quotients import moving_quotients, spread
 from derive.language.reductions import reduced
-from derive.language.scope import KEEPING, Scope
+from derive.language.scope import CONSTANTS, KEEPING, Scope
 from derive.language.text import signature
 from derive.language.tree import Call, Dots, Expression, Name, Number, Operation, Pad, Read, Reduce, Truth, written
 
@@ -59,10 +60,9 @@ class Builder:
             case Name():
                 return self._name(node, indices)
             case Read():
-                return self._element(node, indices)
+                return self._element(node, indices, None)
             case Pad():
-                fill = S.Zero if node.fill is None else self.constant(node.fill)
-                return Padded(self._element(node.read, indices), fill)
+                return self._element(node.read, indices, S.Zero if node.fill is None else self.constant(node.fill))
             case Operation():
                 return self._operation(node, [self.value(operand, indices) for operand in node.operands])
             case Reduce():
@@ -77,13 +77,16 @@ class Builder:
             return S.One if node.value else S.Zero
         return self.value(node, {})
 
-    def _element(self, node: Read, indices: Indices) -> Element:
+    def _element(self, node: Read, indices: Indices, fill: Expr | None) -> Expr:
         started = self.scope.started.get(node.name.id)
         known = self.scope.tensors[node.name.id] if started is None else self.scope.started_tensor(started)
         subscripts = [BATCH if isinstance(s, Dots) else self.value(s, indices) for s in node.subscripts]
         element = Element(known.tensor, *subscripts)
         self.scope.places.setdefault((self.scope.current, element), node.at)
-        return element
+        if any(moving_quotients(subscript) for subscript in subscripts):
+            taken = {*self._around, *indices, *self.scope.hypers, *self.scope.tensors, *CONSTANTS}
+            return spread(element, known.axes, fill, taken, self.scope, node.at)
+        return element if fill is None else Padded(element, fill)
 
     def _name(self, node: Name, indices: Indices) -> Expr:
         if node.id in indices:

@@ -8,7 +8,7 @@ better binds.
 
 from __future__ import annotations
 
-from sympy import Expr
+from sympy import Add, Expr, Mul, Pow, S
 
 from derive.algebra.functions import FloorDiv, Mod
 from derive.algebra.indices import substitute
@@ -83,6 +83,22 @@ class Lengths:
             raise ShapeError(f"a range of {known} values", at, "a range has at least one value, and at most 2**31 - 1")
         return known
 
+    def quotient(self, above: Expr, below: Expr) -> Expr:
+        """Return ``above // below``, what is divisible taken out: ``(H*s - 1)//s`` is H - 1; below is at least 1."""
+        whole: Expr = S.Zero
+        rest: Expr = S.Zero
+        for term in Add.make_args(self.unfolded(above).expand()):
+            times = (term / self.unfolded(below)).cancel()
+            if times.is_polynomial() and all(number.is_Integer for number in times.as_coefficients_dict().values()):
+                whole += times
+            else:
+                rest += term
+        if self.at_least(rest) and self.at_least(below - rest, 1):
+            return whole
+        if self.at_least(-rest, 1) and self.at_least(rest + below):
+            return whole - 1
+        return whole + FloorDiv(rest, below)
+
     # Open lengths
 
     def open_size(self, letter: str) -> Size:
@@ -110,9 +126,11 @@ class Lengths:
         if not self._roots:
             return expr
         known: dict[Expr, Expr] = {size: self.root(size) for size in self._roots}
+        sizes = dict(known)
         for index in expr.atoms(Index):
-            if index.size in known:
-                known[index] = Index(index.name, known[index.size])
+            size = index.size.xreplace(sizes)
+            if size != index.size:
+                known[index] = Index(index.name, size)
         return expr.xreplace(known)
 
     # What is proved, and what is taken for granted
@@ -136,8 +154,17 @@ class Lengths:
         Raises:
             ShapeError: it is not, in any run.
         """
-        text = text or f"{show(value)} is at least 1"
         plain = self.unfolded(value)  # in this form it can be verified before a computed size is divided by it
+        factors = [_base(factor) for factor in Mul.make_args(plain)]
+        if (
+            factors != [plain]
+            and plain.as_coeff_Mul()[0].is_positive
+            and all(f.is_number or f.is_Symbol for f in factors)
+        ):
+            for factor in factors:  # a product is at least 1 where each factor is
+                self.assume(factor, at)
+            return
+        text = text or f"{show(value)} is at least 1"
         if not self.adopt(Condition((value if plain.has(FloorDiv, Mod) else plain) - 1, text)):
             raise ShapeError(f"{show(value)} is not at least 1", at, "divisors, strides and ranges are at least 1")
 
@@ -161,3 +188,7 @@ class Lengths:
     def _assume_divisors(self, expr: Expr, at: Span) -> None:
         for part in sorted(expr.atoms(FloorDiv, Mod), key=show):
             self.assume(part.args[1], at)
+
+
+def _base(factor: Expr) -> Expr:
+    return factor.base if isinstance(factor, Pow) and factor.exp.is_Integer and factor.exp > 0 else factor

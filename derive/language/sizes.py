@@ -21,6 +21,8 @@ def is_size(node: Expression, scope: Scope) -> bool:
             return node.integer
         case Name():
             return node.id in scope.sizes or (node.id in scope.hypers and scope.hypers[node.id].kind is Kind.INT)
+        case Operation(operator="**", operands=(base, Number(value=exponent, integer=True))):
+            return bool(0 < exponent <= 16) and is_size(base, scope)
         case Operation():
             return node.operator in _OPERATORS and all(is_size(operand, scope) for operand in node.operands)
     return False

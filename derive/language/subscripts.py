@@ -10,10 +10,10 @@ stands h's start.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sympy import Expr, Integer, S
+from sympy import Expr, S
 
 from derive.algebra.indices import free_indices
 from derive.algebra.nodes import Element, Index, Kind, Tensor
@@ -21,12 +21,14 @@ from derive.algebra.text import show
 from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, UnknownNameError
 from derive.language.arithmetic import operate
 from derive.language.letters import Letter, Letters, axis_count, axis_name, check_rank, example, only_right
+from derive.language.quotients import extreme, moving_quotients, quotient_ranges
 from derive.language.scope import CONSTANTS, Known, Scope, Started, count
+from derive.language.sizes import is_size, size_value
 from derive.language.tree import Dots, Expression, Name, Number, Operation, Read, raw, written
 
 __all__ = ["Subscripts", "mentions"]
 
-_AFFINE = "a subscript is a sum of indices, each times a constant, and a constant: 2*p + r - pad"
+_AFFINE = "a subscript is a sum of indices times constants, 2*p + r - pad, or has i // s and i % s with a constant s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class Subscripts:
                 raise self._unknown_index(node)
             case Read():
                 self._check_integer(self.read(node, letters), node.at)
+                self._check_label(node)
             case _:
                 self._computed(node, size, known, position, read, letters, padded)
 
@@ -204,21 +207,41 @@ class Subscripts:
             case Read():
                 known = self.read(node, letters)
                 self._check_integer(known, node.at)
+                self._check_label(node)
                 return Element(Tensor(raw(node.at), Kind.INT))
             case Operation(operator="+" | "-" | "*" | "//" | "%" | "neg" | "pos"):
                 values = [self._value(operand, indices, letters) for operand in node.operands]
                 if node.operator in ("//", "%") and any(_moves(value) for value in values):
-                    raise _not_affine(node)
+                    self._check_quotient(values, node)
                 if node.operator == "*" and all(_moves(value) for value in values):
                     raise _not_affine(node)
                 return operate(node.operator, values, node.at)
+            case Operation() if is_size(node, scope):
+                return size_value(node, scope)
             case Operation():
                 raise _not_affine(node)
         raise DerivationError(
             f"subscript '{written(node.at)}' is not supported", node.at, "give it a name first: s[n] = …, then x[s[n]]"
         )
 
+    def _check_label(self, node: Read) -> None:
+        """Refuse a label that is read at a quotient."""
+        for subscript in node.subscripts:
+            if any(isinstance(part, Operation) and part.operator in ("//", "%") for part in operations(subscript)):
+                raise DerivationError(
+                    f"label '{written(node.at)}' is not supported", node.at,
+                    "give it a name first: s[n] = …, then x[s[n]]",
+                )  # fmt: skip
+
+    def _check_quotient(self, values: list[Expr], node: Expression) -> None:
+        """Refuse a quotient or a remainder unless it is of an affine subscript by a constant."""
+        above, below = values
+        if _moves(below) or above.atoms(Element) or moving_quotients(above):
+            raise _not_affine(node)
+        self._check_linear(above, node)
+
     def _check_linear(self, value: Expr, node: Expression) -> None:
+        value = value.xreplace({part: Index(show(part), S.One) for part in moving_quotients(value)})
         for part in (*free_indices(value), *value.atoms(Element)):
             if value.coeff(part, 1).has(part) or value.expand().coeff(part, 2) != 0:
                 raise _not_affine(node)
@@ -260,13 +283,15 @@ class Subscripts:
             if letter.size is not None and name != "..."
         }
         value = self._value(node, ranges, affine.letters)
-        for index in free_indices(value):
+        if moving_quotients(value):
+            value = self._without_quotients(value, node)
+        for index in sorted(free_indices(value), key=lambda i: i.name):
             scope.assume_stride(value.expand().coeff(index, 1), node.at)
         if affine.padded and not affine.steps:
             return
         text, place = written(node.at), axis_name(known, affine.position)
         letters = sorted(free_indices(value), key=lambda i: i.name)
-        low, at_low = self._extreme(value, letters, -1, node)
+        low, at_low = self._extreme(value, -1, node)
         if not scope.at_least(low):
             if affine.steps:
                 raise ShapeError(
@@ -278,7 +303,7 @@ class Subscripts:
             raise _outside(affine, low, None, at_low, scope)
         if affine.padded:
             return
-        high, at_high = self._extreme(value, letters, 1, node)
+        high, at_high = self._extreme(value, 1, node)
         if not scope.at_least(size - high, 1):
             if not letters:
                 raise self._constant_outside(node, value, size, place)
@@ -298,23 +323,30 @@ class Subscripts:
             else f"it runs from 0 to {size - 1}",
         )
 
-    def _extreme(
-        self, value: Expr, letters: list[Index], side: int, node: Expression
-    ) -> tuple[Expr, dict[Index, Expr]]:
+    def _without_quotients(self, value: Expr, node: Expression) -> Expr:
+        """Return a subscript with an index of its own for each quotient and each remainder."""
+        scope = self.scope
+        for part in moving_quotients(value):
+            scope.assume(part.args[1], node.at)
+            for index in sorted(free_indices(part.args[0]), key=lambda i: i.name):
+                scope.assume_stride(part.args[0].expand().coeff(index, 1), node.at)
+        ranges = quotient_ranges(value, scope)
+        if ranges is None:
+            raise ShapeError(
+                f"what is divided in '{written(node.at)}' may be negative", node.at,
+                "a quotient of an index is of one that runs from 0 on: x[i // s]",
+            )  # fmt: skip
+        return value.xreplace(ranges)
+
+    def _extreme(self, value: Expr, side: int, node: Expression) -> tuple[Expr, dict[Index, Expr]]:
         """Return the least (-1) or largest (1) value of a subscript, and where it takes it."""
-        found: dict[Index, Expr] = {}
-        value = value.expand()
-        for index in letters:
-            factor = value.coeff(index, 1)
-            sign = self.scope.sign(factor)
-            if sign:
-                found[index] = index.size - 1 if sign == side else Integer(0)
-            else:
-                raise ShapeError(
-                    f"whether '{written(node.at)}' stays inside depends on the sign of {show(factor)}", node.at,
-                    "read it padded, padded(x)[…], zero outside",
-                )  # fmt: skip
-        return value.xreplace(found).expand(), found
+        found = extreme(value, side, self.scope)
+        if not isinstance(found, tuple):
+            raise ShapeError(
+                f"whether '{written(node.at)}' stays inside depends on the sign of {show(found)}", node.at,
+                "read it padded, padded(x)[…], zero outside",
+            )  # fmt: skip
+        return found
 
     # Recurrences
 
@@ -430,15 +462,20 @@ def mentions(node: Expression, letters: Letters) -> bool:
     return False
 
 
+def operations(node: Expression) -> Iterator[Operation]:
+    """Return the operators of a subscript, outermost first."""
+    if isinstance(node, Operation):
+        yield node
+        for operand in node.operands:
+            yield from operations(operand)
+
+
 def _moves(value: Expr) -> bool:
     return bool(free_indices(value)) or bool(value.atoms(Element))
 
 
 def _not_affine(node: Expression) -> LayerSyntaxError:
-    hint = _AFFINE
-    if isinstance(node, Operation) and node.operator in ("//", "%"):
-        hint += "; x[i // s] is sum[p, r: s](where(i == p*s + r, x[p], 0))"
-    return LayerSyntaxError(f"subscript '{written(node.at)}' is not affine", node.at, hint)
+    return LayerSyntaxError(f"subscript '{written(node.at)}' is not affine", node.at, _AFFINE)
 
 
 def _outside(affine: _Affine, value: Expr, size: Expr | None, found: Mapping[Index, Expr], scope: Scope) -> ShapeError:
