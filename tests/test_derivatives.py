@@ -16,13 +16,17 @@ import reference_torch
 import torch
 from case import Array, Case
 from cases import CASES
+from sympy import S
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from derive import DeriveError, derive_program, generate, load, parse
+from derive.algebra.nodes import Delta, Element, Index, Size, Softmax, Sum, Tensor
 from derive.check import check
 from derive.commands import main
-from derive.language.layer import Layer
+from derive.language.layer import Carry, Layer, Statement
 from derive.pipeline import build, build_module, inspect
+from derive.simplify.repeats import without_repeats
+from derive.simplify.starts import folded_starts
 
 FIRST = {case.layer: case for case in reversed(CASES)}
 LAYERS = pytest.mark.parametrize("name", FIRST)
@@ -298,6 +302,63 @@ def test_recurrences_and_windows_pass_their_checks(name: str) -> None:
     assert {f"d2{n}" for n in made.differentiable} <= checked
 
 
+def test_the_second_derivative_of_a_recurrence_starts_from_what_its_start_is_given() -> None:
+    program = derive_program(parse(WIDE["rnn"]), second=True)
+    (second,) = program.passes
+    found = {s.name: str(s) for s in second.statements}
+    assert found["ddh"].startswith("ddh[-1, n, j] = ddh0[n, j]; ddh[t, n, j] = ")
+    assert "ddh_next" not in found
+    # 1 - h**2 is the factor of the cotangent and of the cotangent's cotangent
+    assert sum("1 - h[" in text for text in found.values()) == 1
+
+
+N = Size("N")
+i, j, k = Index("i", N), Index("j", N), Index("k", N)
+
+
+def element(name: str, *subscripts: Any) -> Element:
+    return Element(Tensor(name), *subscripts)
+
+
+def test_what_repeats_under_other_letters_is_read_by_its_name() -> None:
+    first = Statement("a", (i, j), Softmax(element("x", i, j), (j,), (j,)))
+    second = Statement("b", (k, i), Softmax(element("x", k, i), (i,), (i,)))
+    third = Statement("y", (j,), Sum(element("b", i, j), i))
+    assert [str(s) for s in without_repeats((first, second, third), ["y"])] == [
+        "a[i, j] = softmax[j](x[i, j])",
+        "y[j] = sum[i](a[i, j])",
+    ]
+
+
+def test_a_result_that_repeats_another_value_keeps_its_name() -> None:
+    first = Statement("a", (i,), element("x", i) + element("z", i))
+    second = Statement("b", (i,), element("x", i) + element("z", i))
+    assert [str(s) for s in without_repeats((first, second), ["b"])] == ["a[i] = x[i] + z[i]", "b[i] = a[i]"]
+
+
+def test_a_recurrence_that_is_a_copy_keeps_its_name_and_start() -> None:
+    first = Statement("a", (i,), element("x", i) + element("z", i))
+    second = Statement("b", (i,), element("x", i) + element("z", i), carry=Carry(i, 1, S.Zero))
+    assert len(without_repeats((first, second), [])) == 2
+
+
+@pytest.mark.parametrize(("step", "first"), [(1, S.Zero), (-1, N - 1)])
+def test_what_is_added_at_the_first_step_alone_becomes_the_start(step: int, first: Any) -> None:
+    u = Statement("u", (i, j), element("v", i, j) * element("w", i, j), carry=Carry(i, step, S.Zero))
+    reader = Statement("v", (i, k), Delta(first, i) * element("s", k) + element("u", i - step, k))
+    (only,) = folded_starts((u, reader), [])
+    assert only.carry is not None
+    assert str(only.carry.start) == "s[j]"
+    assert only.expr == element("u", i - step, j) * element("w", i, j)
+
+
+def test_a_recurrence_that_others_read_earlier_too_keeps_its_start() -> None:
+    u = Statement("u", (i, j), element("v", i, j) * element("w", i, j), carry=Carry(i, 1, S.Zero))
+    reader = Statement("v", (i, k), Delta(S.Zero, i) * element("s", k) + element("u", i - 1, k))
+    other = Statement("y", (j,), Sum(element("u", i - 1, j), i))
+    assert folded_starts((u, reader, other), ["y"]) == (u, reader, other)
+
+
 # Formulas
 
 
@@ -324,19 +385,19 @@ def test_the_tangent_of_log_softmax_is_the_textbooks() -> None:
 
 def test_the_second_derivative_of_tanh_reads_its_own_output() -> None:
     assert formulas("tanh", "double_backward") == {
-        "dx_factor": "1 - y[...]**2",
-        "d2x": "-2*ddx[...]*dx_factor[...]*dy[...]*y[...]",
-        "ddy": "ddx[...]*dx_factor[...]",
+        "dx_inner": "1 - y[...]**2",
+        "d2x": "-2*ddx[...]*dx_inner[...]*dy[...]*y[...]",
+        "ddy": "ddx[...]*dx_inner[...]",
     }
 
 
 def test_the_second_derivative_of_softmax_computes_its_backward_once() -> None:
     assert formulas("softmax", "double_backward") == {
-        "dz_factor": "dy[..., c] - sum[k](dy[..., k]*y[..., k])",
-        "ddz_factor": "ddz[..., c]*y[..., c]",
-        "d2y": "ddz[..., c]*dz_factor[..., c] - dy[..., c]*sum[k](ddz_factor[..., k])",
+        "dz_inner": "dy[..., c] - sum[k](dy[..., k]*y[..., k])",
+        "ddz_inner": "ddz[..., c]*y[..., c]",
+        "d2y": "ddz[..., c]*dz_inner[..., c] - dy[..., c]*sum[k](ddz_inner[..., k])",
         "d2z": "y[..., c]*(d2y[..., c] - sum[k](d2y[..., k]*y[..., k]))",
-        "ddy": "ddz_factor[..., k] - y[..., k]*sum[c](ddz_factor[..., c])",
+        "ddy": "ddz_inner[..., k] - y[..., k]*sum[c](ddz_inner[..., c])",
     }
 
 

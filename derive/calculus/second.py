@@ -99,8 +99,8 @@ def _names_of(layer: Layer) -> set[str]:
 def _brackets_named(statements: Sequence[Statement], taken: set[str]) -> tuple[tuple[Statement, ...], frozenset[str]]:
     """Name what stands in brackets behind other factors: the derivative by each of these reads it.
 
-    ``dx[n, d] = gamma[d]*rstd[d]*(N*dy[n, d] - …)/N`` becomes ``dx_factor[n, d] =
-    N*dy[n, d] - …`` and ``dx[n, d] = gamma[d]*rstd[d]*dx_factor[n, d]/N``.
+    ``dx[n, d] = gamma[d]*rstd[d]*(N*dy[n, d] - …)/N`` becomes ``dx_inner[n, d] =
+    N*dy[n, d] - …`` and ``dx[n, d] = gamma[d]*rstd[d]*dx_inner[n, d]/N``.
     """
     result: list[Statement] = []
     made: set[str] = set()
@@ -108,7 +108,7 @@ def _brackets_named(statements: Sequence[Statement], taken: set[str]) -> tuple[t
         factors = [f for f in Mul.make_args(statement.expr) if any(e.kind.differentiable for e in elements(f))]
         brackets = [f for f in factors if isinstance(f, Add) and free_indices(f) == frozenset(statement.indices)]
         if len(brackets) == 1 and len(factors) > 1 and statement.carry is None:
-            name = f"{statement.name}_factor"
+            name = f"{statement.name}_inner"
             while name in taken:
                 name += "_"
             taken.add(name)

@@ -22,6 +22,7 @@ from derive.simplify.cost import cost
 from derive.simplify.forward import forward_statements, read_statements
 from derive.simplify.repeats import without_repeats
 from derive.simplify.simplify import simplified
+from derive.simplify.starts import folded_starts
 
 __all__ = ["with_passes"]
 
@@ -107,7 +108,7 @@ def _after_what_is_read(
 ) -> tuple[Statement, ...]:
     """Return the statements after those of the backward pass that they read; what is equal is computed once."""
     before = read_statements(gradient.backward, gradient.automatic, statements)
-    return without_repeats(before + statements, results)
+    return folded_starts(without_repeats(before + statements, results), results)
 
 
 def _taken(staged: Staged, program: Program) -> frozenset[str]:

@@ -46,7 +46,8 @@ def without_repeats(statements: Sequence[Statement], results: Collection[str]) -
         expr = _read(replace_elements(statement.expr, renamed), known)
         if expr is not statement.expr or carry is not statement.carry:
             statement = replace(statement, expr=expr, carry=carry)
-        if isinstance(expr, Element) and statement.name not in results and any(expr.name == k.name for k in known):
+        repeated = isinstance(expr, Element) and any(expr.name == k.name for k in known)
+        if repeated and carry is None and statement.name not in results:
             same[statement.name] = statement, expr
             continue
         kept.append(statement)
