@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from sympy import Expr, S
 
@@ -22,8 +23,9 @@ from derive.errors import DerivationError, LayerSyntaxError, ShapeError, Span, U
 from derive.language.arithmetic import operate
 from derive.language.letters import Letter, Letters, axis_count, axis_name, check_rank, example, only_right
 from derive.language.quotients import extreme, moving_quotients, quotient_ranges
-from derive.language.scope import CONSTANTS, Known, Scope, Started, count
+from derive.language.scope import CONSTANTS, Known, Scope, count
 from derive.language.sizes import is_size, size_value
+from derive.language.steps import check_earlier, without_start
 from derive.language.tree import Dots, Expression, Name, Number, Operation, Read, raw, written
 
 __all__ = ["Subscripts", "mentions"]
@@ -98,13 +100,13 @@ class Subscripts:
         if started is not None:
             known = scope.started_tensor(started)
         elif node.name.id == scope.current and node.name.id not in scope.tensors:
-            raise self._without_start(node, letters)
+            raise without_start(node, partial(self._form, letters=letters), scope)
         else:
             known = scope.tensor(node.name)
         check_rank(known, node)
         for position, (subscript, size) in enumerate(zip(node.subscripts, known.axes, strict=True)):
             if started is not None and position == started.position:
-                self._check_earlier(subscript, node, started, letters)
+                check_earlier(node, started, partial(self._form, letters=letters), self.left, scope)
             self._subscript(subscript, size, known, position, node, letters, padded)
         return known
 
@@ -348,108 +350,13 @@ class Subscripts:
             )  # fmt: skip
         return found
 
-    # Recurrences
-
-    def _check_earlier(self, node: Expression, read: Read, started: Started, letters: Letters) -> None:
-        """Refuse a read of an unfinished recurrence that is not one step earlier."""
-        name = read.name.id
+    def _form(self, node: Expression, letters: Letters) -> Expr | None:
+        """Return a subscript as an expression of letters without ranges; None where it is none."""
         plain = {letter: Index(letter, S.One) for letter in letters if letter != "..."}
-        text = written(read.at)
-        hint = f"a recurrence reads one step earlier: {started.earlier('t')}"
         try:
-            value = self._value(node, plain, letters) if not isinstance(node, Dots) else S.NaN
-        except (DerivationError, LayerSyntaxError):
-            value = S.NaN
-        free = free_indices(value)
-        if self.scope.starting:
-            raise DerivationError(
-                f"the start of '{self.scope.current}' reads '{name}', which is not computed yet", read.at,
-                f"its equation is on line {self.scope.later[name].line}",
-            )  # fmt: skip
-        along = self._earlier_axis(read, started, plain, letters)
-        if along is not None and value.is_Symbol:
-            raise DerivationError(
-                f"'{text}' is earlier along axis {along}, and '{name}' runs along axis {started.position}", read.at,
-                f"a recurrence runs along one axis; {started.story}",
-            )  # fmt: skip
-        if len(free) != 1:
-            raise DerivationError(f"'{text}' is not one step earlier", node.at, hint)
-        (index,) = free
-        lag = index - value
-        if index.name not in self.left:
-            raise DerivationError(
-                f"'{text}' reads many steps of '{name}' at once, before they are computed", node.at,
-                f"'{index.name}' has to be on the left; {hint}",
-            )  # fmt: skip
-        if lag == 1:
-            return
-        if lag == 0:
-            raise DerivationError(
-                f"'{text}' is read before it is computed", node.at,
-                f"{hint.replace(started.earlier('t'), started.earlier(index.name))}",
-            )  # fmt: skip
-        if lag.is_Integer and lag < 0:
-            raise DerivationError(
-                f"'{text}' reads the future of '{name}'", node.at,
-                f"steps run from the first to the last; backwards in time, read the inputs at T - 1 - {index.name}",
-            )  # fmt: skip
-        if lag.is_Integer:
-            raise DerivationError(
-                f"'{text}' is {lag} steps earlier", node.at,
-                f"carry a copy: g[{index.name}] = {name}[{index.name} - 1] with a start of its own, "
-                f"then g[{index.name} - 1] is two steps earlier",
-            )  # fmt: skip
-        raise DerivationError(f"'{text}' is not one step earlier", node.at, hint)
-
-    def _earlier_axis(self, read: Read, started: Started, plain: Mapping[str, Expr], letters: Letters) -> int | None:
-        """Return another axis than that of the steps along which a read is one earlier."""
-        for position, subscript in enumerate(read.subscripts):
-            if position == started.position or not isinstance(subscript, Operation):
-                continue
-            try:
-                value = self._value(subscript, plain, letters)
-            except (DerivationError, LayerSyntaxError, ShapeError):
-                continue
-            if isinstance(value + 1, Index):
-                return position
-        return None
-
-    def _without_start(self, node: Read, letters: Letters) -> Exception:
-        """Return the error of a name that reads itself and has not been started."""
-        name, scope = node.name.id, self.scope
-        plain = {letter: Index(letter, S.One) for letter in letters if letter != "..."}
-        lags: list[Expr] = []
-        for subscript in node.subscripts:
-            try:
-                value = S.Zero if isinstance(subscript, Dots) else self._value(subscript, plain, letters)
-            except (DerivationError, LayerSyntaxError, ShapeError):
-                value = S.Zero
-            index = next(iter(free_indices(value)), None)
-            lags.append(index - value if index is not None else S.Zero)
-        start = ", ".join("-1" if lag != 0 else written(s.at) for lag, s in zip(lags, node.subscripts, strict=True))
-        if scope.starting:
-            return DerivationError(
-                f"the start of '{name}' reads '{name}'", node.at, "it is what stands before the first step"
-            )
-        if name in scope.starts:
-            return DerivationError(
-                f"the start of '{name}' comes after its equation", scope.starts[name].at,
-                f"put it before line {node.at.line}",
-            )  # fmt: skip
-        if any(lag.is_Integer and lag < 0 for lag in lags):
-            return DerivationError(
-                f"'{name}' reads its own future, '{written(node.at)}'", node.at,
-                "a recurrence reads one step earlier; backwards in time, read the inputs at T - 1 - t",
-            )  # fmt: skip
-        if any(lag != 0 for lag in lags):
-            return DerivationError(
-                f"'{name}' reads its earlier elements and has no start", node.at,
-                f"write {name}[{start}] = … before it",
-            )  # fmt: skip
-        return DerivationError(
-            f"'{name}' reads itself", node.at,
-            f"a recurrence reads one step earlier, {name}[t - 1], and has a start, {name}[-1] = …",
-        )  # fmt: skip
+            return None if isinstance(node, Dots) else self._value(node, plain, letters)
+        except (DerivationError, LayerSyntaxError, ShapeError):
+            return None
 
 
 def mentions(node: Expression, letters: Letters) -> bool:
