@@ -427,7 +427,7 @@ def test_unreadable_file_is_one_error(derive: Invoke) -> None:
 def test_fault_of_the_program_is_one_error_too(derive: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     import derive.pipeline as pipeline
 
-    def fail(*rest: object) -> None:
+    def fail(*rest: object, **options: object) -> None:
         raise AssertionError("lower: an index was left over\nmore")
 
     monkeypatch.setattr(pipeline, "derive_program", fail)
