@@ -14,7 +14,7 @@ they are matrix products (:mod:`derive.lower.grouped`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from sympy import Add, Expr, Mul, S
@@ -43,7 +43,11 @@ _STEPS: dict[type[Expr], tuple[str, Expr]] = {
 
 
 def windows_apart(
-    statements: Iterable[Statement], ranges: Ranges, shapes: Mapping[str, Sequence[Expr]], taken: set[str]
+    statements: Iterable[Statement],
+    ranges: Ranges,
+    shapes: Mapping[str, Sequence[Expr]],
+    taken: set[str],
+    left: Container[str] = (),
 ) -> tuple[Statement, ...]:
     """Give a statement of its own to every reduction that is to be a loop over the offsets of windows.
 
@@ -52,11 +56,15 @@ def windows_apart(
         ranges: what is known of the sizes.
         shapes: the axes of every tensor that they read.
         taken: the names in use; new ones are added.
+        left: statements that stay as they are.
     """
     statements = tuple(statements)
     shapes = {**shapes, **{s.name: s.axes for s in statements}}
     result: list[Statement] = []
     for statement in statements:
+        if statement.name in left:
+            result.append(statement)
+            continue
         known: dict[Expr, Expr] = {}
         made: list[Statement] = []
 

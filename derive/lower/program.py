@@ -76,7 +76,7 @@ from derive.lower.expressions import Expressions
 from derive.lower.offsets import windows_apart
 from derive.lower.passes import by_function, function_of, joined, local_name, localized, owners, qualified
 from derive.lower.prepare import expressions, narrowed, prepared, without_aliases, without_dead
-from derive.lower.recurrence import Piece, Plan, Shifted, planned
+from derive.lower.recurrence import Piece, Plan, Shifted, loop_names, planned
 from derive.lower.scalars import is_number, sizes_in
 from derive.lower.sharing import shared
 from derive.lower.sizes import find_sizes, hypers_in, same_shape, shaped
@@ -100,16 +100,26 @@ def lower(program: Program) -> ArrayProgram:
     ranges = Ranges(layer.derived, layer.sizes, layer.conditions)
     known = _axes(program)
     pads: dict[object, Statement] = {}
-    forward = padded_apart(prepared(program.forward, taken), ranges, known, taken, pads)
+    forward = prepared(program.forward, taken)
+    inside = loop_names(forward)
+    forward = padded_apart(forward, ranges, known, taken, pads, inside)
     known |= {s.name: s.axes for s in forward}
-    forward = windows_apart(forward, ranges, known, taken)
+    forward = windows_apart(forward, ranges, known, taken, inside)
     divided = []
     for function, statements in by_function(program.backward):
-        part = padded_apart(prepared(statements, taken), ranges, known, taken, dict(pads))
-        divided.append((function, windows_apart(part, ranges, known, taken)))
+        part = prepared(statements, taken)
+        inside = loop_names(part)
+        part = padded_apart(part, ranges, known, taken, dict(pads), inside)
+        divided.append((function, windows_apart(part, ranges, known, taken, inside)))
     owner = {s.name: f for f, statements in divided for s in statements}
     program = without_dead(replace(program, forward=forward, backward=tuple(s for _, part in divided for s in part)))
-    plan = planned(program, taken)
+    known |= _axes(program)
+
+    def windowed(statements: tuple[Statement, ...], own: Mapping[str, tuple[Expr, ...]]) -> tuple[Statement, ...]:
+        part = padded_apart(statements, ranges, {**known, **own}, taken, {})
+        return windows_apart(part, ranges, {**known, **own}, taken)
+
+    plan = planned(program, taken, windowed)
     cotangents = _cotangents(program)
     # In products of equal rank, what comes first here is written first: dy * xhat.
     shapes: dict[str, tuple[Expr, ...]] = {name: tuple(i.size for i in indices) for name, indices in cotangents}

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from sympy import Expr, Integer, Pow, S
 
 from derive.algebra.indices import elements, names, rebuild, substitute
-from derive.algebra.nodes import Delta, Element, Hyper, Index, KeepingReduction, Kind, Tensor
+from derive.algebra.nodes import Delta, Element, Hyper, Index, KeepingReduction, Kind, Padded, Tensor
 from derive.calculus.program import Program
 from derive.language.layer import Statement
 from derive.language.loops import Loop, loops
@@ -191,13 +191,29 @@ def _statements(piece: Piece) -> tuple[Statement, ...]:
     return (*(s.statement for s in piece.starts), *(s.statement for s in piece.steps))
 
 
-def planned(program: Program, taken: set[str]) -> Plan:
-    """Decide how the recurrences of a program are computed; new names are added to ``taken``."""
+# From statements and the axes of what they read beside the program's names, the same with arrays of windows apart.
+Windowed = Callable[[tuple[Statement, ...], Mapping[str, tuple[Expr, ...]]], tuple[Statement, ...]]
+
+
+def loop_names(statements: Sequence[Statement]) -> dict[str, frozenset[str]]:
+    """Return the names of the loop that a statement belongs to, for those that belong to one."""
+    pieces = (piece for piece in loops(statements) if isinstance(piece, Loop))
+    return {s.name: piece.names for piece in pieces for s in piece.statements}
+
+
+def planned(program: Program, taken: set[str], windowed: Windowed = lambda statements, _: statements) -> Plan:
+    """Decide how the recurrences of a program are computed; new names are added to ``taken``.
+
+    Args:
+        program: padded reads are apart, but for those in a loop of its own names.
+        taken: the names in use.
+        windowed: prepares the windows and padded reads of the statements of a step.
+    """
     forward, backward = _pieces(program.forward, taken), _pieces(program.backward, taken)
     if not any(isinstance(p, Loop) or p.carry is not None for p in (*forward, *backward)):
         return Plan(program.forward, program.backward, {}, frozenset())
     fixed = frozenset((*program.outputs, *(name for _, name in program.gradients)))
-    planner = _Planner(fixed, taken)
+    planner = _Planner(fixed, taken, windowed)
     for piece in (*forward, *backward):
         planner.note(piece, (*forward, *backward))
     return Plan(
@@ -231,18 +247,20 @@ class _Planner:
     Attributes:
         returned: the names of outputs and gradients.
         taken: the names in use.
+        windowed: see :func:`planned`.
         stores, fixed: see :class:`Plan`.
         local: the names of the locals; those that are not stored have their own.
-        last: the locals whose last value is read outside, and the place of time.
+        last: the names whose value after the last step is that of the local, the place of time, and the last step.
         counters: one a letter.
     """
 
     returned: frozenset[str]
     taken: set[str]
+    windowed: Windowed
     stores: dict[str, Store] = field(default_factory=dict)
     fixed: set[str] = field(default_factory=set)
     local: dict[str, str] = field(default_factory=dict)
-    last: dict[str, int] = field(default_factory=dict)
+    last: dict[str, tuple[int, Expr]] = field(default_factory=dict)
     counters: dict[str, Counter] = field(default_factory=dict)
 
     def note(self, piece: Statement | Loop, everything: Sequence[Statement | Loop]) -> None:
@@ -256,24 +274,32 @@ class _Planner:
             members, index, step = piece.statements, piece.index, piece.step
         outside = _reads(p for p in everything if p is not piece)
         starts = [e for s in members if s.carry is not None for e in elements(s.carry.start)]
+        alone = isinstance(piece, Statement)
+        final = index.size - 1 if step == 1 else S.Zero
         for member in members:
-            axis = member.indices.index(index)
-            reads = [e for e in (*outside.get(member.name, ()), *starts) if e.name == member.name]
-            returned = member.name in self.returned
-            alone = isinstance(piece, Statement)
+            name, axis, carried = member.name, member.indices.index(index), member.carry is not None
+            returned = name in self.returned
+            self.local[name] = name
+            reads = [e for e in (*outside.get(name, ()), *starts) if e.name == name]
             if not alone and not returned and not reads:
                 continue
-            final = index.size - 1 if step == 1 else S.Zero
-            at_end = all(e.subscripts[axis] == final for e in reads)
-            if not alone and not returned and member.carry is not None and at_end:
-                self.last[member.name] = axis
+            others = [e for e in reads if e.subscripts[axis] != final]
+            if not alone and not returned and carried and not others:
+                self.last[name] = (axis, final)
                 continue
-            longer = member.carry is not None and any(_reaches(e.subscripts[axis], index, step) for e in reads)
+            # After no step at all, the last value is the start.
+            ends = len(others) < len(reads) and step == -1
+            longer = carried and any(_reaches(e.subscripts[axis], index, step) for e in others)
+            if carried and ends and not longer:
+                longer = alone
+                if not alone:
+                    self.last[name] = (axis, final)
             rows = Index(index.name, index.size + 1) if longer else index
             indices = (*member.indices[:axis], rows, *member.indices[axis + 1 :])
             shift = int(longer and step == 1)
-            self.stores[member.name] = Store(member.name, indices, axis, shift, longer, member.kind)
-            self.fixed.add(member.name)
+            self.stores[name] = Store(name, indices, axis, shift, longer, member.kind)
+            self.local[name] = self._fresh(f"{name}_{index.name}")
+            self.fixed |= {name, self.local[name]}
 
     def pieces(self, piece: Statement | Loop) -> list[Piece]:
         """Return a piece as it is computed."""
@@ -285,9 +311,7 @@ class _Planner:
         store = self.stores[piece.name]
         if not store.longer:
             return [replace(piece, expr=expr, carry=None)]
-        local = self._fresh(f"{piece.name}_{piece.carry.index.name}")
-        self.fixed.add(local)
-        axis = store.axis
+        local, axis = self.local[piece.name], store.axis
         rest = (*piece.indices[:axis], *piece.indices[axis + 1 :])
         start = Statement(local, rest, self._outside(piece.carry.start), piece.kind)
         first = S.NegativeOne if piece.carry.step == 1 else piece.carry.index.size
@@ -299,40 +323,20 @@ class _Planner:
         return _mapped(expr, self._row)
 
     def _row(self, element: Element) -> Element:
-        if element.name in self.stores:
-            return self.stores[element.name].read(element)
         if element.name in self.last:
-            axis = self.last[element.name]
-            return Element(element.tensor, *(s for k, s in enumerate(element.subscripts) if k != axis))
-        return element
+            axis, final = self.last[element.name]
+            if element.subscripts[axis] == final:
+                rest = (s for k, s in enumerate(element.subscripts) if k != axis)
+                return Element(Tensor(self.local[element.name], element.kind), *rest)
+        return self.stores[element.name].read(element) if element.name in self.stores else element
 
     def _unrolled(self, loop: Loop) -> Unrolled:
         index, step = loop.index, loop.step
         counter = self._counter(index)
         members = {s.name: s for s in loop.statements}
-        bodies = {s.name: substitute(s.expr, {index: counter}) for s in loop.statements}
         axes = {s.name: s.indices.index(index) for s in loop.statements}
-        order = {s.name: k for k, s in enumerate(loop.statements)}
-        weights = _weights(bodies.values())
-        named: dict[str, bool] = {}
-        earlier: dict[str, str] = {}
-        for member in loop.statements:
-            name, axis = member.name, axes[member.name]
-            store = self.stores.get(name)
-            before = [
-                order[reader]
-                for reader, body in bodies.items()
-                for e in elements(body)
-                if e.name == name and e.subscripts[axis] == counter - step
-            ]
-            now = sum(w for e, w in weights.items() if e.name == name and e.subscripts[axis] == counter)
-            kept = store is not None and store.longer
-            named[name] = store is None or now > 1 or bool(before and not kept)
-            self.local[name] = name if store is None else self._fresh(f"{name}_{index.name}")
-            if before and not kept:
-                own = order[name]
-                late = max(before) > own or (max(before) == own and _takes_lines(member.expr))
-                earlier[name] = self._fresh(f"{name}_{'prev' if step == 1 else 'next'}") if late else self.local[name]
+        bodies = {s.name: substitute(s.expr, {index: counter}) for s in loop.statements}
+        named, earlier = self._names(loop, bodies, counter)
 
         def read(element: Element) -> Element:
             name = element.name
@@ -340,44 +344,84 @@ class _Planner:
                 return self._row(element)
             axis = axes[name]
             rest = tuple(s for k, s in enumerate(element.subscripts) if k != axis)
-            if element.subscripts[axis] == counter:
-                if named[name]:
-                    return Element(Tensor(self.local[name], element.kind), *rest)
-                return self.stores[name].read(element)
-            assert element.subscripts[axis] == counter - step, f"lower: {element} in a loop over {index}"
-            if name in earlier:
+            now = element.subscripts[axis] == counter
+            assert now or element.subscripts[axis] == counter - step, f"lower: {element} in a loop over {index}"
+            if now and named[name]:
+                return Element(Tensor(self.local[name], element.kind), *rest)
+            if not now and name in earlier:
                 return Element(Tensor(earlier[name], element.kind), *rest)
             return self.stores[name].read(element)
 
         starts: list[Start] = []
         steps: list[Step] = []
+        views: list[Step] = []
         for member in loop.statements:
             name, axis = member.name, axes[member.name]
             store = self.stores.get(name)
             rest = tuple(i for k, i in enumerate(member.indices) if k != axis)
             local = self.local[name]
-            if store is not None:
-                self.fixed.add(local)
+            before = earlier.get(name)
             if member.carry is not None:
                 start = Statement(local, rest, self._outside(member.carry.start), member.kind)
-                if name in earlier:
+                if store is not None and store.longer:
+                    starts.append(Start(start, store, store.row(S.NegativeOne if step == 1 else index.size)))
+                    if before is not None:
+                        row = Element(Tensor(name, member.kind), *store.at(counter - step))
+                        views.append(Step(Statement(before, rest, row, member.kind)))
+                elif before is not None or name in self.last:
                     starts.append(Start(start))
-                    self.fixed |= {local, earlier[name]}
-                elif store is not None:
-                    first = S.NegativeOne if step == 1 else index.size
-                    starts.append(Start(start, store, store.row(first)))
+                    self.fixed |= {local, before or local}
             body = Statement(local, rest, _mapped(bodies[name], read), member.kind)
-            before_name = earlier.get(name)
-            steps.append(
-                Step(
-                    body,
-                    store,
-                    S.Zero if store is None else store.row(counter),
-                    named[name],
-                    None if before_name == local else before_name,
-                )
-            )
+            kept = S.Zero if store is None else store.row(counter)
+            old = before if before != local and (store is None or not store.longer) else None
+            steps.append(Step(body, store, kept, named[name], old))
+        steps = self._windowed([*views, *steps])
         return Unrolled(counter, index.size, step, tuple(starts), tuple(steps))
+
+    def _names(
+        self, loop: Loop, bodies: Mapping[str, Expr], counter: Counter
+    ) -> tuple[dict[str, bool], dict[str, str]]:
+        """Return whether a name is a local, and the local that holds its earlier value, where there is one."""
+        named: dict[str, bool] = {}
+        earlier: dict[str, str] = {}
+        order = {s.name: k for k, s in enumerate(loop.statements)}
+        weights = _weights(bodies.values())
+        padded = {e for body in bodies.values() for e in _padded(body)}
+        for member in loop.statements:
+            name, axis = member.name, member.indices.index(loop.index)
+            store = self.stores.get(name)
+            kept = store is not None and store.longer
+            before = [
+                order[reader]
+                for reader, body in bodies.items()
+                for e in elements(body)
+                if e.name == name and e.subscripts[axis] == counter - loop.step
+            ]
+            own = [e for e in padded if e.name == name]
+            now = any(e.subscripts[axis] == counter for e in own)
+            then = any(e.subscripts[axis] == counter - loop.step for e in own)
+            reads = sum(w for e, w in weights.items() if e.name == name and e.subscripts[axis] == counter)
+            named[name] = store is None or reads > 1 or now or bool(before and not kept) or name in self.last
+            stem = f"{name}_{'prev' if loop.step == 1 else 'next'}"
+            if kept and then:
+                earlier[name] = self._fresh(stem)
+            elif before and not kept:
+                place = order[name]
+                late = max(before) > place or (max(before) == place and _takes_lines(member.expr)) or (now and then)
+                earlier[name] = self._fresh(stem) if late else self.local[name]
+        return named, earlier
+
+    def _windowed(self, steps: Sequence[Step]) -> list[Step]:
+        """Return the steps with statements of their own for padded arrays and windows."""
+        known = {name: tuple(i.size for i in store.indices) for name, store in self.stores.items()}
+        for step in steps:
+            axes = tuple(i.size for i in step.statement.indices)
+            known[step.statement.name] = axes
+            if step.before is not None:
+                known[step.before] = axes
+        owners = {step.statement.name: step for step in steps}
+        statements = self.windowed(tuple(step.statement for step in steps), known)
+        return [replace(owners[s.name], statement=s) if s.name in owners else Step(s) for s in statements]
 
     def _counter(self, index: Index) -> Counter:
         """Return the counter of a loop, the same for all loops with that letter."""
@@ -423,6 +467,12 @@ def _mapped(expr: Expr, change: Callable[[Element], Element]) -> Expr:
         return expr
     expr = rebuild(expr, (_mapped(a, change) for a in expr.args))
     return change(expr) if isinstance(expr, Element) else expr
+
+
+def _padded(expr: Expr) -> list[Element]:
+    """Return the elements that are read padded."""
+    own = [expr.element] if isinstance(expr, Padded) else []
+    return [*own, *(e for a in expr.args for e in _padded(a))]
 
 
 def _takes_lines(expr: Expr) -> bool:

@@ -194,6 +194,7 @@ class _Padding:
         taken: the names in use.
         made: the padded arrays so far, by what they hold.
         statements: those that were made since somebody last looked.
+        left: names whose padded reads stay.
     """
 
     ranges: Ranges
@@ -201,13 +202,16 @@ class _Padding:
     taken: set[str]
     made: dict[object, Statement]
     statements: list[Statement] = field(default_factory=list)
+    left: frozenset[str] = frozenset()
 
     def apart(self, expr: Expr) -> Expr:
         """Return the expression without padded reads."""
         if not expr.args:
             return expr
         expr = rebuild(expr, map(self.apart, expr.args)) if not isinstance(expr, Padded) else expr
-        return self._read(expr.element, expr.fill) if isinstance(expr, Padded) else expr
+        if not isinstance(expr, Padded) or expr.element.name in self.left:
+            return expr
+        return self._read(expr.element, expr.fill)
 
     def _read(self, element: Element, fill: Expr) -> Expr:
         sizes = self.shapes[element.name]
@@ -276,6 +280,7 @@ def padded_apart(
     shapes: Mapping[str, Sequence[Expr]],
     taken: set[str],
     made: dict[object, Statement],
+    left: Mapping[str, frozenset[str]] | None = None,
 ) -> tuple[Statement, ...]:
     """Return the statements with a statement of its own for every padded array that they read.
 
@@ -285,11 +290,14 @@ def padded_apart(
         shapes: the axes of every tensor that they read.
         taken: the names in use; new ones are added.
         made: the padded arrays that are there already; new ones are added.
+        left: for a statement of a loop, the loop's names: their padded reads stay, as each step has its own.
     """
     statements = tuple(statements)
+    left = left or {}
     padding = _Padding(ranges, {**shapes, **{s.name: s.axes for s in statements}}, taken, made)
     result: list[Statement] = []
     for statement in statements:
+        padding.left = left.get(statement.name, frozenset())
         expr = padding.apart(statement.expr)
         result += padding.statements
         padding.statements.clear()
