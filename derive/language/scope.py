@@ -204,6 +204,11 @@ class Scope(Lengths):
                     )
                 self.check_name(axis)
                 found.append(self.sizes.setdefault(axis.id, Size(axis.id)))
+            elif axis.id in self.hypers:
+                raise UnknownNameError(
+                    f"'{axis.id}' is a hyper-parameter, not a size", axis.at,
+                    f"R = {axis.id} before this line defines a size R",
+                )  # fmt: skip
             else:
                 raise self.unknown(axis, "size", self.sizes)
         return tuple(found)

@@ -139,7 +139,9 @@ def _axis(node: ast.expr, text: Text, position: int) -> Axis:
     if isinstance(node, ast.Name):
         check_identifier(node.id, at)
         if not node.id[0].isupper():
-            raise LayerSyntaxError(f"size '{node.id}' is not capitalised", at, form)
+            raise LayerSyntaxError(
+                f"size '{node.id}' is not capitalised", at, f"{form}; R = {node.id} in the body defines a size R"
+            )
         return Name(at, node.id)
     if isinstance(node, ast.Constant) and type(node.value) is int:
         if not 0 < node.value < 2**31:
@@ -149,6 +151,6 @@ def _axis(node: ast.expr, text: Text, position: int) -> Axis:
         raise LayerSyntaxError(
             f"'{written(at)}' is not a size",
             at,
-            "give the axis a name of its own; P = 2*N in the body defines a size P",
+            f"give the axis a name of its own; P = {written(at)} in the body defines a size P",
         )
     raise LayerSyntaxError(f"'{written(at)}' is not a size", at, form)
