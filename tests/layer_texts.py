@@ -119,7 +119,10 @@ def _window(draw: Any, letters: str) -> str:
     some = draw(st.sampled_from(["n", "p", "pr", "nr"] if "r" in letters else ["n", "p"]))
     some = "".join(i for i in some if i in letters) or letters[0]
     padded = f"padded(x{fill})[{_subscript(draw, some)}, {draw(st.sampled_from(['d', '0', 'd + 1', 'D - 1 - d']))}]"
-    return draw(st.sampled_from([padded, padded, *inside]))
+    quotients = ["n // 2", "n % s", "n // s + n % 3", "(2*n + 1) // (s + 1)"]
+    quotients += ["(n + r) // s", "2*(r % 3) - n"] if "r" in letters else ["(n + p) % s", "(p // 2)*2 + n"]
+    quotient = f"padded(x{fill})[{draw(st.sampled_from(quotients))}, {draw(st.sampled_from(['d', 'd // 2', 'D - 1']))}]"
+    return draw(st.sampled_from([padded, padded, quotient, *inside]))
 
 
 @st.composite
