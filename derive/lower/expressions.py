@@ -129,6 +129,8 @@ class Expressions:
         before: what has to be computed before the statement that is being lowered.
         large: the names among these that are deleted after it.
         grouped: whether axes may be merged for a matrix product though no windows are among the factors.
+        spare: arrays that nobody reads again, each until it is handed on as the array of another name.
+        handed: those that have been.
     """
 
     def __init__(
@@ -153,6 +155,8 @@ class Expressions:
         self._passed: dict[str, str] = {}
         self.large: set[str] = set()
         self.grouped = False
+        self.spare: set[str] = set()
+        self.handed: set[str] = set()
         self.positions = {name: k for k, name in enumerate(shapes)}
 
     def lower(self, expr: Expr, order: Sequence[Axis]) -> Array:

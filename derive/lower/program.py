@@ -136,6 +136,7 @@ def lower(program: Program) -> ArrayProgram:
     work = _Layouts(Expressions(shapes, logs, masked, {name: s.axis for name, s in plan.stores.items()}, ranges, taken))
     # What a loop needs of all steps, and what it leaves, are products of one large matrix.
     work.lowerer.grouped = plan.unrolled
+    work.lowerer.spare |= plan.last
     fixed = {*program.outputs, *(name for _, name in program.gradients), *plan.fixed}
     work.axes |= {name: store.indices for name, store in plan.stores.items()}
     later = [work.piece(p, fixed) for p in reversed(plan.backward)]

@@ -137,12 +137,14 @@ class Plan:
         forward, backward: plain statements read stored names at rows.
         stores: the arrays of what is stored, by name.
         fixed: names whose arrays must have exactly their own axes.
+        last: locals whose value after the last step is read.
     """
 
     forward: tuple[Piece, ...]
     backward: tuple[Piece, ...]
     stores: Mapping[str, Store]
     fixed: frozenset[str]
+    last: frozenset[str] = frozenset()
 
     @property
     def unrolled(self) -> bool:
@@ -221,6 +223,7 @@ def planned(program: Program, taken: set[str], windowed: Windowed = lambda state
         tuple(p for piece in backward for p in planner.pieces(piece)),
         planner.stores,
         frozenset(planner.fixed),
+        frozenset(planner.local[name] for name in planner.last),
     )
 
 

@@ -169,6 +169,9 @@ def owned(lowerer: Expressions, statement: Statement, *, copy: bool = True) -> l
             value = Fill(indices, Dtype.REAL, value=value.value)
     elif value.axes != indices:
         value = Broadcast(indices, value.dtype, (value,))
+    elif copy and isinstance(value, Read) and value.name in lowerer.spare:
+        lowerer.spare.remove(value.name)
+        lowerer.handed.add(value.name)
     elif copy and _is_view(value):
         value = Copy(value.axes, value.dtype, (value,))
     return [Assign(statement.name, value)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sympy import Expr, S
+from sympy import Expr, Integer, S
 
 from derive.algebra.nodes import Index
 from derive.lower.arrays import (
@@ -84,7 +84,7 @@ def _made(store: Store, *, zeros: bool) -> Assign:
 
 def _start(lowerer: Expressions, start: Start) -> Instruction:
     if start.store is None:
-        (code,) = owned(lowerer, start.statement, copy=False)
+        (code,) = owned(lowerer, start.statement, copy=start.statement.name in lowerer.handed)
         return code
     value = lowerer.lower(start.statement.expr, start.statement.indices)
     return _row(start.store, start.row, as_real(value) if start.store.kind.differentiable else value)
@@ -120,7 +120,7 @@ def _stored(step: Step, store: Store, code: Sequence[Instruction]) -> tuple[list
             return [*before, replace(instruction, body=(inner,)), *after], False
     placed = _placed(step, store, code)
     if placed is not None:
-        return placed, True
+        return placed, not _covered(code[1:])
     return [*code, _row(store, step.row, kept)], False
 
 
@@ -141,6 +141,28 @@ def _placed(step: Step, store: Store, code: Sequence[Instruction]) -> list[Instr
             return None
         result.append(replace(update, name=store.name, stored=store.indices, axes=store.indices, where=where))
     return result
+
+
+def _covered(updates: Sequence[Instruction]) -> bool:
+    """Return whether every element is assigned: whole slices at all places of one axis."""
+    places: set[tuple[int, Expr]] = set()
+    sizes: list[Expr] = []
+    for update in updates:
+        if not isinstance(update, Update) or update.op:
+            return False
+        at = [(k, w) for k, w in enumerate(update.where) if w is not None]
+        if len(at) != 1 or not isinstance(at[0][1], Integer):
+            return False
+        ((axis, place),) = at
+        places.add((axis, place))
+        sizes = [index.size for index in update.axes]
+    axes = {axis for axis, _ in places}
+    return len(axes) == 1 and all((axis, Integer(k)) in places for axis in axes for k in range(_count(sizes[axis])))
+
+
+def _count(size: Expr) -> int:
+    """Return a size as a number; of a name, more than anybody writes out."""
+    return int(size) if isinstance(size, Integer) else 10**6
 
 
 def _apart(where: Sequence[object]) -> bool:
