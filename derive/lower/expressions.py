@@ -82,7 +82,7 @@ from derive.lower.arrays import (
     Unary,
 )
 from derive.lower.layout import join, natural_order, place
-from derive.lower.recurrence import Counter
+from derive.lower.plan import Counter
 from derive.lower.scalars import is_number
 from derive.lower.scans import Accumulated, accumulated
 

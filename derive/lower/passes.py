@@ -17,7 +17,7 @@ from derive.algebra.indices import rebuild
 from derive.algebra.nodes import Element, Tensor
 from derive.calculus.program import Pass, Program
 from derive.language.layer import Statement
-from derive.lower.recurrence import Piece, Shifted
+from derive.lower.plan import Piece, Shifted
 
 __all__ = ["by_function", "function_of", "joined", "local_name", "localized", "owners", "qualified"]
 

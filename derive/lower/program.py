@@ -75,8 +75,9 @@ from derive.lower.arrays import (
 from derive.lower.expressions import Expressions
 from derive.lower.offsets import windows_apart
 from derive.lower.passes import by_function, function_of, joined, local_name, localized, owners, qualified
+from derive.lower.plan import Piece, Plan, Shifted
 from derive.lower.prepare import expressions, narrowed, prepared, without_aliases, without_dead
-from derive.lower.recurrence import Piece, Plan, Shifted, loop_names, planned
+from derive.lower.recurrence import loop_names, planned
 from derive.lower.scalars import is_number, sizes_in
 from derive.lower.sharing import shared
 from derive.lower.sizes import find_sizes, hypers_in, same_shape, shaped

@@ -5,8 +5,9 @@
     c[-1] = s; c[t] = c[t-1]*a[t]                 c = s * np.cumprod(a, axis=0)
     c[-1] = -inf; c[t] = maximum(c[t-1], a[t])    c = np.maximum.accumulate(a, axis=0)
 
-Such a recurrence is alone in its loop, and reads its earlier element once, as
-it is; a decay ``g*c[t-1] + a[t]`` is a loop.
+Such a recurrence is the only one of its loop, and reads its earlier element
+once, as it is; a decay ``g*c[t-1] + a[t]`` is a loop. What else the loop
+computes is computed afterwards, for all steps at once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sympy
 from sympy import Add, Expr, Integer, Mul, S
 
 from derive.algebra.functions import Maximum, Minimum, Softplus
-from derive.algebra.indices import free_indices, names
+from derive.algebra.indices import free_indices, names, replace_elements, substitute
 from derive.algebra.nodes import Element, Index
 from derive.language.layer import Statement
 from derive.language.loops import Loop, is_earlier
@@ -39,6 +40,10 @@ _NEUTRAL: dict[str, Expr] = {
 }  # fmt: skip
 
 
+# What takes more statements than this is none of these.
+_MOST = 4
+
+
 class Accumulated(Expr):
     """``op`` of ``body`` over all steps up to this one; ``args = (body, index, step, op)``."""
 
@@ -51,14 +56,26 @@ class Accumulated(Expr):
         return f"accumulated({', '.join(map(str, self.args))})"
 
 
-def scanned(loop: Loop) -> Statement | None:
-    """Return the statement without the loop, still with the recurrence's start, or None where it needs one."""
-    if len(loop.statements) > 1:
+def scanned(loop: Loop) -> list[Statement] | None:
+    """Return the loop's statements without a loop, the first with the recurrence's start; None where it needs one."""
+    recurrences = [s for s in loop.statements if s.carry is not None]
+    if len(recurrences) > 1 or len(loop.statements) > _MOST:
         return None
-    (statement,) = loop.statements
+    (statement,) = recurrences
     carry = statement.carry
     assert carry is not None
-    found = _operation(statement)
+    others = {s.name: s for s in loop.statements if s is not statement}
+
+    def inlined(element: Element) -> Expr | None:
+        other = others.get(element.name)
+        if other is None:
+            return None
+        return substitute(other.expr, dict(zip(other.indices, element.subscripts, strict=True)))
+
+    expr = statement.expr
+    while names(expr) & others.keys():
+        expr = replace_elements(expr, inlined)
+    found = _operation(replace(statement, expr=expr))
     if found is None:
         return None
     op, body = found
@@ -66,7 +83,7 @@ def scanned(loop: Loop) -> Statement | None:
         return None
     running = Accumulated(body, carry.index, carry.step, sympy.Symbol(op))
     whole = _with_start(op, carry.start, running)
-    return None if whole is None else replace(statement, expr=whole)
+    return None if whole is None else [replace(statement, expr=whole), *others.values()]
 
 
 def _operation(statement: Statement) -> tuple[str, Expr] | None:

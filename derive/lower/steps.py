@@ -35,7 +35,7 @@ from derive.lower.arrays import (
 )
 from derive.lower.expressions import Expressions, as_real
 from derive.lower.layout import rows
-from derive.lower.recurrence import Shifted, Start, Step, Store, Unrolled
+from derive.lower.plan import Shifted, Start, Step, Store, Unrolled
 from derive.lower.statements import owned
 
 __all__ = ["loop_code", "shifted_code", "view"]

@@ -50,8 +50,8 @@ from derive.lower.arrays import (
     Update,
 )
 from derive.lower.expressions import Expressions, as_real
+from derive.lower.plan import Counter
 from derive.lower.prepare import settled
-from derive.lower.recurrence import Counter
 from derive.lower.scalars import is_number
 from derive.lower.scatter import flat, has_delta, terms_of
 

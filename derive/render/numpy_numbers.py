@@ -36,7 +36,7 @@ from derive.algebra.functions import (
     Where,
 )
 from derive.algebra.text import decimal
-from derive.lower.recurrence import Counter
+from derive.lower.plan import Counter
 
 __all__ = [
     "ADD", "AND", "ATOM", "COMPARE", "MUL", "NEG", "OR", "POWER", "TERNARY",
