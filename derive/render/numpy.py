@@ -33,6 +33,7 @@ from derive.render import numpy_passes as passes
 from derive.render.numpy_calls import import_lines, local_modules
 from derive.render.numpy_conditions import at_least_one, derived_lines
 from derive.render.numpy_docs import axes_text, docstring, formulas, shapes, split_source, wrapped
+from derive.render.numpy_lines import in_groups, tuple_lines, tuple_text
 from derive.render.numpy_text import WIDTH, FunctionText, call_lines
 from derive.render.numpy_views import FieldView, FunctionView, InputView, RecordView
 from derive.render.templates import environment
@@ -359,7 +360,7 @@ def _forward(arrays: ArrayProgram, text: FunctionText, reals: Sequence[str]) -> 
     if arrays.dtypes is Dtypes.ONE:
         fields.append(f"{reals[0]}.dtype")
     elif arrays.dtypes is Dtypes.EACH:
-        body += _tuple_lines("dtypes", [f"{rename(p)}.dtype" for p, _ in arrays.gradients])
+        body += tuple_lines("dtypes", [f"{rename(p)}.dtype" for p, _ in arrays.gradients])
         fields.append("dtypes")
     outputs = [rename(name) for name, _, _ in arrays.outputs]
     views = dict(arrays.views)
@@ -382,27 +383,12 @@ def _kind(dtype: Dtype) -> Kind:
     return {Dtype.INT: Kind.INT, Dtype.BOOL: Kind.BOOL}.get(dtype, Kind.REAL)
 
 
-def _tuple(pieces: Sequence[str]) -> str:
-    return f"({', '.join(pieces)}{',' if len(pieces) == 1 else ''})"
-
-
-def _tuple_lines(name: str, pieces: Sequence[str]) -> list[str]:
-    """Return ``name = (…)``, one element a line where it is too long."""
-    line = f"{name} = {_tuple(pieces)}"
-    return [line] if len(line) <= WIDTH - 4 else [f"{name} = (", *(f"    {piece}," for piece in pieces), ")"]
-
-
 def _checked(names: Sequence[str], inputs: Sequence[str]) -> list[str]:
     """Return ``x, w = _expect(x, w)``; of very many, a few at a time get their names."""
     targets = ", ".join(names)
     if len(targets) < WIDTH - 20:
         return call_lines(f"{targets} = _expect", inputs)
-    lines = call_lines("arrays = _expect", inputs)
-    for first in range(0, len(names), 8):
-        some = names[first : first + 8]
-        target = f"{', '.join(some)}{',' if len(some) == 1 else ''}"
-        lines.append(f"{target if len(some) > 1 else f'({target})'} = arrays[{first}:{first + len(some)}]")
-    return lines
+    return [*call_lines("arrays = _expect", inputs), *in_groups(names, "arrays")]
 
 
 def _signature(name: str, arguments: Sequence[str]) -> list[str]:
@@ -424,9 +410,9 @@ def _backward(arrays: ArrayProgram, text: FunctionText) -> FunctionView:
     views = dict(arrays.views)
     gradients = [text.expression(views[name]) if name in views else rename(name) for _, name in arrays.gradients]
     if arrays.dtypes is Dtypes.EACH:
-        line = f"return Gradients(*map(np.asarray, {_tuple(gradients)}, dtypes))"
+        line = f"return Gradients(*map(np.asarray, {tuple_text(gradients)}, dtypes))"
         if len(line) > WIDTH - 4:
-            body += _tuple_lines("gradients", gradients)
+            body += tuple_lines("gradients", gradients)
             line = "return Gradients(*map(np.asarray, gradients, dtypes))"
         body.append(line)
     else:

@@ -13,6 +13,7 @@ from derive.algebra.nodes import Kind
 from derive.lower.arrays import ArrayFunction, ArrayProgram, Dtypes
 from derive.lower.passes import local_name
 from derive.render.numpy_docs import axes_text, docstring, formulas, shapes, wrapped
+from derive.render.numpy_lines import in_groups, tuple_lines, tuple_text
 from derive.render.numpy_text import WIDTH, FunctionText, call_lines
 from derive.render.numpy_views import FieldView, RecordView
 
@@ -22,6 +23,9 @@ RESERVED = frozenset(
     {
         "tangents",
         "vectors",
+        "shapes",
+        "directions",
+        "gradients",
         "jvp",
         "hvp",
         "double_backward",
@@ -86,8 +90,8 @@ def further_function(
     shape = [text.shape(list(given.axes), given.like) for given, _ in function.given]
     if function.name in _DIRECTION:
         word = _DIRECTION[function.name]
-        target = f"({names[0]},)" if len(names) == 1 else ", ".join(names)
-        checks = call_lines(f"{target} = _directions", [word, _tuple(shape), dtype])
+        read = _words([*statements, *values])
+        checks = _directions(word, [n if n in read else "_" for n in names], shape, dtype)
         arguments = [word, "cache"]
     else:
         checks = []
@@ -108,7 +112,21 @@ def _returned(arrays: ArrayProgram, function: ArrayFunction, values: Sequence[st
     if arrays.dtypes is not Dtypes.EACH:
         return call_lines(f"return {record}", values)
     own = len(values) - len(arrays.gradients)  # by the cotangents: of the working precision already
-    return call_lines(f"return {record}", [*values[:own], f"*map(np.asarray, {_tuple(values[own:])}, dtypes)"])
+    lines = call_lines(f"return {record}", [*values[:own], f"*map(np.asarray, {tuple_text(values[own:])}, dtypes)"])
+    if len(lines) == 1 or all(len(line) < 90 for line in lines):
+        return lines
+    lines = call_lines(f"return {record}", [*values[:own], "*map(np.asarray, gradients, dtypes)"])
+    return [*tuple_lines("gradients", values[own:]), *lines]
+
+
+def _directions(word: str, names: Sequence[str], shape: Sequence[str], dtype: str) -> list[str]:
+    """Return the lines that check a direction of the parameters and name its parts."""
+    target = tuple_text(names) if len(names) == 1 else ", ".join(names)
+    lines = call_lines(f"{target} = _directions", [word, tuple_text(shape), dtype])
+    if all(len(line) <= WIDTH - 4 for line in lines):
+        return lines
+    lines = [*tuple_lines("shapes", shape), *call_lines("directions = _directions", [word, "shapes", dtype])]
+    return [*lines, *in_groups(names, "directions")]
 
 
 def _doc(arrays: ArrayProgram, function: ArrayFunction) -> list[str]:
@@ -131,18 +149,19 @@ def _doc(arrays: ArrayProgram, function: ArrayFunction) -> list[str]:
     return [*doc, *shapes(given), *wrapped(note), "Raises ValueError for another shape."]
 
 
-def _tuple(pieces: Sequence[str]) -> str:
-    return f"({', '.join(pieces)}{',' if len(pieces) == 1 else ''})"
-
-
 def _field(name: str) -> str:
     """Return the name of a field of a NamedTuple, which begins with no underscore."""
     return name.strip("_") + "_" if name.startswith("_") else name
 
 
+def _words(lines: Sequence[str]) -> frozenset[str]:
+    """Return the words of some code, those of its texts left out."""
+    return frozenset(re.findall(r"\w+", re.sub(r'"[^"]*"', "", "\n".join(lines))))
+
+
 def unpacked(fields: Sequence[str], body: Sequence[str]) -> list[str]:
     """Return the lines that give names to the fields of the cache that a body reads."""
-    words = frozenset(re.findall(r"\w+", "\n".join(body)))
+    words = _words(body)
     used = [f for f in fields if f in words]
     if len(used) == len(fields) > 1:
         line = f"{', '.join(used)} = cache"
