@@ -131,6 +131,7 @@ class Expressions:
         grouped: whether axes may be merged for a matrix product though no windows are among the factors.
         spare: arrays that nobody reads again, each until it is handed on as the array of another name.
         handed: those that have been.
+        matrices: the names of arrays with merged axes, by what they are made of; every function has its own.
     """
 
     def __init__(
@@ -157,6 +158,7 @@ class Expressions:
         self.grouped = False
         self.spare: set[str] = set()
         self.handed: set[str] = set()
+        self.matrices: dict[object, str] = {}
         self.positions = {name: k for k, name in enumerate(shapes)}
 
     def lower(self, expr: Expr, order: Sequence[Axis]) -> Array:

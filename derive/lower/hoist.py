@@ -58,15 +58,15 @@ class _Hoister:
         if not expr.args or isinstance(expr, (Element, Padded)):
             return expr
         if self._apart(expr):
-            return self._named(expr, name) if self._pays(expr) else expr
+            return self._named(expr, f"{name}_factor") if self._pays(expr) else expr
         if isinstance(expr, Add):
             apart = Add(*(a for a in expr.args if self._apart(a)))
             rest = [self.visit(a, name) for a in expr.args if not self._apart(a)]
             return Add(self._named(apart, f"{name}_in") if self._pays(apart) else apart, *rest)
         if isinstance(expr, (Mul, Reduction)) or type(expr) in BY_CLASS or isinstance(expr, (Where, Guard)):
-            return rebuild(expr, (self.visit(a, f"{name}_factor") for a in expr.args))
+            return rebuild(expr, (self.visit(a, name) for a in expr.args))
         if isinstance(expr, KeepingReduction):
-            return expr.func(self.visit(expr.body, f"{name}_factor"), expr.indices, expr.at)
+            return expr.func(self.visit(expr.body, name), expr.indices, expr.at)
         return expr
 
     def _apart(self, expr: Expr) -> bool:
@@ -77,7 +77,8 @@ class _Hoister:
             return False
         if any(expr.has(node) for node in _WHOLE) or expr.has(Delta):
             return True
-        return self.loop.index not in free_indices(expr)
+        free = free_indices(expr)
+        return bool(free) and self.loop.index not in free
 
     def _named(self, expr: Expr, stem: str) -> Expr:
         if expr not in self.known:

@@ -7,7 +7,7 @@ from the last to the first, and where every use wants the same units
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,7 +38,6 @@ from derive.calculus.program import Program
 from derive.language.layer import Layer, Statement
 from derive.lower.affine import Ranges
 from derive.lower.arrays import (
-    AddAt,
     Apply,
     Array,
     ArrayFunction,
@@ -48,26 +47,21 @@ from derive.lower.arrays import (
     Binary,
     Cast,
     Cotangent,
-    Delete,
     Dtype,
     Dtypes,
     Expand,
     Field,
-    ForLoop,
     Guarded,
-    InPlace,
     Input,
     Instruction,
     Labels,
     Name,
     Number,
     Part,
-    PutAlong,
     Read,
     Rows,
     SizeOf,
     Unary,
-    Update,
     transform,
     values,
     walk,
@@ -82,7 +76,7 @@ from derive.lower.scalars import is_number, sizes_in
 from derive.lower.sharing import shared
 from derive.lower.sizes import find_sizes, hypers_in, same_shape, shaped
 from derive.lower.statements import lower_statement, once
-from derive.lower.steps import loop_code, shifted_code, view
+from derive.lower.steps import loop_code, mapped, shifted_code, view
 from derive.lower.windows import padded_apart
 
 __all__ = ["lower"]
@@ -297,7 +291,7 @@ class _Layouts:
         def change(array: Array) -> Array:
             return _lifted(self._read(array) if isinstance(array, Read) else array)
 
-        return _mapped(instruction, lambda value: transform(value, change))
+        return mapped(instruction, lambda value: transform(value, change))
 
     def _read(self, read: Read) -> Array:
         plain = read.indices
@@ -326,21 +320,6 @@ def _assigned_axes(code: Sequence[Instruction], statement: Statement) -> tuple[A
         if isinstance(instruction, Assign) and instruction.name == statement.name:
             return instruction.value.axes
     return None
-
-
-def _mapped(instruction: Instruction, change: Callable[[Array], Array]) -> Instruction:
-    match instruction:
-        case Guarded(body=body) | ForLoop(body=body):
-            return replace(instruction, body=tuple(_mapped(s, change) for s in body))
-        case Update(places=places, value=value) | AddAt(places=places, value=value):
-            return replace(instruction, places=tuple(map(change, places)), value=change(value))
-        case PutAlong(at=at, value=value):
-            return replace(instruction, at=change(at), value=change(value))
-        case Assign(value=value) | InPlace(value=value):
-            return replace(instruction, value=change(value))
-        case Delete():
-            return instruction
-    raise AssertionError(f"lower: {instruction}")
 
 
 def _lifted(array: Array) -> Array:

@@ -14,9 +14,12 @@ from sympy import Expr, Integer, S
 
 from derive.algebra.nodes import Index
 from derive.lower.arrays import (
+    AddAt,
     Array,
     Assign,
     Broadcast,
+    CallBackward,
+    CallForward,
     Cast,
     Copy,
     Delete,
@@ -25,11 +28,17 @@ from derive.lower.arrays import (
     Fill,
     ForLoop,
     Guarded,
+    InPlace,
     Instruction,
     Name,
     Number,
+    PutAlong,
+    Read,
+    Regroup,
     Span,
+    Transpose,
     Update,
+    transform,
     values,
     walk,
 )
@@ -38,7 +47,7 @@ from derive.lower.layout import rows
 from derive.lower.plan import Shifted, Start, Step, Store, Unrolled
 from derive.lower.statements import owned
 
-__all__ = ["loop_code", "shifted_code", "view"]
+__all__ = ["loop_code", "mapped", "shifted_code", "view"]
 
 Lower = Callable[[Step], list[Instruction]]
 
@@ -73,7 +82,62 @@ def loop_code(lowerer: Expressions, loop: Unrolled, lower: Lower) -> list[Instru
             first.append(_made(step.store, zeros=step.store.name in sparse))
     for start in loop.starts:
         first.append(_start(lowerer, start))
-    return [*first, ForLoop(str(loop.counter.name), loop.size, loop.step, tuple(body))]
+    before, body = _matrices_apart(lowerer, loop, body)
+    return [*first, *before, ForLoop(str(loop.counter.name), loop.size, loop.step, tuple(body))]
+
+
+def _matrices_apart(
+    lowerer: Expressions, loop: Unrolled, body: Sequence[Instruction]
+) -> tuple[list[Instruction], list[Instruction]]:
+    """Return assignments of the matrices that no step changes, ``wh.reshape(H, 4 * H)``, and the rest of the loop."""
+    changing = {step.statement.name for step in loop.steps} | {step.before for step in loop.steps}
+    changing |= {step.store.name for step in loop.steps if step.store is not None}
+    changing |= {name for i in body for name in _written(i)}
+    made: dict[Array, Assign] = {}
+
+    def change(array: Array) -> Array:
+        if not isinstance(array, Regroup) or not isinstance(array.args[0], (Read, Transpose)):
+            return array
+        nodes = list(walk(array))
+        source = nodes[-1]
+        if not isinstance(source, Read) or source.name in changing or not set(map(type, nodes)) <= _PLAIN:
+            return array
+        if array not in made:
+            turned = tuple(source.axes.index(axis) for axis in array.args[0].axes)
+            key = (source.name, turned, tuple(axis.size for axis in array.indices))
+            if key not in lowerer.matrices:
+                lowerer.matrices[key] = lowerer.fresh(f"{source.name}_matrix")
+            made[array] = Assign(lowerer.matrices[key], array)
+        return Name(array.axes, array.dtype, name=made[array].name)
+
+    rest = [mapped(i, lambda value: transform(value, change)) for i in body]
+    return list(made.values()), rest
+
+
+_PLAIN: set[type[Array]] = {Regroup, Transpose, Read}
+
+
+def _written(instruction: Instruction) -> set[str]:
+    """Return the names that an instruction gives or changes."""
+    if isinstance(instruction, (Guarded, ForLoop)):
+        return {name for i in instruction.body for name in _written(i)}
+    return {instruction.name} if not isinstance(instruction, (CallForward, CallBackward)) else set()
+
+
+def mapped(instruction: Instruction, change: Callable[[Array], Array]) -> Instruction:
+    """Return an instruction with other values."""
+    match instruction:
+        case Guarded(body=body) | ForLoop(body=body):
+            return replace(instruction, body=tuple(mapped(s, change) for s in body))
+        case Update(places=places, value=value) | AddAt(places=places, value=value):
+            return replace(instruction, places=tuple(map(change, places)), value=change(value))
+        case PutAlong(at=at, value=value):
+            return replace(instruction, at=change(at), value=change(value))
+        case Assign(value=value) | InPlace(value=value):
+            return replace(instruction, value=change(value))
+        case Delete():
+            return instruction
+    raise AssertionError(f"lower: {instruction}")
 
 
 def _made(store: Store, *, zeros: bool) -> Assign:
