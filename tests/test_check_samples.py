@@ -176,4 +176,4 @@ def test_inputs_keep_away_from_kinks(seed: int) -> None:
 
 def test_work_counts_the_loops() -> None:
     layer = layer_of("f", {"x": (Kind.REAL, (N, D))}, (equation("y", n, Sum(at("x", n, d), d)),))
-    assert work(layer, choose_sizes(layer)) == 6
+    assert work(layer, choose_sizes(layer)) == 6 + 2  # the sums, and a place for each

@@ -12,7 +12,7 @@ long as that makes the choice better. A choice is better
 3. where divisions are exact (or, in a second choice, leave as much as can be),
 4. where every place of a window comes to lie inside its axis at some time,
 5. where no size is 1, which hides a sum,
-6. where sizes of one tensor differ, and then where all do.
+6. where sizes of one tensor differ, and then, if it is half that work, where all do.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def choose_other_instance(
     batches: tuple[_Batch, ...] = ((),) if len(first.batch) == 2 else ((2, 3), ())
     for batch, start in product(batches, (5, 4, 3, 2)):
         instance = choose_sizes(
-            layer, batch=batch, start=start, first=first, hypers=hypers, exact=exact, budget=WORK // 3
+            layer, batch=batch, start=start, first=first, hypers=hypers, exact=exact, budget=WORK // 4
         )
         if work(layer, instance) <= WORK // 3:
             break
@@ -261,6 +261,7 @@ def _spreads(statements: tuple[Statement, ...]) -> Mapping[tuple[Expr, ...], int
     """Return for each operation the sizes of the indices over which it is repeated, and how many have the same."""
     found: Counter[tuple[Expr, ...]] = Counter()
     for statement in statements:
+        found[tuple(sorted((i.size for i in statement.indices), key=str))] += 1  # each element is put in its place
         seen = {pair for expr in expressions(statement) for pair in _operations(expr, frozenset())}
         for _, indices in seen:
             found[tuple(sorted((i.size for i in indices), key=str))] += 1
@@ -427,6 +428,7 @@ class _Search:
             sum(length == 1 for length in lengths),
             sum(names[a] == names[b] for a, b in self._again),
             sum(a(names) == b(names) for a, b in self._beside),
+            max(0, operations - self._budget // 2),
             len(lengths) - len({*lengths} - self._taken),
             sum(length < self._start for length in lengths),
             operations,
