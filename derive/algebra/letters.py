@@ -27,7 +27,9 @@ def readable(expr: Expr, taken: Iterable[Index] = ()) -> Expr:
 
     A bound letter is none of the tensors and hyper-parameters of ``expr`` either.
     """
-    symbols = (s.name for s in expr.free_symbols if isinstance(s, (Hyper, Tensor)))
+    found = expr.free_symbols
+    ranges = {s for i in found if isinstance(i, Index) for s in i.size.free_symbols}
+    symbols = (s.name for s in found | ranges if isinstance(s, (Hyper, Tensor)))
     return _rename(expr, frozenset((*(i.name for i in taken), *symbols)))
 
 

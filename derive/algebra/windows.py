@@ -210,7 +210,7 @@ def _digits(delta: Delta, indices: Sequence[Index]) -> _Values | None:
             if low in free_indices(number) or high in free_indices(number):
                 continue
             block, rest = FloorDiv(number, low.size), Mod(number, low.size)
-            return _Values({high: block, low: rest}, (Condition(block, S.One, high.size),))
+            return _Values({high: block, low: rest}, (Condition(number, S.One, low.size * high.size),))
     return None
 
 

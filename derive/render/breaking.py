@@ -44,10 +44,15 @@ class BreakingPrinter(Printer):
             return self._product_pieces(expr, depth)
         if isinstance(expr, PREFIX):
             prefix, body = self.split(expr)
-            return _glued(prefix.text, prefix.width, self._held(body, MUL, depth + 1), "")
+            if self.calls:
+                return _glued(f"{prefix.text}(", prefix.width + 1, self.pieces(body, depth + 2), ")", 1)
+            after = self._held(body, MUL, depth + 1)
+            if not prefix.parts or prefix.width <= self.alternatives:
+                return _glued(prefix.text, prefix.width, after, "")
+            return [*_parts(prefix, depth + 2), replace(after[0], depth=depth + 1), *after[1:]]
         if isinstance(expr, sympy.exp) and self.exponential(self.box(expr.args[0])) is not None:
             return one
-        if isinstance(expr, TRUTH) and whole.width > self.wide:
+        if isinstance(expr, TRUTH) and whole.width > self.alternatives:
             around = self.truth(Box("\0", 0.0, ADD, self.condition(expr).tall))
             left, right = around.text.split("\0")
             return _glued(left, around.width / 2, self._condition_pieces(expr, depth + 1), right, around.width / 2)
@@ -65,6 +70,8 @@ class BreakingPrinter(Printer):
             return self.pieces(truth, depth)
         if isinstance(expr, Where) and whole.width > self.alternatives:
             return self._long_cases(expr, depth)
+        if whole.parts and whole.width > self.alternatives:
+            return _parts(whole, depth + 3)
         if not expr.args or isinstance(expr, (Element, Padded, Delta, Pow, Where, *TRUTH)):
             return one
         head = self.head(expr)
@@ -115,7 +122,7 @@ class BreakingPrinter(Printer):
     def _condition_pieces(self, expr: Expr, depth: int) -> list[Piece]:
         """Cut a condition at its connectives and comparisons."""
         whole = self.condition(expr)
-        if whole.width <= self.wide or isinstance(expr, Not) or not isinstance(expr, TRUTH):
+        if whole.width <= self.alternatives or isinstance(expr, Not) or not isinstance(expr, TRUTH):
             return [Piece(whole.text, whole.width)]
         sign, width = self.relation(expr)
         joins = isinstance(expr, (And, Or))
@@ -163,6 +170,11 @@ class BreakingPrinter(Printer):
         if negative:
             out = _glued(self.negative, self.minus[1], out, "")
         return out
+
+
+def _parts(box: Box, depth: int) -> list[Piece]:
+    """Return the parts of a box that may be broken by itself."""
+    return [Piece(part, float(len(part)), depth if i else None) for i, part in enumerate(box.parts)]
 
 
 def _glued(prefix: str, width: float, pieces: Sequence[Piece], suffix: str, after: float = 0.0) -> list[Piece]:

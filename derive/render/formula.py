@@ -18,8 +18,8 @@ least.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import sympy
 from sympy import Add, Expr, Mul, Pow, Rational, S, default_sort_key
@@ -46,6 +46,7 @@ from derive.algebra.nodes import (
 from derive.algebra.text import decimal
 from derive.calculus.program import Program
 from derive.language.layer import Statement
+from derive.render.names import Reading, readings
 
 __all__ = [
     "Box",
@@ -73,13 +74,15 @@ class Notation:
     """What a printer must know of the program around an expression.
 
     Attributes:
-        cotangents: names that are read as "d" and a name.
+        cotangents: names of cotangents and tangents, which come last in a product.
         order: names in the order in which they appear; products follow it.
         first: the number at which indices start, 1 as in papers, or 0 where an
             index stands as a number in a formula.
         positions: sizes of the axes that windows are placed along: ``P`` of ``p``
             where ``y[p]`` reads ``x[p*s + r]``.
         fills: ``(name, fill)`` of every padded read, in order of appearance.
+        readings: how the names are read that the program chose.
+        sizes: what the derived sizes are.
     """
 
     cotangents: frozenset[str] = frozenset()
@@ -87,24 +90,30 @@ class Notation:
     first: int = 1
     positions: frozenset[Expr] = frozenset()
     fills: tuple[tuple[str, Expr], ...] = ()
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    sizes: Mapping[Expr, Expr] = field(default_factory=dict)
 
     @classmethod
     def of(cls, program: Program) -> Notation:
         """Return the notation of a program."""
         layer = program.layer
         values = [p.name for p in layer.parameters] + [s.name for s in (*layer.statements, *program.forward)]
-        known = set(values)
+        further = [s for function in program.passes for s in function.statements]
         backward = [*program.cotangents, *(s.name for s in program.backward)]
-        read = {name for step in program.steps for e in (step.lhs, step.rhs) for name in _names(e)}
-        found = {*backward, *read} - known
-        cotangents = frozenset(n for n in found if n.startswith("d") and n[1:].rstrip("_") in known)
-        expressions = [s.expr for s in (*layer.statements, *program.forward, *program.backward)]
+        given = [name for function in program.passes for name, _ in function.given]
+        read = sorted({name for step in program.steps for e in (step.lhs, step.rhs) for name in _names(e)})
+        found = readings(program, read)
+        named = [*(s.name for s in further), *(s.name for s in layer.sizes)]
+        statements = (*layer.statements, *program.forward, *program.backward, *further)
+        expressions = [e for s in statements for e in (s.expr, s.target)]
         return cls(
-            cotangents,
-            tuple(dict.fromkeys([*values, *backward, *(s.name for s in layer.sizes)])),
+            frozenset(name for name, reading in found.items() if reading.cotangent or reading.dot),
+            tuple(dict.fromkeys([*values, *given, *backward, *named])),
             indices_count_from(expressions),
             _positions(layer.statements),
             tuple(dict.fromkeys(f for e in expressions for f in _fills(e))),
+            found,
+            {derived.size: derived.expr for derived in layer.derived},
         )
 
     def place(self, name: str) -> int:
@@ -183,6 +192,7 @@ class Box:
         open: whether it would swallow a factor written after it, as a sum does.
         wordy: whether a neighbour in a product needs a gap.
         raised: whether it ends in a superscript already.
+        parts: the text, cut where it may be broken by itself; none where it may not.
     """
 
     text: str
@@ -192,6 +202,7 @@ class Box:
     open: bool = False
     wordy: bool = False
     raised: bool = False
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +294,8 @@ def terms(expr: Expr, notation: Notation) -> tuple[Rational, list[tuple[bool, Ex
             group = -1
         first = min((notation.place(n) for n in _names(rest)), default=0)
         plain = rest is S.One
-        return (group, -len(free_indices(rest)), plain, rest.has(Reduction), first, default_sort_key(rest))
+        small = not rest.has(Size)  # N + 2·pad: sizes before hyper-parameters
+        return (group, -len(free_indices(rest)), plain, rest.has(Reduction), first, small, default_sort_key(rest))
 
     ordered = sorted(split, key=key)
     return common, [(bool(c.is_negative), Mul(abs(c) / common, rest)) for c, rest in ordered]

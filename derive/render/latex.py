@@ -11,8 +11,9 @@ ASCII. Equations wider than the text are broken by estimated widths
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sympy
@@ -24,18 +25,16 @@ from derive.algebra.indices import free_indices
 from derive.algebra.letters import readable
 from derive.algebra.nodes import BATCH, BATCH_SIZE, Delta, Element, Index, Norm
 from derive.calculus.program import Equation, Program, Step
-from derive.render.formula import TRUTH, Notation, Piece, break_lines
-from derive.render.latex_printer import TexPrinter, name_tex
+from derive.render.formula import TRUTH, Box, Notation, Piece
+from derive.render.latex_equations import QUAD, RELATION, WIDTH, Block, aligned, blocks, clear, cut
+from derive.render.latex_printer import TexPrinter
 from derive.render.latex_text import code, escape
 from derive.render.legend import FUNCTIONS, expressions, grouped, index_ranges, layer_text, quoted, symbols
 from derive.render.templates import environment
 
 __all__ = ["latex", "tex"]
 
-_WIDTH = 440.0  # points that a line may take: A4 with margins of 25 mm leaves 455
 _INLINE = 300.0  # a wider formula is set apart from its sentence
-_RELATION = 14.0
-_QUAD = 10.0
 # Words of reasons; a tensor or index called so stays a word in a sentence.
 _WORDS = frozenset({
     "and", "any", "are", "as", "both", "by", "chain", "common", "computed", "definition", "each", "factors", "for",
@@ -81,8 +80,9 @@ class View:
 
     Attributes:
         rows: ``(symbol, name in code, shape, meaning)``.
+        columns: their format, of fixed widths, so that the table may go on over pages.
         remarks: sentences about the notation.
-        forward, backward: lines of ``align*``.
+        forward, backward: blocks of equations.
         functions: ``(heading, lines)`` of the further functions.
         packages: that the output needs.
     """
@@ -93,11 +93,12 @@ class View:
     abstract: tuple[str, ...]
     source: tuple[str, ...]
     rows: tuple[tuple[str, str, str, str], ...]
+    columns: str
     remarks: tuple[str, ...]
-    forward: tuple[str, ...]
-    backward: tuple[str, ...]
+    forward: tuple[Block, ...]
+    backward: tuple[Block, ...]
     stages: tuple[StageView, ...]
-    functions: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    functions: tuple[tuple[str, tuple[Block, ...]], ...] = ()
     packages: tuple[str, ...] = ("amsmath",)
 
 
@@ -112,20 +113,20 @@ def latex(program: Program, *, steps: bool = False, standalone: bool = False) ->
     printer = TexPrinter(Notation.of(program))
     layer = program.layer
     paragraphs = [" ".join(p.split()) for p in re.split(r"\n\s*\n", layer.doc) if p.strip()]
+    rows, columns = _rows(program, printer)
     view = View(
         version=derive.__version__,
         name=code(layer.name),
         title=escape(paragraphs[0]) if paragraphs else "",
         abstract=tuple(escape(p) for p in paragraphs[1:]),
         source=tuple(code(line) for line in _wrapped(layer_text(layer))),
-        rows=tuple(_rows(program, printer)),
+        rows=tuple(rows),
+        columns=columns,
         remarks=tuple(_remarks(program, printer)),
-        forward=_aligned(((s.target, s.expr) for s in program.forward), printer),
-        backward=_aligned(((s.target, s.expr) for s in program.backward), printer),
+        forward=blocks(program.forward, printer),
+        backward=blocks(program.backward, printer),
         stages=tuple(_stages(program, printer)) if steps else (),
-        functions=tuple(
-            (FUNCTIONS[p.name], _aligned(((s.target, s.expr) for s in p.statements), printer)) for p in program.passes
-        ),
+        functions=tuple((FUNCTIONS[p.name], blocks(p.statements, printer)) for p in program.passes),
     )
     template = environment("latex").get_template("document.tex.jinja" if standalone else "fragment.tex.jinja")
     return template.render(v=view)
@@ -145,41 +146,6 @@ def _wrapped(lines: Iterable[str]) -> list[str]:
     return out
 
 
-def _aligned(equations: Iterable[tuple[Expr, Expr]], printer: TexPrinter) -> tuple[str, ...]:
-    r"""Return the lines of ``align*``, aligned at the equals signs, without the ``\\``."""
-    rows = [(printer.box(lhs), lhs, rhs) for lhs, rhs in equations]
-    margin = max((left.width for left, _, _ in rows if left.width <= _WIDTH / 2), default=0.0)
-    lines: list[str] = []
-    for left, lhs, rhs in rows:
-        if left.width > _WIDTH / 2:  # too long to be aligned: it gets a line of its own
-            lines.append(f"&{left.text}")
-        before = f"{left.text} &= " if left.width <= _WIDTH / 2 else r"&\quad {}= "
-        lines += _equation(before, printer, _clear(rhs, lhs), _WIDTH - margin - _RELATION)
-    return tuple(lines)
-
-
-def _clear(rhs: Expr, lhs: Expr) -> Expr:
-    return readable(rhs, free_indices(lhs))
-
-
-def _equation(before: str, printer: TexPrinter, rhs: Expr, room: float) -> list[str]:
-    whole = printer.box(rhs)
-    if whole.width <= room:
-        return [before + whole.text]
-    return _cut(before, printer.pieces(rhs), room, room)
-
-
-def _cut(left: str, pieces: Sequence[Piece], first: float, rest: float) -> list[str]:
-    """Return the lines of an equation; ``left`` is what stands before the first, "" for a further term."""
-    lines: list[str] = []
-    for indent, line in break_lines(pieces, first, rest, _QUAD):
-        if left and not lines:
-            lines.append(left + line)
-        else:
-            lines.append("&" + r"\quad" * max(indent, 1) + f" {{}}{line}")
-    return lines
-
-
 def _stages(program: Program, printer: TexPrinter) -> list[StageView]:
     views, number = [], 0
     for stage, groups in grouped(program):
@@ -188,7 +154,7 @@ def _stages(program: Program, printer: TexPrinter) -> list[StageView]:
             number += 1
             lines = _step_lines(steps[0], program, printer)
             if len(steps) > 1:
-                lines = _aligned(((s.lhs, s.rhs) for s in steps), printer)
+                lines = aligned(((s.lhs, s.rhs) for s in steps), printer)
             found.append(StepView(number, _reason(steps[0], program, printer), lines))
         views.append(StageView(_sentence(escape(stage.value), ""), tuple(found)))
     return views
@@ -203,13 +169,13 @@ def _sentence(text: str, end: str) -> str:
 
 def _step_lines(step: Step, program: Program, printer: TexPrinter) -> tuple[str, ...]:
     left = printer.box(step.lhs)
-    if len(step.terms) < 2 or left.width > _WIDTH / 2:
-        return _aligned([(step.lhs, step.rhs)], printer)
-    room = _WIDTH - left.width - _RELATION
+    if len(step.terms) < 2 or left.width > WIDTH / 2:
+        return aligned([(step.lhs, step.rhs)], printer)
+    room = WIDTH - left.width - RELATION
     lines = []
     for i, (path, term) in enumerate(step.terms):
-        pieces = printer.pieces(_clear(term, step.lhs))
-        label, width = _path(path, program)
+        pieces = printer.pieces(clear(term, step.lhs))
+        label, width = _path(path, program, printer)
         total = sum(p.width for p in pieces)
         note = rf"\qquad \text{{(through {label})}}"
         if i and not pieces[0].text.startswith(printer.negative):
@@ -219,23 +185,23 @@ def _step_lines(step: Step, program: Program, printer: TexPrinter) -> tuple[str,
         else:
             pieces = [*pieces, Piece(note, width + 80.0, 0)]
         if i:
-            lines += _cut("", pieces, room - _QUAD, room)
+            lines += cut("", pieces, room - QUAD, room)
         else:
-            lines += _cut(f"{left.text} &= ", pieces, room, room)
+            lines += cut(f"{left.text} &= ", pieces, room, room)
     return tuple(lines)
 
 
-def _path(path: str, program: Program) -> tuple[str, float]:
+def _path(path: str, program: Program, printer: TexPrinter) -> tuple[str, float]:
     known = {s.name for s in program.forward} | {s.name for s in program.layer.statements}
     if path in known or path in program.cotangents or path.isidentifier():
-        box = name_tex(path)
+        box = printer.name(path)
         return f"${box.text}$", box.width
     return escape(path), 5.0 * len(path)
 
 
 def _reason(step: Step, program: Program, printer: TexPrinter) -> str:
     """Return the reason as text; ``{0}`` becomes the first formula, set apart where it is wide."""
-    known = _known(program, step) | printer.notation.cotangents
+    known = _known(program, step) | printer.notation.readings.keys()
     parts = re.split(r"\{(\d+)\}", step.reason)
     out = []
     for i, part in enumerate(parts):
@@ -244,8 +210,8 @@ def _reason(step: Step, program: Program, printer: TexPrinter) -> str:
         elif int(part) < len(step.formulas):
             formula = step.formulas[int(part)]
             if isinstance(formula, Equation):
-                left, right = printer.box(formula.lhs), printer.box(_clear(formula.rhs, formula.lhs))
-                text, width = f"{left.text} = {right.text}", left.width + right.width + _RELATION
+                left, right = printer.box(formula.lhs), printer.box(clear(formula.rhs, formula.lhs))
+                text, width = f"{left.text} = {right.text}", left.width + right.width + RELATION
             else:
                 box = printer.box(readable(formula))
                 text, width = box.text, box.width
@@ -283,18 +249,46 @@ def _prose(text: str, known: frozenset[str], printer: TexPrinter) -> str:
     return "".join(out)
 
 
-def _rows(program: Program, printer: TexPrinter) -> list[tuple[str, str, str, str]]:
+def _rows(program: Program, printer: TexPrinter) -> tuple[list[tuple[str, str, str, str]], str]:
+    """Return the rows of the table of symbols and the format of its columns."""
     rows = []
+    widths = [40.0, 40.0, 32.0]
     for symbol in symbols(program):
-        name = symbol.symbol.name
-        shape = r" \times ".join(r"\ldots" if a == BATCH_SIZE else printer.box(a).text for a in symbol.axes)
+        name, head = symbol.symbol.name, printer.box(symbol.symbol)
+        axes = [Box(r"\ldots", 12.0) if a == BATCH_SIZE else printer.box(a) for a in symbol.axes]
+        shape = r" \times ".join(a.text for a in axes)
+        across = sum(a.width for a in axes) + 12.5 * len(axes)
+        widths = [max(w, new) for w, new in zip(widths, (head.width, 5.3 * len(name), across), strict=True)]
         meaning = escape(symbol.meaning) + (f" ${_name(symbol.of, printer)}$" if symbol.of else "")
-        rows.append((printer.box(symbol.symbol).text, code(name), f"${shape}$" if shape else "scalar", meaning))
-    return rows
+        rows.append((head.text, code(name), f"${shape}$" if shape else "scalar", meaning))
+    widths.append(max(WIDTH - sum(widths) - 3 * 12.0, 110.0))
+    return rows, "@{}" + "".join(f"p{{{math.ceil(w)}pt}}" for w in widths) + "@{}"
 
 
 def _name(name: str, printer: TexPrinter) -> str:
-    return name_tex(name, name in printer.notation.cotangents).text
+    return printer.name(name).text
+
+
+def _further_remarks(program: Program, printer: TexPrinter) -> list[str]:
+    """Return what the signs of the further functions mean."""
+    given = {function.name: [_name(name, printer) for name, _ in function.given] for function in program.passes}
+    remarks = []
+    along = dict.fromkeys(name for key in ("jvp", "hvp") for name in given.get(key, ()))
+    if along:
+        listed = ", ".join(f"${name}$" for name in along)
+        verb = "is" if len(along) == 1 else "are"
+        remarks.append(
+            rf"$\dot{{v}}$ denotes the tangent of $v$, its derivative along a direction of the parameters; "
+            rf"{listed} {verb} given."
+        )
+    if "double_backward" in given:
+        pairs = zip(given["double_backward"], (_name(g, printer) for _, g in program.gradients), strict=False)
+        inner = " $+$ ".join(rf"$\langle {bar}, {own} \rangle$" for bar, own in pairs)
+        remarks.append(
+            rf"In the backward of the backward ${printer.bar}{{v}}$ denotes the derivative of "
+            rf"{inner} by $v$, where the first of each pair is given."
+        )
+    return remarks
 
 
 def _remarks(program: Program, printer: TexPrinter) -> list[str]:
@@ -308,6 +302,7 @@ def _remarks(program: Program, printer: TexPrinter) -> list[str]:
         r"$\mathrm{d}v$ denotes the cotangent of $v$, the derivative $\partial L / \partial v$ of a scalar $L$ that "
         rf"depends on the outputs; {outputs} {given} given."
     ]
+    remarks += _further_remarks(program, printer)
     ranges = [i for i in index_ranges(program) if i != BATCH]
     if ranges:
         remarks.append("Indices: " + "; ".join(f"${printer.index_range(i)}$" for i in ranges) + ".")
@@ -315,6 +310,16 @@ def _remarks(program: Program, printer: TexPrinter) -> list[str]:
         remarks.append(f"${printer.box(size.size).text} = {printer.box(size.expr).text}$.")
     if any(BATCH in free_indices(e) or BATCH in e.free_symbols for e in every):
         remarks.append(r"The index $\ldots$ stands for any number of leading batch axes, together one index.")
+    for name, fill in printer.notation.fills:
+        first = next(f for n, f in printer.notation.fills if n == name)
+        mark = printer.name(name, (), printer.accent, None if fill == first else printer.box(fill)).text
+        remarks.append(rf"${mark}$ is ${_name(name, printer)}$ inside its axes and ${printer.box(fill).text}$ outside.")
+    for e in every:
+        printer.box(e)
+    for divisor in printer.divisors:
+        sign = printer.divides(printer.box(divisor), Box("m", 8.0)).text
+        nonzero = "" if divisor.is_nonzero else r", which is not 0,"
+        remarks.append(rf"${sign}$ says that ${printer.box(divisor).text}${nonzero} divides $m$.")
     if Delta in used and r"\delta_" in "".join(printer.box(e).text for e in every if e.has(Delta)):
         remarks.append(r"$\delta_{i,j}$ is 1 where $i = j$ and 0 elsewhere.")
     if used & set(TRUTH):

@@ -41,12 +41,14 @@ from derive.algebra.text import decimal
 from derive.render.breaking import BreakingPrinter
 from derive.render.formula import ADD, ATOM, MUL, POWER, Box, Notation, short
 from derive.render.latex_text import escape, greek
+from derive.render.names import Reading
 from derive.render.printer import is_digamma
 
 __all__ = ["TexPrinter", "name_tex"]
 
 _SMALL = 0.72  # a script letter against a full one
 _HATS = {"hat": r"\hat", "bar": r"\bar", "tilde": r"\tilde"}
+_BROADER = {r"\tilde": r"\widetilde", r"\bar": r"\overline"}
 _NARROW = set("ijltfrI1,.;:!'()[]|/ ")
 _BROAD = set("mwMWQOGHNKDCUVXYABRPETZFLS")
 _RELATIONS: dict[type[Expr], tuple[str, float]] = {
@@ -61,7 +63,10 @@ _RELATIONS: dict[type[Expr], tuple[str, float]] = {
     Not: (r"\neg ", 7.0),
 }
 _SIZES = (("(", ")", 8.0), (r"\bigl(", r"\bigr)", 10.0), (r"\biggl(", r"\biggr)", 14.0), (r"\Biggl(", r"\Biggr)", 16.0))
-_SUBSCRIPTED = re.compile(r"(?!\\sum|\\prod|\\max|\\min)(\\[a-z]+(\{[^{}]*\})?|[A-Za-z])(\^\{[^{}]*\})?_\{")
+_SUBSCRIPTED = re.compile(
+    r"(?!\\sum|\\prod|\\max|\\min)(\\[a-z]+(\{[^{}]*\})?|[A-Za-z])(\^\{([^{}]|\{[^{}]*\})*\})?_\{"
+)
+_TIGHT = re.compile(r"-?(\w|\d+|\\\w+)( [+-] (\w|\d+))?|\w_\{\w+\}")
 _BIG = ("", r"\big", r"\bigg", r"\Bigg")
 
 
@@ -111,39 +116,52 @@ def _parts(rest: Sequence[str], width: float) -> tuple[list[str], float, float]:
 
 
 def name_tex(
-    name: str, cotangent: bool = False, subscripts: Sequence[Box] = (), accent: str = "", fill: Box | None = None
+    name: str | Reading,
+    cotangent: bool = False,
+    subscripts: Sequence[Box] = (),
+    *,
+    accent: str = "",
+    fill: Box | None = None,
+    bar: str = r"\bar",
 ) -> Box:
     """Return a name with its subscripts.
 
     Args:
-        name: as in the layer.
-        cotangent: whether it is read as "d" and the rest of the name.
+        name: as in the layer, or how it is read.
+        cotangent: whether a name is read as "d" and the rest of it.
         subscripts: printed.
-        accent: a command for an accent over the letter, that of a padded tensor.
+        accent: a command for an accent over the whole, that of a padded tensor.
         fill: what a tensor is padded with, where the accent alone does not say it.
+        bar: the accent of a cotangent of the second backward pass.
     """
-    stem = name[1:] if cotangent else name
-    letter, parts, width, extra = name_parts(stem)
-    if accent:
-        whole = rf"\mathrm{{d}}{letter}" if cotangent else letter
-        if accent == r"\tilde" and width + 5.6 * cotangent > 9.0:
-            accent = r"\widetilde"
-        letter = f"{accent}{{{whole}}}"
-        parts = [*parts, f"[{fill.text}]"] if fill is not None else parts
-        extra += fill.width + 6.0 if fill is not None else 0.0
-    scripts = ",".join(s.text for s in subscripts)
-    low = sum(s.width for s in subscripts) + 3.0 * len(subscripts)
-    raised = bool(parts) and bool(subscripts)
+    if isinstance(name, str):
+        name = Reading(name[1:], order=1) if cotangent else Reading(name)
+    letter, parts, width, extra = name_parts(name.base)
+    for mark in name.marks:
+        word, more = _word(mark)
+        parts, extra = [*parts, word], extra + more
+    if name.order:
+        letter, width = rf"\mathrm{{d}}{letter}", width + 5.6
+    accents = [bar] * (max(name.order - 1, 0) + name.second) + [r"\dot"] * name.dot + [accent] * bool(accent)
+    for mark in accents:
+        broad = _BROADER.get(mark, mark) if width > 9.0 else mark
+        letter = rf"{broad}{{{letter}}}"
+    if fill is not None:
+        parts, extra = [*parts, f"[{fill.text}]"], extra + fill.width + 6.0
+    tight = all(_TIGHT.fullmatch(s.text) for s in subscripts)
+    scripts = ("," if tight else r",\,").join(s.text for s in subscripts)
+    low = sum(s.width for s in subscripts) + (3.0 if tight else 5.0) * len(subscripts)
+    raised = bool(parts) and (bool(subscripts) or bool(name.marks))
     if raised:
-        text = f"{letter}^{{{','.join(parts)}}}_{{{scripts}}}"
+        text = f"{letter}^{{{','.join(parts)}}}" + (f"_{{{scripts}}}" if scripts else "")
     elif parts:
         text = f"{letter}_{{{','.join(p.strip('()') if p[0] == '(' else p for p in parts)}}}"
     else:
         text = f"{letter}_{{{scripts}}}" if scripts else letter
-    if cotangent:
-        text, width = text if accent else rf"\mathrm{{d}}{text}", width + 5.6
-    wordy = cotangent or letter.startswith((r"\mathrm", r"\text"))
-    return Box(text, width + _SMALL * max(low, extra) + 0.5, POWER if cotangent else ATOM, wordy=wordy, raised=raised)
+    loose = name.order > 0 and not accents
+    wordy = name.order > 0 or letter.startswith((r"\mathrm", r"\text"))
+    extra += 3.0 * len(parts)
+    return Box(text, width + _SMALL * max(low, extra) + 0.5, POWER if loose else ATOM, wordy=wordy, raised=raised)
 
 
 def _small(text: str) -> str:
@@ -197,8 +215,18 @@ class TexPrinter(BreakingPrinter):
         return name_tex(expr.name if expr.is_Symbol else str(expr))
 
     def element(self, expr: Element) -> Box:
-        subscripts = [self.box(s) for s in expr.subscripts]
-        return name_tex(expr.name, expr.name in self.notation.cotangents, subscripts)
+        return self.name(expr.name, [self.box(s) for s in expr.subscripts])
+
+    def name(self, name: str, subscripts: Sequence[Box] = (), accent: str = "", fill: Box | None = None) -> Box:
+        """Return a tensor's name with its subscripts."""
+        reading = self.notation.readings.get(name, name)
+        cotangent = name in self.notation.cotangents
+        return name_tex(reading, cotangent, subscripts, accent=accent, fill=fill, bar=self.bar)
+
+    @property
+    def bar(self) -> str:
+        """The accent of a cotangent of the second backward pass: a bar, unless a name has one of its own."""
+        return r"\breve" if any(n.endswith("bar") for n in self.notation.order) else r"\bar"
 
     def delta(self, expr: Delta) -> Box:
         a, b = sorted((self.box(x) for x in expr.args), key=lambda x: (len(x.text), x.text))
@@ -209,11 +237,10 @@ class TexPrinter(BreakingPrinter):
     def padded(self, expr: Padded) -> Box:
         element = expr.element
         subscripts = [self.box(s) for s in element.subscripts]
-        cotangent = element.name in self.notation.cotangents
         own = [f for name, f in self.notation.fills if name == element.name]
         # The first fill of a tensor has the accent alone; a second one says itself.
         fill = self.box(expr.fill) if own and expr.fill != own[0] else None
-        return name_tex(element.name, cotangent, subscripts, self.accent, fill)
+        return self.name(element.name, subscripts, self.accent, fill)
 
     @property
     def accent(self) -> str:
@@ -307,10 +334,11 @@ class TexPrinter(BreakingPrinter):
         low = Box(f"{letter.text}={self.notation.first}", letter.width + 17.0)
         return (low, size) if self.notation.first else (low, self.box(index.size - 1))
 
-    def index_range(self, index: Index) -> str:
-        r"""Return ``n = 1, \ldots, N``."""
-        letter, last = self.symbol(index), self._range(index)[1]
-        return rf"{letter.text} = {self.notation.first}, \ldots, {last.text}"
+    def index_range(self, index: Index, step: int = 1) -> str:
+        r"""Return ``n = 1, \ldots, N``, or ``t = T - 1, \ldots, 0`` where it runs backwards."""
+        letter, last = self.symbol(index).text, self._range(index)[1].text
+        ends = (str(self.notation.first), last) if step == 1 else (last, str(self.notation.first))
+        return rf"{letter} = {ends[0]}, \ldots, {ends[1]}"
 
     def head(self, expr: Expr) -> Box | None:
         if isinstance(expr, Norm):

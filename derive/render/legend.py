@@ -5,16 +5,17 @@ Both the terminal and LaTeX show the same rows; only the spelling differs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from sympy import Expr
 
 from derive.algebra.indices import elements
 from derive.algebra.nodes import Element, Index, KeepingReduction, Kind, Reduction, Tensor
-from derive.calculus.program import Equation, Program, Stage, Step
-from derive.language.layer import Layer
+from derive.calculus.program import Equation, Pass, Program, Stage, Step
+from derive.language.layer import Layer, Statement
 from derive.language.text import show_layer
+from derive.render.names import Reading, readings
 
 __all__ = ["Symbol", "default_text", "expressions", "grouped", "index_ranges", "layer_text", "quoted", "symbols"]
 
@@ -32,6 +33,20 @@ _INPUT = {
     Kind.INT: "input, integers",
     Kind.BOOL: "input, each 0 or 1",
 }
+
+
+_MEANING = {
+    "d": "cotangent of",
+    "d2": "second cotangent of",
+    "dot": "tangent of",
+    "next": "carried share of",
+    "total": "over all paths:",
+    "in": "before the loop: part of",
+    "inner": "inner part of",
+    "factor": "factor of",
+    "pre": "pre-activation of",
+}
+"""What the outermost part of a name says of the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +67,64 @@ def symbols(program: Program) -> list[Symbol]:
     """Return the rows: inputs, constants, intermediate results, outputs, cotangents, gradients."""
     layer = program.layer
     read = _first_reads(program)
-    rows = [Symbol(read.get(p.name, Element(p.tensor)), p.axes, _INPUT[p.kind]) for p in layer.parameters]
+    rows = []
+    for p in layer.parameters:
+        gradient = program.adjoint_of(p.name)
+        subscripts = gradient.subscripts if gradient is not None else ()
+        rows.append(Symbol(read.get(p.name, Element(p.tensor, *subscripts)), p.axes, _INPUT[p.kind]))
     rows += [Symbol(h.symbol, (), f"constant, default {default_text(h.default)}") for h in layer.hypers]
+    found = readings(program)
     for s in program.forward:
-        rows.append(Symbol(s.target, s.axes, "output" if s.name in program.outputs else "intermediate result"))
+        if s.name in program.outputs:
+            rows.append(Symbol(s.target, s.axes, "output"))
+        else:
+            rows.append(_described(s, found, "intermediate result"))
     for output, cotangent in zip(program.outputs, program.cotangents, strict=True):
         target = next((s.target for s in program.forward if s.name == output), None)
         subscripts = target.subscripts if target is not None else ()
         axes = layer.axes(output)
         rows.append(Symbol(Element(Tensor(cotangent), *subscripts), axes, "given: cotangent of", output))
     owner = {gradient: parameter for parameter, gradient in program.gradients}
-    known = {s.name for s in (*layer.statements, *program.forward)}
     for s in program.backward:
-        stem = s.name[1:].rstrip("_")
         if s.name in owner:
             rows.append(Symbol(s.target, s.axes, "gradient of", owner[s.name]))
-        elif s.name.startswith("d") and stem in known and s.name not in known:
-            rows.append(Symbol(s.target, s.axes, "cotangent of", stem))
         else:
-            rows.append(Symbol(s.target, s.axes, "shared by gradients"))
-    return rows
+            rows.append(_described(s, found, "shared by gradients"))
+    for function in program.passes:
+        rows += _further(function, program, found)
+    found_rows: dict[str, Symbol] = {}
+    for row in rows:
+        found_rows.setdefault(row.symbol.name, row)
+    return list(found_rows.values())
+
+
+def _described(statement: Statement, found: Mapping[str, Reading], otherwise: str) -> Symbol:
+    """Return the row of a statement: what its name says, or ``otherwise``."""
+    reading = found.get(statement.name)
+    meaning = _MEANING.get(reading.word) if reading is not None else None
+    if meaning is None or reading is None:
+        return Symbol(statement.target, statement.axes, otherwise)
+    return Symbol(statement.target, statement.axes, meaning, reading.of)
+
+
+def _further(function: Pass, program: Program, found: Mapping[str, Reading]) -> Iterator[Symbol]:
+    """Yield the rows of a further function: what it is given, then its statements."""
+    targets = {s.name: s.target for s in (*program.forward, *program.backward)}
+    reads = {e.name: e for s in function.statements for e in elements(s.expr) if _is_plain(e)}
+    for name, of in function.given:
+        axes = program.layer.axes(of)
+        like = reads.get(name) or targets.get(of) or program.adjoint_of(of)
+        subscripts = like.subscripts if like is not None else ()
+        reading = found.get(name)
+        meaning = _MEANING.get(reading.word, "") if reading is not None else ""
+        row = Symbol(Element(Tensor(name), *subscripts), axes, f"given: {meaning}", reading.of if reading else "")
+        yield row if meaning else replace(row, meaning="given", of="")
+    for s in function.statements:
+        yield _described(s, found, "intermediate result")
+
+
+def _is_plain(element: Element) -> bool:
+    return all(isinstance(i, Index) for i in element.subscripts)
 
 
 def _first_reads(program: Program) -> dict[str, Element]:
@@ -79,7 +132,8 @@ def _first_reads(program: Program) -> dict[str, Element]:
     found: dict[str, Element] = {}
     for own in (True, False):
         for s in (*program.layer.statements, *program.forward):
-            for e in elements(s.expr):
+            start = () if s.carry is None else elements(s.carry.start)
+            for e in (*elements(s.expr), *start):
                 plain = all(isinstance(i, Index) and (i in s.indices or not own) for i in e.subscripts)
                 if plain and len(set(e.subscripts)) == len(e.subscripts):
                     found.setdefault(e.name, e)

@@ -17,7 +17,7 @@ import sympy
 from sympy import Add, Expr, Integer, Mul, Pow, Rational, S
 
 from derive.algebra.affine import affine_factors, affine_terms, is_affine
-from derive.algebra.functions import And, Eq, Ge, Le, Lt, Ne, Not, Or, Where
+from derive.algebra.functions import And, Eq, FloorDiv, Ge, Le, Lt, Mod, Ne, Not, Or, Where
 from derive.algebra.indices import elements, free_indices, is_binder, substitute
 from derive.algebra.nodes import Delta, Element, Index, KeepingReduction, Mean, Padded, Partial, Reduction, Sum
 from derive.algebra.windows import Condition, solved
@@ -48,10 +48,20 @@ _AT_MOST, _BELOW, _BOTH = Le(S.Zero, S.One), Lt(S.Zero, S.One), And(S.One, S.One
 
 
 class Printer(ABC):
-    """Turns expressions into boxes and pieces; subclasses say how things look."""
+    """Turns expressions into boxes and pieces; subclasses say how things look.
+
+    Attributes:
+        means_as_sums: whether a mean is written as a sum and a factor.
+        wide, widest: what still stands in a fraction, what on one line in a long formula.
+        alternatives: what is not broken by itself.
+        solves: whether deltas are shown solved.
+        calls: whether a sum has its body in parentheses.
+        divisors: what had to divide something in the formulas printed so far.
+    """
 
     means_as_sums = False
     solves = True
+    calls = False
     wide = 0.0
     widest = 0.0
     alternatives = 0.0
@@ -65,6 +75,7 @@ class Printer(ABC):
     def __init__(self, notation: Notation) -> None:
         self.notation = notation
         self._boxes: dict[Expr, Box] = {}
+        self.divisors: dict[Expr, None] = {}
 
     # What a subclass says.
 
@@ -273,7 +284,7 @@ class Printer(ABC):
         text, width, tall = "", 0.0, 0
         box = None
         for negative, term in parts:
-            box = self.inside(self.box(term), MUL)
+            box = self.box(term) if isinstance(term, (FloorDiv, Mod)) else self.inside(self.box(term), MUL)
             if not text:
                 text, width = (self.negative if negative else ""), (self.minus[1] if negative else 0.0)
             else:
@@ -329,8 +340,9 @@ class Printer(ABC):
         """Yield ``divisor | number`` where something is divided, then ``0 <= number < divisor*size``."""
         number, divisor = self.box(condition.numerator), condition.divisor
         if condition.divides:
+            self.divisors[divisor] = None
             yield self.divides(self.box(divisor), number)
-        if condition.size is None:
+        if condition.size is None or self._inside(condition):
             return
         value, size = number, condition.size
         if condition.divides and divisor.is_positive:
@@ -338,9 +350,19 @@ class Printer(ABC):
         elif condition.divides:
             value = self._slashed(number, self.box(divisor))
         low, high = self.relation(_AT_MOST), self.relation(_BELOW)
-        boxes = self.number(S.Zero), value, self.box(size)
-        text = boxes[0].text + low[0] + boxes[1].text + high[0] + boxes[2].text
-        yield Box(text, sum(b.width for b in boxes) + low[1] + high[1], ADD, value.tall)
+        end = self.box(size)
+        text, width = value.text + high[0] + end.text, value.width + high[1] + end.width
+        if not condition.numerator.is_nonnegative:
+            zero = self.number(S.Zero)
+            text, width = zero.text + low[0] + text, zero.width + low[1] + width
+        yield Box(text, width, ADD, value.tall)
+
+    def _inside(self, condition: Condition) -> bool:
+        """Return whether a letter's own range is the one asked for: that of ``i`` over ``P*k`` elements."""
+        number, sizes = condition.numerator, self.notation.sizes
+        if not isinstance(number, Index) or condition.divides or condition.size is None:
+            return False
+        return bool((number.size.subs(sizes) - condition.size.subs(sizes)).expand() == 0)
 
     def _slashed(self, above: Box, below: Box) -> Box:
         above, below = self.inside(above, MUL), self.inside(below, POWER)

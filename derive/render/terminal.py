@@ -17,12 +17,14 @@ from textwrap import wrap
 
 from rich.console import Console
 from rich.text import Text
-from sympy import Expr
+from sympy import Expr, S
 
 from derive.algebra.indices import free_indices, is_binder
 from derive.algebra.letters import readable
 from derive.algebra.nodes import BATCH, Index, KeepingReduction, Reduction
 from derive.calculus.program import Equation, Program, Step
+from derive.language.layer import Statement
+from derive.language.loops import Loop, loops
 from derive.language.text import signature
 from derive.render.formula import Notation, Piece, break_lines
 from derive.render.legend import FUNCTIONS, expressions, grouped, symbols
@@ -48,14 +50,14 @@ def show(program: Program, *, steps: bool = False, width: int = 80, color: bool 
     page = _Page(program, max(width, 30), ascii)
     page.title()
     page.section("Forward")
-    page.equations([(s.target, s.expr) for s in program.forward])
+    page.statements(program.forward)
     if steps and program.steps:
         page.derivation()
     page.section("Backward")
-    page.equations([(s.target, s.expr) for s in program.backward])
+    page.statements(program.backward)
     for function in program.passes:
         page.section(FUNCTIONS[function.name])
-        page.equations([(s.target, s.expr) for s in function.statements])
+        page.statements(function.statements)
     page.section("Symbols")
     page.symbols()
     if not color:
@@ -102,6 +104,25 @@ class _Page:
     def section(self, name: str) -> None:
         self.add("")
         self.add((name, "bold cyan"))
+
+    def statements(self, statements: Sequence[Statement]) -> None:
+        """Append statements, those of a loop under its range, their starts before it."""
+        plain: list[tuple[Expr, Expr]] = []
+        for piece in loops(statements):
+            members = piece.statements if isinstance(piece, Loop) else (piece,)
+            plain += [(s.start, s.carry.start) for s in members if s.start is not None and s.carry is not None]
+            if not isinstance(piece, Loop):
+                plain.append((piece.target, piece.expr))
+                continue
+            self.equations(plain)
+            plain = []
+            first, last = (self.printer.box(e).text for e in (S.Zero, piece.index.size - 1))
+            ends = (first, last) if piece.step == 1 else (last, first)
+            dots = "..." if self.ascii else "…"
+            letter = self.printer.symbol(piece.index).text
+            self.add(" " * _INDENT, (f"for {letter} = {ends[0]}, {dots}, {ends[1]}:", "bold"))
+            self.equations([(s.target, s.expr) for s in members], 2 * _INDENT)
+        self.equations(plain)
 
     def equations(self, equations: Sequence[tuple[Expr, Expr]], indent: int = _INDENT) -> None:
         """Append equations, aligned at their equals signs."""
@@ -202,8 +223,12 @@ class _Page:
             meaning = f"{row.meaning} {row.of}" if row.of else row.meaning
             rows.append((self.plain(row.symbol.name), f"[{axes}]" if row.axes else "scalar", self.plain(meaning)))
         widths = [max(len(row[i]) for row in rows) for i in range(2)]
+        margin = sum(widths) + 6
         for name, shape, meaning in rows:
-            self.add("  ", (name.ljust(widths[0]), "green"), f"  {shape.ljust(widths[1])}  {meaning}")
+            first, *more = wrap(meaning, max(self.width - margin, 20)) or [""]
+            self.add("  ", (name.ljust(widths[0]), "green"), f"  {shape.ljust(widths[1])}  {first}")
+            for line in more:
+                self.add(" " * margin + line)
         for size in self.program.layer.derived:
             self.add(f"  {self.printer.box(size.size).text} = {self.printer.box(size.expr).text}")
         every = list(expressions(self.program))

@@ -9,6 +9,7 @@ Names are the layer's own; ASCII output is the layer language itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from sympy import Expr, S
@@ -42,8 +43,18 @@ _UNICODE: dict[type[Expr], str] = {
 }  # fmt: skip
 
 
-def _flat(text: str, level: int = ATOM, **more: bool) -> Box:
-    return Box(text, float(len(text)), level, 0, **more)
+def _flat(text: str, level: int = ATOM, *, open: bool = False, raised: bool = False) -> Box:
+    return Box(text, float(len(text)), level, 0, open, raised=raised)
+
+
+def _listed(before: str, items: Sequence[str], after: str, level: int = ATOM) -> Box:
+    """Return items in brackets, tight where each is a letter; a list of longer ones may be broken."""
+    items = [re.sub(r"^(\w+) ([-+−]) (\d+)$", r"\1\2\3", item) for item in items]
+    tight = not any(" " in item for item in items)
+    text = before + (",".join(items) if tight else ", ".join(items)) + after
+    parts = [f"{item}, " for item in items[:-1]] + [items[-1] + after] if items and not tight else []
+    whole = (before + parts[0], *parts[1:]) if parts else ()
+    return Box(text, float(len(text)), level, parts=whole)
 
 
 class TerminalPrinter(BreakingPrinter):
@@ -64,6 +75,7 @@ class TerminalPrinter(BreakingPrinter):
         super().__init__(notation or Notation())
         self.ascii = ascii
         self.small = small and not ascii
+        self.calls = ascii
         self.solves = not ascii  # ASCII is the layer language, which has no conditions under a sum
         self.plus = (" + ", 3.0)
         self.minus = (" - ", 3.0) if ascii else (" − ", 3.0)
@@ -98,7 +110,7 @@ class TerminalPrinter(BreakingPrinter):
         name = self.name(expr.name)
         if not expr.subscripts:
             return _flat(name)
-        return _flat(f"{name}[{','.join(self.box(s).text for s in expr.subscripts)}]")
+        return _listed(f"{name}[", [self.box(s).text for s in expr.subscripts], "]")
 
     def delta(self, expr: Delta) -> Box:
         a, b = sorted((self.box(x).text for x in expr.args), key=lambda text: (len(text), text))
@@ -106,8 +118,8 @@ class TerminalPrinter(BreakingPrinter):
 
     def padded(self, expr: Padded) -> Box:
         fill = f", {self.box(expr.fill).text}" if expr.fill != 0 else ""
-        subscripts = ",".join(self.box(s).text for s in expr.element.subscripts)
-        return _flat(f"padded({self.name(expr.element.name)}{fill})[{subscripts}]")
+        subscripts = [self.box(s).text for s in expr.element.subscripts]
+        return _listed(f"padded({self.name(expr.element.name)}{fill})[", subscripts, "]")
 
     def divides(self, divisor: Box, number: Box) -> Box:
         return _flat(f"{self.inside(divisor, MUL).text} | {number.text}", ADD)
@@ -164,7 +176,9 @@ class TerminalPrinter(BreakingPrinter):
         if self.ascii:
             return _flat(f"{expr.word}{self._letters(expr)}", MUL)
         sign = {Sum: "Σ", Prod: "Π", Max: "max", Min: "min"}[type(expr)]
-        return _flat(f"{sign}{self._letters(expr, conditions)} ", MUL)
+        text = f"{sign}{self._letters(expr, conditions)} "
+        parts = [f"{part} " for part in re.split(r"(?<=[,:]) ", text.rstrip())]
+        return Box(text, float(len(text)), MUL, parts=tuple(parts))
 
     def _reduction(self, expr: Reduction) -> Box:
         if not self.ascii:
