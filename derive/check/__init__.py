@@ -13,6 +13,7 @@ formulas in float64 and float32 and with differences of its own
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from derive.algebra.nodes import BATCH_SIZE
 from derive.calculus.program import Program
@@ -80,9 +81,11 @@ def check(
     if program.passes and all(row.passed for row in rows):
         from derive.check.passes import check_pass_code, check_pass_formulas
 
-        for at in [first] if wide is None else [first, wide]:
-            rows += check_pass_formulas(layer, program, at, seed)
-            rows += check_pass_code(layer, program, module_text, at, seed) if module_text is not None else []
+        for at, _ in exact:
+            if at is not other or at.instance.hypers != instance.hypers:
+                own = check_pass_formulas(layer, program, at, seed)
+                own += check_pass_code(layer, program, module_text, at, seed) if module_text is not None else []
+                rows += own if at is first else [replace(row, note=row.note or str(at.instance)) for row in own]
     return Report(layer.name, seed, tuple(sizes.items()), merged(rows))
 
 
