@@ -14,7 +14,7 @@ from sympy import Add, Expr, Mul, Pow, S
 
 from derive.algebra.functions import And, Not, Or, Where
 from derive.algebra.nodes import Delta, Element, KeepingReduction, Mean, Padded
-from derive.render.formula import ADD, MUL, POWER, PREFIX, TRUTH, Box, Piece, indicator
+from derive.render.formula import ADD, ATOM, MUL, POWER, PREFIX, TRUTH, Box, Piece, indicator
 from derive.render.printer import Printer
 
 __all__ = ["BreakingPrinter"]
@@ -60,11 +60,12 @@ class BreakingPrinter(Printer):
             expr = self._read_at_own(expr)
             if expr.at != expr.indices:
                 return one
-        if isinstance(expr, Pow) and whole.width > self.wide and expr.exp.is_positive:
+        if isinstance(expr, Pow) and whole.width > self.alternatives and not expr.exp.as_coeff_Mul()[0].is_negative:
             suffix = self.power(Box("", 0.0), self._exponent(expr.exp))
-            left, right, width = self.delimiters(self.box(expr.base).tall)
-            base = self.pieces(expr.base, depth + 2)
-            return _glued(left, width / 2, base, right + suffix.text, width / 2 + suffix.width)
+            base = self.box(expr.base)
+            left, right, width = self.delimiters(base.tall) if base.level < ATOM or base.raised else ("", "", 0.0)
+            inside = self.pieces(expr.base, depth + 2)
+            return _glued(left, width / 2, inside, right + suffix.text, width / 2 + suffix.width)
         truth = indicator(expr)
         if truth is not None:
             return self.pieces(truth, depth)
