@@ -48,3 +48,17 @@ def mixed(x: Real[T, N, D], h0: Real[N, D], w: Real[D, D]):
 """
     )
     assert "sum[k](w[j, k]*dy[0, n, k])" in lines["dh0"]
+
+
+def test_every_axis_of_a_window_is_read_at_its_place() -> None:
+    lines = backward(
+        """
+def spread(x: Real[N, P, Q], w: Real[R, S]):
+    H = 2*P + R
+    W = 2*Q + S
+    y: Real[N, H, W]
+    y[n, i, j] = sum[p, q, r, s](where(i == 2*p + r and j == 2*q + s, x[n, p, q] * w[r, s], 0))
+    return y
+"""
+    )
+    assert lines["dx"] == "dx[n, p, q] = sum[r, s](w[r, s]*padded(dy)[n, 2*p + r, 2*q + s])"

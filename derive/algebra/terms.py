@@ -181,13 +181,15 @@ def _moved(factors: Sequence[tuple[Expr, Expr]], index: Index, value: Expr) -> l
 
     A factor that reads i by itself has i's whole range as its axis (a
     cotangent that a window's adjoint is read with), so it is 0 outside and the
-    product with it; what else reads i is padded to be defined there. None where
-    that does not do: the delta stays.
+    product with it, be it padded by 0 along another axis already; what else
+    reads i is padded to be defined there. None where that does not do: the
+    delta stays.
     """
     if _is_certain(index, value):
         return [(substitute(a, {index: value}), e) for a, e in factors]
     reading = [(a, e) for a, e in factors if index in free_indices(a)]
-    if not any(isinstance(a, Element) and index in a.subscripts for a, _ in reading):
+    plain = [a.element if isinstance(a, Padded) and a.fill == 0 else a for a, _ in reading]
+    if not any(isinstance(a, Element) and index in a.subscripts for a in plain):
         return None
     if not all(isinstance(a, (Element, Padded, Delta)) and e.is_positive for a, e in reading):
         return None
