@@ -101,6 +101,8 @@ class FunctionText:
         dtype_used: whether the text says ``dtype``.
         batch_counts: for every sum over the batch axes, how many there are.
         batch_named: whether these have a name, because they occur more than once.
+        passing: names that only the steps of a loop have.
+        lasting: arrays with batch axes.
         bare_batch: whether the lengths of the batch axes alone are a shape, so that they must be a tuple.
         pairwise: whether an ``einsum`` of three or more arrays occurs.
     """
@@ -129,6 +131,8 @@ class FunctionText:
         self.bare_batch = False
         self.batch_counts: list[str] = []
         self.batch_named = False
+        self.passing: set[str] = set()
+        self.lasting: list[Name] = []
 
     def _local(self, symbol: Expr) -> str:
         return "count" if symbol == BATCH_SIZE else self.rename(symbol.name)
@@ -220,8 +224,9 @@ class FunctionText:
 
     @_text.register
     def _(self, array: Reshape) -> Text:
-        rest = [self.numbers.text(a.size)[0] for a in array.axes[1:] if a is not None]
-        return f"{inside(self._text(array.args[0]), ATOM)}.reshape({', '.join(['-1', *rest])})", ATOM
+        first, *rest = (self.numbers.text(a.size)[0] for a in array.indices)
+        rows = "-1" if array.axes[0].size.has(BATCH_SIZE) else first
+        return f"{inside(self._text(array.args[0]), ATOM)}.reshape({', '.join([rows, *rest])})", ATOM
 
     @_text.register
     def _(self, array: Reduce) -> Text:
@@ -423,7 +428,8 @@ class FunctionText:
         if BATCH not in over:
             text = str(numbers[0]) if len(numbers) == 1 else f"({', '.join(map(str, numbers))})"
             return [f"axis={text}", *keeping]
-        leaf = next(n for n in walk(source) if isinstance(n, Name) and BATCH in n.axes)
+        leaves = [n for n in walk(source) if isinstance(n, Name) and BATCH in n.axes]
+        leaf = next((n for n in (*leaves, *self.lasting) if n.name not in self.passing), leaves[0])
         after = len(leaf.axes) - 1
         count = f"{self.rename(leaf.name)}.ndim" + (f" - {after}" if after else "")
         self.batch_counts.append(count)
@@ -438,6 +444,11 @@ class FunctionText:
     def body(self, instructions: Sequence[Instruction]) -> list[str]:
         """Return the lines of the instructions, not indented; batch axes get a name if they are needed again."""
         taken = set(self.taken)
+        loops = [i for i in instructions if isinstance(i, ForLoop)]
+        outside = {i.name for i in instructions if isinstance(i, Assign)}
+        self.passing = {i.name for loop in loops for i in loop.body if isinstance(i, Assign)} - outside
+        nodes = [n for i in instructions for v in values(i) for n in walk(v)] if self.passing else []
+        self.lasting = [n for n in nodes if isinstance(n, Name) and BATCH in n.axes]
         lines = self._all(instructions)
         if len(self.batch_counts) < 2:
             return lines
