@@ -60,6 +60,7 @@ from derive.lower.arrays import (
     Unary,
     Update,
     Windows,
+    values,
     walk,
 )
 from derive.render.numpy_calls import backward_call, forward_call
@@ -225,7 +226,7 @@ class FunctionText:
     @_text.register
     def _(self, array: Reshape) -> Text:
         first, *rest = (self.numbers.text(a.size)[0] for a in array.indices)
-        rows = "-1" if array.axes[0].size.has(BATCH_SIZE) else first
+        rows = "-1" if array.indices[0].size.has(BATCH_SIZE) else first
         return f"{inside(self._text(array.args[0]), ATOM)}.reshape({', '.join([rows, *rest])})", ATOM
 
     @_text.register
