@@ -13,7 +13,7 @@ import pytest
 from sympy import S
 from test_render_latex import assert_parses
 
-from derive.algebra.functions import FloorDiv
+from derive.algebra.functions import Eq, FloorDiv, Where
 from derive.algebra.nodes import Delta, Element, Hyper, Index, Kind, Max, Mean, Padded, Size, Sum, Tensor
 from derive.calculus.program import Pass, Program
 from derive.language import load
@@ -153,6 +153,22 @@ def test_a_strided_and_dilated_window_says_what_has_to_divide() -> None:
 def test_windows_side_by_side_are_whole_quotients() -> None:
     assert backward("max_pool2d")[r"\mathrm{d}x_{n,c,i,j}"].startswith(r"\mathbf{1}[i < P k \wedge j < Q k]")
     assert "y[n,c,p,q] = x[n, c, p // k, q // k]" in show(wide("upsample"))
+
+
+def test_a_bound_that_holds_in_any_case_is_not_shown() -> None:
+    shifted = Sum(at("y", p) * Delta(i, p + 1), p)
+    assert TerminalPrinter(Notation(sizes={P: H - 1})).box(shifted).text == "[i ≥ 1]·y[i−1]"
+    assert TerminalPrinter(Notation()).box(shifted).text == "[0 ≤ i − 1 < P]·y[i−1]"
+    assert (
+        TerminalPrinter(Notation(sizes={H: P * k})).box(Sum(at("y", p) * Delta(i, k * p + b), p, b)).text == "y[i // k]"
+    )
+
+
+def test_a_mask_is_a_factor() -> None:
+    mask = Element(Tensor("m", Kind.BOOL), i)
+    assert TerminalPrinter().box(at("x", i) * Where(mask, 1, 0)).text == "x[i]·m[i]"
+    assert TerminalPrinter().box(at("x", i) * Where(mask, 0, 1)).text == "[not m[i]]·x[i]"
+    assert TerminalPrinter().box(at("x", i) * Where(Eq(i, p), 0, at("y", p))).text == "[i ≠ p]·x[i]·y[p]"
 
 
 def test_a_fill_is_said() -> None:

@@ -33,6 +33,7 @@ from derive.algebra.nodes import (
     Hyper,
     Index,
     KeepingReduction,
+    Kind,
     LogSoftmax,
     Max,
     Mean,
@@ -57,6 +58,7 @@ __all__ = [
     "break_lines",
     "indices_count_from",
     "indicator",
+    "is_condition",
     "rank",
     "short",
     "terms",
@@ -340,15 +342,23 @@ def rank(factor: Expr, notation: Notation, largest: int = 0) -> tuple[object, ..
 
 
 def indicator(expr: Expr) -> Expr | None:
-    """Return the comparison that holds where the expression is 1; None unless it is 0 elsewhere."""
-    if not isinstance(expr, Where) or not isinstance(expr.args[0], TRUTH):
+    """Return the condition that holds where the expression is 1; None unless it is 0 elsewhere.
+
+    A mask, whose elements are 0 or 1, is itself the number.
+    """
+    if not isinstance(expr, Where) or not is_condition(expr.args[0]):
         return None
     test, *values = expr.args
     if values == [S.One, S.Zero]:
         return test
     if values == [S.Zero, S.One] and isinstance(test, (Eq, Ne)):
         return Ne(*test.args) if isinstance(test, Eq) else Eq(*test.args)
-    return None
+    return Not(test) if values == [S.Zero, S.One] and isinstance(test, Element) else None
+
+
+def is_condition(expr: Expr) -> bool:
+    """Return whether an expression is a comparison, a connective or an element of a mask."""
+    return isinstance(expr, TRUTH) or (isinstance(expr, Element) and expr.kind is Kind.BOOL)
 
 
 def as_decimal(value: Expr) -> bool:

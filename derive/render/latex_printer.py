@@ -229,7 +229,7 @@ class TexPrinter(BreakingPrinter):
         return r"\breve" if any(n.endswith("bar") for n in self.notation.order) else r"\bar"
 
     def delta(self, expr: Delta) -> Box:
-        a, b = sorted((self.box(x) for x in expr.args), key=lambda x: (len(x.text), x.text))
+        a, b = sorted((self.box(x) for x in expr.args), key=lambda x: (x.text.isdigit(), len(x.text), x.text))
         if any(n in ("delta", "δ") for n in self.notation.order):
             return self.truth(Box(f"{a.text} = {b.text}", a.width + b.width + 14.0, ADD))
         return Box(rf"\delta_{{{a.text},{b.text}}}", 5.0 + _SMALL * (a.width + b.width + 4.0))

@@ -38,13 +38,15 @@ from derive.render.formula import (
     Quotient,
     as_decimal,
     indicator,
+    is_condition,
     rank,
     terms,
 )
 
 __all__ = ["Printer", "is_digamma"]
 
-_AT_MOST, _BELOW, _BOTH = Le(S.Zero, S.One), Lt(S.Zero, S.One), And(S.One, S.One)
+_AT_MOST, _AT_LEAST, _BELOW = Le(S.Zero, S.One), Ge(S.Zero, S.One), Lt(S.Zero, S.One)
+_BOTH = And(S.One, S.One)
 
 
 class Printer(ABC):
@@ -342,27 +344,43 @@ class Printer(ABC):
         if condition.divides:
             self.divisors[divisor] = None
             yield self.divides(self.box(divisor), number)
-        if condition.size is None or self._inside(condition):
+        if condition.size is None:
             return
         value, size = number, condition.size
         if condition.divides and divisor.is_positive:
             size = divisor * size
         elif condition.divides:
             value = self._slashed(number, self.box(divisor))
+        below, above = (False, False) if value is not number else self._certain(condition.numerator, size)
         low, high = self.relation(_AT_MOST), self.relation(_BELOW)
-        end = self.box(size)
-        text, width = value.text + high[0] + end.text, value.width + high[1] + end.width
-        if not condition.numerator.is_nonnegative:
+        least = -condition.numerator.as_coeff_Add()[0]
+        if above and not below and least.is_positive:  # j >= 1 rather than 0 <= j - 1
+            value, end, sign = self.box(condition.numerator + least), self.number(least), self.relation(_AT_LEAST)
+            yield Box(value.text + sign[0] + end.text, value.width + sign[1] + end.width, ADD, value.tall)
+            return
+        text, width = value.text, value.width
+        if not above:
+            end = self.box(size)
+            text, width = text + high[0] + end.text, width + high[1] + end.width
+        if not below:
             zero = self.number(S.Zero)
             text, width = zero.text + low[0] + text, zero.width + low[1] + width
-        yield Box(text, width, ADD, value.tall)
+        if not (below and above):
+            yield Box(text, width, ADD, value.tall)
 
-    def _inside(self, condition: Condition) -> bool:
-        """Return whether a letter's own range is the one asked for: that of ``i`` over ``P*k`` elements."""
-        number, sizes = condition.numerator, self.notation.sizes
-        if not isinstance(number, Index) or condition.divides or condition.size is None:
-            return False
-        return bool((number.size.subs(sizes) - condition.size.subs(sizes)).expand() == 0)
+    def _certain(self, number: Expr, size: Expr) -> tuple[bool, bool]:
+        """Return whether ``0 <= number`` and ``number < size`` hold for all letters of a sum of letters and sizes."""
+        least = most = sympy.expand(number)
+        for term in Add.make_args(least):
+            for letter in free_indices(term):
+                times = term.coeff(letter)
+                if term != times * letter or not times.is_number:
+                    return bool(number.is_nonnegative), False
+                least -= term if times > 0 else term - times * (letter.size - 1)
+                most -= term - times * (letter.size - 1) if times > 0 else term
+        rest = sympy.expand((size - 1 - most).subs(self.notation.sizes))
+        least = sympy.expand(least.subs(self.notation.sizes))
+        return bool(least.is_nonnegative), bool(rest.is_nonnegative)
 
     def _slashed(self, above: Box, below: Box) -> Box:
         above, below = self.inside(above, MUL), self.inside(below, POWER)
@@ -528,12 +546,12 @@ class Printer(ABC):
 
 def _where_it_counts(factor: Expr) -> tuple[Expr, ...]:
     """In a product, alternatives of which the other is 0 are a factor 1 or 0 and what stands beside it."""
-    if isinstance(factor, Where) and isinstance(factor.args[0], TRUTH):
+    if isinstance(factor, Where) and is_condition(factor.args[0]):
         test, value, other = factor.args
         if other is S.Zero:
             return Where(test, 1, 0), *(f for f in Mul.make_args(value) if f is not S.One)
         if value is S.Zero:
-            opposite = Where(test, 0, 1) if isinstance(test, (Eq, Ne)) else Where(Not(test), 1, 0)
+            opposite = Where(test, 0, 1) if isinstance(test, (Eq, Ne, Element)) else Where(Not(test), 1, 0)
             return opposite, *(f for f in Mul.make_args(other) if f is not S.One)
     return (factor,)
 

@@ -113,7 +113,7 @@ class TerminalPrinter(BreakingPrinter):
         return _listed(f"{name}[", [self.box(s).text for s in expr.subscripts], "]")
 
     def delta(self, expr: Delta) -> Box:
-        a, b = sorted((self.box(x).text for x in expr.args), key=lambda text: (len(text), text))
+        a, b = sorted((self.box(x).text for x in expr.args), key=lambda text: (text.isdigit(), len(text), text))
         return _flat(f"delta({a}, {b})" if self.ascii else f"δ({a}, {b})")
 
     def padded(self, expr: Padded) -> Box:
