@@ -140,7 +140,7 @@ class Ranges:
 
     def is_equal(self, a: Expr, b: Expr) -> bool:
         """Return whether two expressions are surely the same number."""
-        return bool(self.unfolded(a - b) == 0)
+        return a == b or bool(self.unfolded(a - b) == 0)
 
     def width(self, expr: Expr) -> Expr:
         """Return how far past an end a subscript leads: 0 where it surely stays inside."""
@@ -148,13 +148,16 @@ class Ranges:
 
     def span(self, start: Expr, step: Expr, count: Expr, length: Expr) -> Span:
         """Return the slice of ``count`` elements from ``start`` on along an axis of ``length`` that has them all."""
-        stop: Expr | None = start + step * count
+        stop: Expr | None = sympy.expand(start + step * count)
         if step == 1:
-            if self.is_equal(start + count, length):
+            left = self.unfolded(length - start - count)
+            if left == 0:
                 stop = None
+            elif left.is_Integer and left > 0:
+                stop = -left
         elif self._ends(start, step, count, length):
             stop = None
-        return Span(start if start != 0 else None, sympy.expand(stop) if stop is not None else None, step)
+        return Span(start if start != 0 else None, stop, step)
 
     def _ends(self, start: Expr, step: Expr, count: Expr, length: Expr) -> bool:
         """Return whether the axis ends before there could be one element more."""
@@ -182,6 +185,10 @@ class Ranges:
 
         first, *rest = sorted(letters, key=rank)
         return (first, *sorted(rest, key=lambda item: item[0].name))
+
+    def is_small(self, letter: Index) -> bool:
+        """Return whether the range of a letter is a number or a hyper-parameter, as that of a window often is."""
+        return not sizes_in(letter.size) and not sizes_in(self.unfolded(letter.size))
 
     def tight(self, letters: Sequence[tuple[Index, Expr]]) -> tuple[Index, ...] | None:
         """Return the letters, the slowest first, if together they number ``0 … n-1`` as digits do; else None."""

@@ -44,7 +44,7 @@ def element(lowerer: Expressions, expr: Element, order: Sequence[Axis]) -> Array
         if found_rows is not None:
             return place(found_rows, order)
     sizes = lowerer.shapes[expr.name]
-    if all(isinstance(s, Index) and s.size == size for s, size in zip(subscripts, sizes, strict=True)):
+    if all(isinstance(s, Index) and lowerer.ranges.is_equal(s.size, n) for s, n in zip(subscripts, sizes, strict=True)):
         letters = tuple(s for s in subscripts if isinstance(s, Index))
         distinct = tuple(dict.fromkeys(letters))
         if distinct == letters:

@@ -18,14 +18,14 @@ from sympy import Add, Expr, Integer, Mul, S
 
 from derive.algebra.functions import Eq
 from derive.algebra.indices import free_indices, substitute
-from derive.algebra.nodes import BATCH, Delta, Index, Sum
+from derive.algebra.nodes import BATCH, Delta, Element, Index, Sum
 from derive.language.layer import Statement
-from derive.lower.affine import affine
 from derive.lower.arrays import AddAt, Assign, Fill, InPlace, Instruction, PutAlong, Update
 from derive.lower.arrays import Dtype as _Dtype
 from derive.lower.expressions import Expressions, as_real
 from derive.lower.gather import addressed_first, computed_axes, places
 from derive.lower.prepare import settled
+from derive.lower.scalars import is_number
 
 __all__ = ["flat", "has_delta", "scatter", "terms_of"]
 
@@ -48,15 +48,21 @@ class _Scatter:
     over: tuple[Index, ...]
 
 
-def scatter(lowerer: Expressions, statement: Statement) -> list[Instruction] | None:
-    """Return the instructions for a statement with deltas, or None where none of them fixes an index."""
+def scatter(lowerer: Expressions, statement: Statement, *, inside: bool = False) -> list[Instruction] | None:
+    """Return the instructions for a statement with deltas, or None where none of them fixes an index.
+
+    Args:
+        lowerer: for the values and places.
+        statement: the deltas fix its indices.
+        inside: whether computed places surely lie inside their axes.
+    """
     outer, terms = terms_of(statement.expr)
     if len(terms) > _MOST_TERMS:
         return None
     dense: list[Expr] = []
     scattered: list[_Scatter] = []
     for term in terms:
-        found = _fixed(term, statement.indices) if has_delta(term) else None
+        found = _fixed(term, statement.indices, inside) if has_delta(term) else None
         if found is not None and found.value == 0:
             continue
         if found is not None and _lowerable(found, statement.indices):
@@ -172,7 +178,7 @@ def flat(term: Expr) -> tuple[list[Expr], tuple[Index, ...]] | None:
     return factors, tuple(bound)
 
 
-def _fixed(term: Expr, target: Sequence[Index]) -> _Scatter | None:
+def _fixed(term: Expr, target: Sequence[Index], inside: bool) -> _Scatter | None:
     """Use deltas to fix indices of the target: ``c*delta(v, t[n])`` is added at ``v = t[n]``."""
     opened = flat(term)
     if opened is None:
@@ -189,7 +195,7 @@ def _fixed(term: Expr, target: Sequence[Index]) -> _Scatter | None:
             key=lambda pair: -target.index(pair[0]),
         ):
             free = free_indices(place)
-            if _leaves(place, index):
+            if not inside and _leaves(place, index):
                 continue
             if index not in fixed and index not in free and not free & set(fixed) and index != BATCH:
                 if any(index in free_indices(other) for other in fixed.values()):
@@ -211,8 +217,13 @@ def _fixed(term: Expr, target: Sequence[Index]) -> _Scatter | None:
 
 
 def _leaves(place: Expr, index: Index) -> bool:
-    """Return whether an affine place may lie outside the axis: then a comparison is right, an address is not."""
-    return place != index and affine(place) is not None and not (isinstance(place, Index) and place.size == index.size)
+    """Return whether a place may lie outside the axis: then a comparison is right, an address is not.
+
+    Labels have been verified, and numbers proved, to lie inside.
+    """
+    if isinstance(place, Index):
+        return place != index and place.size != index.size
+    return not isinstance(place, Element) and not is_number(place)
 
 
 def _times(outer: Expr, item: _Scatter, target: Sequence[Index]) -> Expr:

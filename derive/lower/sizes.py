@@ -165,7 +165,7 @@ def _numbers(array: Array) -> tuple[list[Expr], list[Expr]]:
             if array.like is None:
                 shape = [i.size for i in array.indices]
         case Reshape(axes=axes):
-            shape = [i.size for i in axes[1:] if i is not None]
+            shape = [i.size for i in axes if i is not None and not i.size.has(BATCH_SIZE)]
         case Take(where=where):
             numbers = _written(where)
         case Windows(lengths=lengths):

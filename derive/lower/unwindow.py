@@ -23,7 +23,7 @@ go to ``np.add.at`` on such an array.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sympy import Add, Expr, Mul, S
@@ -39,6 +39,7 @@ from derive.lower.arrays import (
     Broadcast,
     Delete,
     Dtype,
+    Empty,
     Entry,
     Fill,
     ForLoop,
@@ -47,13 +48,14 @@ from derive.lower.arrays import (
     Name,
     Pad,
     Regroup,
+    Take,
     Update,
 )
 from derive.lower.expressions import Expressions, as_real
 from derive.lower.plan import Counter
 from derive.lower.prepare import settled
 from derive.lower.scalars import is_number
-from derive.lower.scatter import flat, has_delta, terms_of
+from derive.lower.scatter import flat, has_delta, scatter, terms_of
 
 __all__ = ["nested", "unwindow"]
 
@@ -70,6 +72,7 @@ class _Axis:
         position: the letter that is sliced; None where the axis has no letter of its own.
         step: its factor.
         digits: letters that are merged by a reshape, the slowest first.
+        apart: how many places there are, where no two values of the letters give the same one; else None.
     """
 
     place: Affine
@@ -78,6 +81,7 @@ class _Axis:
     position: Index | None
     step: Expr
     digits: tuple[Index, ...]
+    apart: Expr | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,7 @@ def unwindow(lowerer: Expressions, statement: Statement, rest: LowerRest) -> lis
         else:
             landings.append(landing)
     if not landings:
-        return None
+        return _spread(lowerer, statement, terms) if outer == 1 and len(terms) == 1 else None
     result: list[Instruction] = []
     if dense:
         result += rest(replace(statement, expr=Add(*dense)))
@@ -133,6 +137,40 @@ def unwindow(lowerer: Expressions, statement: Statement, rest: LowerRest) -> lis
                 return [Assign(statement.name, Binary(statement.indices, Dtype.REAL, (value, factor), op="*"))]
         result.append(InPlace(statement.name, "*", factor))
     return result
+
+
+def _spread(lowerer: Expressions, statement: Statement, terms: Sequence[Expr]) -> list[Instruction] | None:
+    """Return the instructions for places that are no slices: ``np.add.at`` on an array that has them all."""
+    found = flat(terms[0])
+    if found is None:
+        return None
+    factors, bound = found
+    moved: list[Expr] = []
+    widths: dict[Index, tuple[Expr, Expr]] = {}
+    for factor in factors:
+        pair = _fixes(factor, statement.indices, bound) if isinstance(factor, Delta) else None
+        form = affine(pair[1]) if pair is not None and pair[0] not in widths else None
+        if pair is None or form is None:
+            moved.append(factor)
+            continue
+        index, place = pair
+        low = lowerer.ranges.width(-form.least)
+        high = lowerer.ranges.width(lowerer.ranges.upper(form.largest - (index.size - 1)))
+        widths[index] = (low, high)
+        moved.append(Delta(Index(index.name, (index.size + low + high).expand()), (place + low).expand()))
+    if not widths or any(free_indices(f).intersection(widths) for f in moved):
+        return None
+    axes = tuple(
+        Index(i.name, (i.size + sum(widths[i])).expand()) if i in widths else i for i in statement.indices
+    )
+    padded = any(w != (0, 0) for w in widths.values())
+    buffer = lowerer.fresh(f"{statement.name}_padded") if padded else statement.name
+    code = scatter(lowerer, Statement(buffer, axes, Sum(Mul(*moved), *bound), statement.kind), inside=True)
+    if code is None or not padded:
+        return code
+    cut = tuple((-widths[i][0], -widths[i][1]) if i in widths else (S.Zero, S.Zero) for i in statement.indices)
+    source = Name(axes, Dtype.REAL, name=buffer)
+    return [*code, Assign(statement.name, Pad(statement.indices, Dtype.REAL, (source,), widths=cut))]
 
 
 def _landing(lowerer: Expressions, term: Expr, target: Sequence[Index]) -> _Landing | None:
@@ -194,11 +232,17 @@ def _axis(lowerer: Expressions, index: Index, form: Affine) -> tuple[_Axis, tupl
     high = ranges.width(ranges.upper(form.largest - (index.size - 1)))
     letters = tuple((i, -f if f.could_extract_minus_sign() else f) for i, f in form.letters)
     place = Affine(form.least, letters)
-    digits = ranges.tight(letters) if len(letters) > 1 else None
-    if digits is not None:
-        return _Axis(place, low, high, None, S.One, digits), ()
-    (position, step), *others = ranges.offsets(letters, index.size) if len(letters) > 1 else letters
-    return _Axis(place, low, high, position, step, ()), tuple(i for i, _ in others)
+    if len(letters) == 1:
+        ((position, step),) = letters
+        return _Axis(place, low, high, position, step, (), position.size if step == 1 else None), ()
+    digits = ranges.tight(letters)
+    if digits is None:
+        (position, step), *others = ranges.offsets(letters, index.size)
+        return _Axis(place, low, high, position, step, (), None), tuple(i for i, _ in others)
+    count = Mul(*(i.size for i in digits)).expand()
+    if all(map(ranges.is_small, digits[1:])):
+        return _Axis(place, low, high, digits[0], dict(letters)[digits[0]], (), count), digits[1:]
+    return _Axis(place, low, high, None, S.One, digits, count), ()
 
 
 def _everywhere(lowerer: Expressions, landing: _Landing) -> bool:
@@ -226,13 +270,20 @@ def _landed(
         shifted = _shifted(lowerer, landing, indices)
         if shifted is not None:
             return [Assign(name, shifted)]
+    elif not landing.offsets and not _within(landing):
+        shifted = _shifted(lowerer, landing, indices)
+        if shifted is not None:
+            return [InPlace(name, "+", shifted)]
     padded = any(a.low != 0 or a.high != 0 for a in landing.axes.values())
     axes = tuple(_longer(i, landing.axes.get(i)) for i in indices)
     buffer = lowerer.fresh(f"{name}_padded") if padded else name
     code: list[Instruction] = []
+    first = padded or (fresh and alone)
     if padded or fresh:
-        code.append(Assign(buffer, Fill(axes, Dtype.REAL, value=S.Zero)))
-    before, body = _updates(lowerer, buffer, axes, indices, landing, first=(padded or fresh) and alone)
+        whole = first and _covered(lowerer, landing, dict(zip(indices, axes, strict=True)))
+        made: Array = Empty(axes, Dtype.REAL) if whole else Fill(axes, Dtype.REAL, value=S.Zero)
+        code.append(Assign(buffer, made))
+    before, body = _updates(lowerer, buffer, axes, indices, landing, first=first)
     code = [*before, *code, *body]
     if padded:
         widths = tuple(
@@ -241,6 +292,20 @@ def _landed(
         cut = Pad(indices, Dtype.REAL, (Name(axes, Dtype.REAL, name=buffer),), widths=widths)
         code.append(Assign(name, cut) if fresh else InPlace(name, "+", cut))
     return code
+
+
+def _within(landing: _Landing) -> bool:
+    """Return whether no place lies outside its axis."""
+    return all(a.low == 0 and a.high == 0 for a in landing.axes.values())
+
+
+def _covered(lowerer: Expressions, landing: _Landing, axes: Mapping[Index, Index]) -> bool:
+    """Return whether every element is written exactly once."""
+    for index, axis in landing.axes.items():
+        start = axis.place.start + axis.low
+        if start != 0 or axis.apart is None or not lowerer.ranges.is_equal(axis.apart, axes[index].size):
+            return False
+    return True
 
 
 def _longer(index: Index, axis: _Axis | None) -> Index:
@@ -287,6 +352,12 @@ def _shifted(lowerer: Expressions, landing: _Landing, indices: Sequence[Index]) 
         value = Regroup(tuple(merged), Dtype.REAL, (value,))
     if all(a == 0 and b == 0 for a, b in widths):
         return replace(value, axes=tuple(indices)) if isinstance(value, Regroup) else _owned(value, tuple(indices))
+    if all(lowerer.ranges.is_at_least(-w) for pair in widths for w in pair):
+        spans = [
+            None if a == 0 and b == 0 else lowerer.ranges.span(-a, S.One, i.size, whole.size)
+            for (a, b), i, whole in zip(widths, indices, merged, strict=True)
+        ]
+        return Take(tuple(indices), Dtype.REAL, (value,), where=tuple(spans))
     return Pad(tuple(indices), Dtype.REAL, (value,), widths=tuple(widths))
 
 
@@ -324,7 +395,8 @@ def _updates(
         value, before, made = _hoisted(lowerer, buffer, landing, _order(landing, indices))
         value = substitute(value, dict(counters))
     order = _order(landing, indices)
-    negative = value.as_coeff_Mul()[0].is_negative and not (first and not counters)
+    once = first and all(a.apart is not None or len(a.place.letters) == 1 for a in landing.axes.values())
+    negative = value.as_coeff_Mul()[0].is_negative and not once
     array = as_real(lowerer.lower(-value if negative else value, order))
     where: list[Entry] = []
     for index, whole in zip(indices, axes, strict=True):
@@ -341,7 +413,7 @@ def _updates(
             Dtype.REAL,
             (_broadcast(array, order),),
         )
-    op = "-" if negative else "" if first and not counters else "+"
+    op = "-" if negative else "" if once else "+"
     update = Update(buffer, axes, axes, tuple(where), (), op, array)
     return before, [*nested(counters, [update]), *(Delete(name) for name in made)]
 

@@ -130,7 +130,8 @@ def opened(ranges: Ranges, source: Array, subscripts: Sequence[Expr]) -> Opened 
         if found is None:
             return None
         array, new, spans = found
-    return Opened(array, tuple(new), spans, frozenset(turned), tuple(i for i, _ in windows))
+    small = [i for digits in split.values() for i in digits[1:] if all(map(ranges.is_small, digits[1:]))]
+    return Opened(array, tuple(new), spans, frozenset(turned), (*(i for i, _ in windows), *small))
 
 
 def _digits(
@@ -168,8 +169,13 @@ def offset_letters(ranges: Ranges, expr: Expr, shapes: Mapping[str, Sequence[Exp
         if isinstance(e, Element):
             for k, size in enumerate(shapes.get(e.name, ())):
                 form = _separable(e.subscripts, k)
-                if form is not None and len(form.letters) > 1 and ranges.tight(_positive(form)) is None:
+                if form is None or len(form.letters) < 2:
+                    continue
+                digits = ranges.tight(_positive(form))
+                if digits is None:
                     found.update(i for i, _ in ranges.offsets(_positive(form), size)[1:])
+                elif all(map(ranges.is_small, digits[1:])):
+                    found.update(digits[1:])
         for arg in e.args:
             visit(arg)
 

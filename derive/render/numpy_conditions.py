@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 
-from sympy import Expr, S
+from sympy import Expr
 
 from derive.language.layer import Condition
 from derive.lower.arrays import SizeOf
@@ -56,12 +57,13 @@ def _verified(conditions: Iterable[Condition], numbers: NumberText) -> list[str]
         if symbol is not None:
             simple.append(f"{symbol.name}={numbers.text(symbol)[0]}")
             continue
-        constant, rest = condition.expr.as_coeff_Add()
-        text, bound = numbers.text(rest), numbers.text(-constant if rest != 0 else S.Zero)[0]
+        least = re.search(r"is at least (\d+)$", condition.text)
+        bound = int(least[1]) if least is not None else 0
+        text = numbers.text((condition.expr + bound).expand())
         message = f"expected that {condition.text}".replace("{", "{{").replace("}", "}}")
-        value = f"{{{text[0]}}}"
+        got = f", got {{{text[0]}}}" if least is not None else ""
         lines += [
             f"if {inside(text, ADD)} < {bound}:",
-            f'    raise ValueError(f"{message}, got {value}")',
+            f'    raise ValueError({"f" if got else ""}"{message if got else message.replace("{{", "{")}{got}")',
         ]
     return ([f"_at_least_one({', '.join(simple)})"] if simple else []) + lines

@@ -130,10 +130,15 @@ class NumberText:
         return self._function(expr)
 
     def _sum(self, expr: Expr) -> Text:
-        terms = sorted(
-            expr.args,
-            key=lambda t: (t.could_extract_minus_sign(), t.is_number, not t.has(Counter), self._key(t)),
-        )
+        positive = any(not t.is_number and not t.could_extract_minus_sign() for t in expr.args)
+
+        def key(term: Expr) -> tuple[object, ...]:
+            """Order terms: what is added, what is subtracted, the number; without anything added, the number first."""
+            negative = term.could_extract_minus_sign()
+            order = 2 if term.is_number and positive else int(negative)
+            return order, term.is_number, not term.has(Counter), self._key(term)
+
+        terms = sorted(expr.args, key=key)
         text = ""
         for term in terms:
             negative = term.could_extract_minus_sign() and not isinstance(term, Add)
