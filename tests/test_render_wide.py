@@ -167,8 +167,8 @@ def test_a_bound_that_holds_in_any_case_is_not_shown() -> None:
 def test_a_mask_is_a_factor() -> None:
     mask = Element(Tensor("m", Kind.BOOL), i)
     assert TerminalPrinter().box(at("x", i) * Where(mask, 1, 0)).text == "x[i]·m[i]"
-    assert TerminalPrinter().box(at("x", i) * Where(mask, 0, 1)).text == "[not m[i]]·x[i]"
-    assert TerminalPrinter().box(at("x", i) * Where(Eq(i, p), 0, at("y", p))).text == "[i ≠ p]·x[i]·y[p]"
+    assert TerminalPrinter().box(at("x", i) * Where(mask, 0, 1)).text == "x[i]·[not m[i]]"
+    assert TerminalPrinter().box(at("x", i) * Where(Eq(i, p), 0, at("y", p))).text == "x[i]·y[p]·[i ≠ p]"
 
 
 def test_a_fill_is_said() -> None:

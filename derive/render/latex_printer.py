@@ -150,7 +150,7 @@ def name_tex(
         parts, extra = [*parts, f"[{fill.text}]"], extra + fill.width + 6.0
     tight = all(_TIGHT.fullmatch(s.text) for s in subscripts)
     scripts = ("," if tight else r",\,").join(s.text for s in subscripts)
-    low = sum(s.width for s in subscripts) + (3.0 if tight else 5.0) * len(subscripts)
+    low = sum(_script(s) for s in subscripts) + _SMALL * (3.0 if tight else 5.0) * len(subscripts)
     raised = bool(parts) and (bool(subscripts) or bool(name.marks))
     if raised:
         text = f"{letter}^{{{','.join(parts)}}}" + (f"_{{{scripts}}}" if scripts else "")
@@ -161,12 +161,19 @@ def name_tex(
     loose = name.order > 0 and not accents
     wordy = name.order > 0 or letter.startswith((r"\mathrm", r"\text"))
     extra += 3.0 * len(parts)
-    return Box(text, width + _SMALL * max(low, extra) + 0.5, POWER if loose else ATOM, wordy=wordy, raised=raised)
+    return Box(text, width + max(low, _SMALL * extra) + 0.5, POWER if loose else ATOM, wordy=wordy, raised=raised)
 
 
 def _small(text: str) -> str:
     """Return a formula with the parentheses that fit its size inside a fraction."""
     return re.sub(r"\\[bB]igg(?=[lr]\b)", r"\\big", text)
+
+
+def _script(box: Box) -> float:
+    """Return the width as a script, where TeX leaves no room around signs."""
+    signs = sum(box.text.count(sign) for sign in (" + ", " - "))
+    relations = sum(box.text.count(sign) for sign in (r" \le ", " < ", r" \mid "))
+    return _SMALL * (box.width - 4.0 * signs - 5.0 * relations)
 
 
 def _row(boxes: Sequence[Box]) -> Box:
@@ -325,7 +332,7 @@ class TexPrinter(BreakingPrinter):
 
     def _low(self, rows: Sequence[Box]) -> Box:
         """Return what stands below a sign, in braces, a line for each row."""
-        width = _SMALL * max(r.width for r in rows)
+        width = max(_script(r) for r in rows)
         text = r" \\ ".join(r.text for r in rows)
         return Box(f"{{{text}}}" if len(rows) == 1 else rf"{{\substack{{{text}}}}}", width)
 
