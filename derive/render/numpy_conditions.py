@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from sympy import Expr
 
 from derive.language.layer import Condition
 from derive.lower.arrays import SizeOf
 from derive.render.numpy_numbers import ADD, NumberText, inside
+from derive.render.numpy_text import call_lines
 
 __all__ = ["at_least_one", "derived_lines"]
 
@@ -35,8 +37,8 @@ def derived_lines(
 ) -> list[str]:
     """Return the lines that compute sizes, with each condition before the first size that relies on it."""
     lines: list[str] = []
-    waiting = list(conditions)
     derived = [s for s in sizes if s.value is not None]
+    waiting = _by_name(conditions, derived)
     unknown = {s.size for s in derived}
     for size in derived:
         assert size.value is not None
@@ -47,6 +49,22 @@ def derived_lines(
         lines.append(f"{rename(size.size.name)} = {numbers.text(size.value)[0]}")
         unknown.remove(size.size)
     return lines + _verified(waiting, numbers)
+
+
+def _by_name(conditions: Iterable[Condition], derived: Iterable[SizeOf]) -> list[Condition]:
+    """Return the conditions, those of a computed size with its name instead of its formula."""
+    formulas: dict[Expr, Expr] = {}
+    for size in derived:
+        value = size.value
+        assert value is not None
+        for other, formula in [(s, f) for f, s in formulas.items()]:
+            value = value.xreplace({other: formula})
+        formulas[value.expand()] = size.size
+    found: list[Condition] = []
+    for condition in conditions:
+        name = formulas.get((condition.expr + 1).expand())
+        found.append(condition if name is None or _least_one(condition) is not None else replace(condition, expr=name - 1))
+    return found
 
 
 def _verified(conditions: Iterable[Condition], numbers: NumberText) -> list[str]:
@@ -62,8 +80,7 @@ def _verified(conditions: Iterable[Condition], numbers: NumberText) -> list[str]
         text = numbers.text((condition.expr + bound).expand())
         message = f"expected that {condition.text}".replace("{", "{{").replace("}", "}}")
         got = f", got {{{text[0]}}}" if least is not None else ""
-        lines += [
-            f"if {inside(text, ADD)} < {bound}:",
-            f'    raise ValueError({"f" if got else ""}"{message if got else message.replace("{{", "{")}{got}")',
-        ]
+        error = f'{"f" if got else ""}"{message if got else message.replace("{{", "{")}{got}"'
+        raised = call_lines("raise ValueError", [error], 112)
+        lines += [f"if {inside(text, ADD)} < {bound}:", *(f"    {line}" for line in raised)]
     return ([f"_at_least_one({', '.join(simple)})"] if simple else []) + lines
