@@ -186,6 +186,18 @@ def test_a_padded_tensor_is_told_from_one_called_tilde() -> None:
     assert tex(Padded(at("x", p + r)), Notation(order=("xtilde",))) == r"\mathring{x}_{p + r}"
 
 
+def test_what_stands_for_padding_and_division_is_said_in_a_terminal() -> None:
+    assert "  padded(x) is 0 outside x\n  padded(x_dot) is 0" in show(wide("dilated"))
+    assert "  stride | m where it divides m\n" in show(wide("dilated"))
+    assert "  padded(x, −∞) is −∞ outside x\n" in show(wide("max_pool1d_pad"))
+
+
+def test_the_start_of_a_recurrence_is_inside_it() -> None:
+    text = latex(wide("band"))
+    assert r"$\tilde{u}$ is $u$ inside its axes ($u_{-1,s}$ is inside) and $0$ outside." in text
+    assert r"u_{t,s} &= x_{t,s} + u^{\mathrm{tanh}}_{t,s}" in text
+
+
 def test_loops_are_grouped_and_their_starts_come_first() -> None:
     text = show(wide("rnn"))
     forward = text[text.index("Forward") : text.index("\nBackward")]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import sympy
@@ -25,6 +25,7 @@ from derive.algebra.indices import free_indices
 from derive.algebra.letters import readable
 from derive.algebra.nodes import BATCH, BATCH_SIZE, Delta, Element, Index, Norm
 from derive.calculus.program import Equation, Program, Step
+from derive.language.layer import Statement
 from derive.render.formula import TRUTH, Box, Notation, Piece
 from derive.render.latex_equations import QUAD, RELATION, WIDTH, Block, aligned, blocks, clear, cut
 from derive.render.latex_printer import TexPrinter
@@ -269,6 +270,12 @@ def _name(name: str, printer: TexPrinter) -> str:
     return printer.name(name).text
 
 
+def _statements(program: Program) -> Iterator[Statement]:
+    yield from (*program.forward, *program.backward)
+    for function in program.passes:
+        yield from function.statements
+
+
 def _further_remarks(program: Program, printer: TexPrinter) -> list[str]:
     """Return what the signs of the further functions mean."""
     given = {function.name: [_name(name, printer) for name, _ in function.given] for function in program.passes}
@@ -313,7 +320,10 @@ def _remarks(program: Program, printer: TexPrinter) -> list[str]:
     for name, fill in printer.notation.fills:
         first = next(f for n, f in printer.notation.fills if n == name)
         mark = printer.name(name, (), printer.accent, None if fill == first else printer.box(fill)).text
-        remarks.append(rf"${mark}$ is ${_name(name, printer)}$ inside its axes and ${printer.box(fill).text}$ outside.")
+        starts = next((s for s in _statements(program) if s.name == name and s.carry is not None), None)
+        start = "" if starts is None else rf" (${printer.box(starts.start).text}$ is inside)"
+        inside = rf"${_name(name, printer)}$ inside its axes{start}"
+        remarks.append(rf"${mark}$ is {inside} and ${printer.box(fill).text}$ outside.")
     for e in every:
         printer.box(e)
     for divisor in printer.divisors:

@@ -64,7 +64,7 @@ _RELATIONS: dict[type[Expr], tuple[str, float]] = {
 }
 _SIZES = (("(", ")", 8.0), (r"\bigl(", r"\bigr)", 10.0), (r"\biggl(", r"\biggr)", 14.0), (r"\Biggl(", r"\Biggr)", 16.0))
 _SUBSCRIPTED = re.compile(
-    r"(?!\\sum|\\prod|\\max|\\min)(\\[a-z]+(\{[^{}]*\})?|[A-Za-z])(\^\{([^{}]|\{[^{}]*\})*\})?_\{"
+    r"(?!\\sum|\\prod|\\max|\\min)(\\[a-z]+(\{([^{}]|\{[^{}]*\})*\})?|[A-Za-z])(\^\{([^{}]|\{[^{}]*\})*\})?_\{"
 )
 _TIGHT = re.compile(r"-?(\w|\d+|\\\w+)( [+-] (\w|\d+))?|\w_\{\w+\}")
 _BIG = ("", r"\big", r"\bigg", r"\Bigg")

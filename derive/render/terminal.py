@@ -231,6 +231,12 @@ class _Page:
                 self.add(" " * margin + line)
         for size in self.program.layer.derived:
             self.add(f"  {self.printer.box(size.size).text} = {self.printer.box(size.expr).text}")
+        for name, fill in self.printer.notation.fills:
+            padding = "" if fill == 0 else f", {self.printer.box(fill).text}"
+            said = f"padded({self.plain(name)}{padding}) is {self.printer.box(fill).text} outside {self.plain(name)}"
+            self.add((f"  {said}", "dim"))
+        for divisor in self.printer.divisors:
+            self.add((f"  {self.printer.box(divisor).text} | m where it divides m", "dim"))
         every = list(expressions(self.program))
         if any(BATCH in e.free_symbols for e in every):
             self.add(("  ... stands for any number of leading batch axes", "dim"))
