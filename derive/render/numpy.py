@@ -178,7 +178,7 @@ def _view(arrays: ArrayProgram) -> ModuleView:
     kinds = dict.fromkeys(i.kind for i in arrays.inputs)
     known = {axis for i in arrays.inputs for axis in i.axes}
     names = ["expect", "cotangent", *passes.helpers(arrays.functions)] + ["labels"] * bool(arrays.labels)
-    names += ["at_least_one"] * at_least_one(arrays.conditions) + ["pad"] * (Function.PAD in used)
+    names += ["at_least_one"] * at_least_one(forward.body) + ["pad"] * (Function.PAD in used)
     names += ["norm"] * (Function.NORM in used) + ["logsumexp"] * (Function.LOGSUMEXP in used)
     return ModuleView(
         doc=docstring(_module_doc(arrays), ""),

@@ -21,9 +21,9 @@ from derive.render.numpy_text import call_lines
 __all__ = ["at_least_one", "derived_lines"]
 
 
-def at_least_one(conditions: Iterable[Condition]) -> bool:
-    """Return whether there is a condition that the helper of that name verifies."""
-    return any(_least_one(c) is not None for c in conditions)
+def at_least_one(lines: Iterable[str]) -> bool:
+    """Return whether the helper of that name is called."""
+    return any(line.startswith("_at_least_one(") for line in lines)
 
 
 def _least_one(condition: Condition) -> Expr | None:
@@ -62,8 +62,8 @@ def _by_name(conditions: Iterable[Condition], derived: Iterable[SizeOf]) -> list
         formulas[value.expand()] = size.size
     found: list[Condition] = []
     for condition in conditions:
-        name = formulas.get((condition.expr + 1).expand())
-        found.append(condition if name is None or _least_one(condition) is not None else replace(condition, expr=name - 1))
+        name = None if _least_one(condition) is not None else formulas.get((condition.expr + 1).expand())
+        found.append(condition if name is None else replace(condition, expr=name - 1))
     return found
 
 
