@@ -15,6 +15,7 @@ from sympy import Expr, Integer, S
 from derive.algebra.functions import FloorDiv, Mod
 from derive.algebra.nodes import Delta, Element, Hyper, Index, Kind, Padded, Size, Sum, Tensor
 from derive.algebra.windows import Condition, Quotient, SolvedSum, solve, solved
+from derive.render.bounds import certain
 
 H, P, R, Q = (Size(name) for name in "HPRQ")
 stride, pad, dilation, kernel = (Hyper(name, Kind.INT) for name in ("stride", "pad", "dilation", "kernel"))
@@ -255,3 +256,29 @@ def test_the_letter_that_comes_first_by_the_order_is_solved_for() -> None:
     for letter, left in ((p, r), (r, p)):
         form = solved(expr, order=lambda index, letter=letter: index != letter)  # type: ignore[misc]
         assert form is not None and form.indices == (left,)
+
+
+@given(
+    st.integers(-3, 3), st.integers(-2, 2), st.integers(-3, 3), st.integers(-1, 2), st.integers(-2, 2), small, small,
+)  # fmt: skip
+def test_a_bound_that_is_left_out_holds(
+    a: int, b: int, constant: int, times: int, more: int, windows: int, offsets: int
+) -> None:
+    # An axis of times*P + more elements, as a derived size would have.
+    sizes: dict[Expr, int] = {P: windows, R: offsets}
+    size = times * P + more
+    below, above = certain(a * p + b * r + constant, H, {H: size})
+    assume(times * windows + more > 0)
+    sizes[H] = times * windows + more
+    for places in ranges((p, r), sizes):
+        value = a * places[p] + b * places[r] + constant
+        assert value >= 0 or not below
+        assert value < sizes[H] or not above
+
+
+def test_bounds_that_hold_are_found() -> None:
+    assert certain(2 * p + r, H, {H: 2 * P + R}) == (True, True)
+    assert certain(i - 1, P, {P: H - 1}) == (False, True)
+    assert certain(p + 1, H, {P: H - 1}) == (True, True)
+    assert certain(i, P, {}) == (True, False)
+    assert certain(i - p * stride, P, {}) == (False, False)

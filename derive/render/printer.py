@@ -11,17 +11,18 @@ root, a sum sign looks. Parentheses stand only where they are needed, and
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import sympy
 from sympy import Add, Expr, Integer, Mul, Pow, Rational, S
 
 from derive.algebra.affine import affine_factors, affine_terms, is_affine
-from derive.algebra.functions import And, Eq, FloorDiv, Ge, Le, Lt, Mod, Ne, Not, Or, Where
-from derive.algebra.indices import elements, free_indices, is_binder, substitute
+from derive.algebra.functions import And, Eq, FloorDiv, Ge, Le, Mod, Ne, Not, Or, Where
+from derive.algebra.indices import free_indices, is_binder, substitute
 from derive.algebra.nodes import Delta, Element, Index, KeepingReduction, Mean, Padded, Partial, Reduction, Sum
-from derive.algebra.windows import Condition, solved
 from derive.algebra.windows import Quotient as Even
+from derive.algebra.windows import solved
+from derive.render.bounds import conditions_of, letter_order
 from derive.render.formula import (
     ADD,
     AND,
@@ -45,7 +46,6 @@ from derive.render.formula import (
 
 __all__ = ["Printer", "is_digamma"]
 
-_AT_MOST, _AT_LEAST, _BELOW = Le(S.Zero, S.One), Ge(S.Zero, S.One), Lt(S.Zero, S.One)
 _BOTH = And(S.One, S.One)
 
 
@@ -177,7 +177,7 @@ class Printer(ABC):
         if isinstance(expr, Delta):
             return self.delta(expr)
         if isinstance(expr, Even):
-            return self._slashed(*(self.box(a) for a in expr.args))
+            return self.slashed(*(self.box(a) for a in expr.args))
         if isinstance(expr, Partial):
             return self.partial(self.box(expr.args[0]), self.box(expr.args[1]))
         if isinstance(expr, Add):
@@ -313,10 +313,14 @@ class Printer(ABC):
 
     def split(self, expr: Reduction) -> tuple[Box, Expr]:
         """Return the sign with its letters and conditions, and what stands after it; a window is solved."""
-        form = solved(expr, self._reader(expr)) if self.solves and isinstance(expr, Sum) and expr.has(Delta) else None
+        form = (
+            solved(expr, letter_order(expr, self.notation))
+            if self.solves and isinstance(expr, Sum) and expr.has(Delta)
+            else None
+        )
         if form is None:
             return self.prefix(expr), expr.body
-        conditions = [c for condition in form.conditions for c in self._conditions(condition)]
+        conditions = [c for condition in form.conditions for c in conditions_of(condition, self)]
         if form.indices:
             return self.prefix(Sum(form.body, *form.indices), conditions), form.body
         if not conditions:
@@ -327,62 +331,8 @@ class Printer(ABC):
         gap = self.gap(whole.text, whole, self.box(form.body))
         return Box(whole.text + gap, whole.width + 2.0, MUL, whole.tall), form.body
 
-    def _reader(self, expr: Reduction) -> Callable[[Index], object]:
-        """Return the order in which letters are solved for: those of windows, then as they are read."""
-        read = elements(expr.body)
-
-        def key(index: Index) -> object:
-            places = [self.notation.place(e.name) for e in read if index in e.subscripts]
-            given = any(index in e.subscripts and e.name in self.notation.cotangents for e in read)
-            return (*self.notation.letter(index), not given, min(places, default=len(read)), index.name)
-
-        return key
-
-    def _conditions(self, condition: Condition) -> Iterator[Box]:
-        """Yield ``divisor | number`` where something is divided, then ``0 <= number < divisor*size``."""
-        number, divisor = self.box(condition.numerator), condition.divisor
-        if condition.divides:
-            self.divisors[divisor] = None
-            yield self.divides(self.box(divisor), number)
-        if condition.size is None:
-            return
-        value, size = number, condition.size
-        if condition.divides and divisor.is_positive:
-            size = divisor * size
-        elif condition.divides:
-            value = self._slashed(number, self.box(divisor))
-        below, above = (False, False) if value is not number else self._certain(condition.numerator, size)
-        low, high = self.relation(_AT_MOST), self.relation(_BELOW)
-        least = -condition.numerator.as_coeff_Add()[0]
-        if above and not below and least.is_positive:  # j >= 1 rather than 0 <= j - 1
-            value, end, sign = self.box(condition.numerator + least), self.number(least), self.relation(_AT_LEAST)
-            yield Box(value.text + sign[0] + end.text, value.width + sign[1] + end.width, ADD, value.tall)
-            return
-        text, width = value.text, value.width
-        if not above:
-            end = self.box(size)
-            text, width = text + high[0] + end.text, width + high[1] + end.width
-        if not below:
-            zero = self.number(S.Zero)
-            text, width = zero.text + low[0] + text, zero.width + low[1] + width
-        if not (below and above):
-            yield Box(text, width, ADD, value.tall)
-
-    def _certain(self, number: Expr, size: Expr) -> tuple[bool, bool]:
-        """Return whether ``0 <= number`` and ``number < size`` hold for all letters of a sum of letters and sizes."""
-        least = most = sympy.expand(number)
-        for term in Add.make_args(least):
-            for letter in free_indices(term):
-                times = term.coeff(letter)
-                if term != times * letter or not times.is_number:
-                    return bool(number.is_nonnegative), False
-                least -= term if times > 0 else term - times * (letter.size - 1)
-                most -= term - times * (letter.size - 1) if times > 0 else term
-        rest = sympy.expand((size - 1 - most).subs(self.notation.sizes))
-        least = sympy.expand(least.subs(self.notation.sizes))
-        return bool(least.is_nonnegative), bool(rest.is_nonnegative)
-
-    def _slashed(self, above: Box, below: Box) -> Box:
+    def slashed(self, above: Box, below: Box) -> Box:
+        """Return a quotient on the line."""
         above, below = self.inside(above, MUL), self.inside(below, POWER)
         return Box(f"{above.text}/{below.text}", above.width + below.width + 5.0, MUL)
 
