@@ -402,7 +402,7 @@ def test_a_left_side_too_long_to_be_aligned_stands_on_its_own_line() -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX engine")
-@pytest.mark.parametrize("name", ["batchnorm", "long_one", "char_mlp", "multihead_attention"])
+@pytest.mark.parametrize("name", ["batchnorm", "long_one", "char_mlp", "multihead_attention", "unet_skip"])
 def test_a_document_compiles_without_a_warning(name: str, tmp_path: Path) -> None:
     program = SAMPLES[name]() if name in SAMPLES else derived(name)
     (tmp_path / "page.tex").write_text(latex(program, steps=True, standalone=True), encoding="ascii")

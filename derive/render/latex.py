@@ -36,6 +36,7 @@ from derive.render.templates import environment
 __all__ = ["latex", "tex"]
 
 _INLINE = 300.0  # a wider formula is set apart from its sentence
+_BESIDE = 180.0  # and one of several that is wider than this
 # Words of reasons; a tensor or index called so stays a word in a sentence.
 _WORDS = frozenset({
     "and", "any", "are", "as", "both", "by", "chain", "common", "computed", "definition", "each", "factors", "for",
@@ -216,7 +217,7 @@ def _reason(step: Step, program: Program, printer: TexPrinter) -> str:
             else:
                 box = printer.box(readable(formula))
                 text, width = box.text, box.width
-            if width > _INLINE:
+            if width > (_BESIDE if len(step.formulas) > 1 else _INLINE):
                 text = rf"\[ {text} \]"
             elif re.search(r"\\frac|\\begin", text):
                 text = rf"$\displaystyle {text}$"
