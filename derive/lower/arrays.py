@@ -660,6 +660,8 @@ class ArrayProgram:
         modules: the modules of the layers that are called, in order.
         labels: what must hold of integer inputs.
         conditions: what the sizes and hyper-parameters have to fulfil, in the order in which it can be tested.
+        memory: the elements that forward and backward hold at most beside arguments, results and cache, as
+            alternatives of which none is the largest for all sizes; None where it isn't said.
         nonempty: sizes that must not be 0, each with the reason.
         forward_formulas, backward_formulas: the same in index notation, for people.
         functions: further functions that read the same cache.
@@ -688,6 +690,7 @@ class ArrayProgram:
     views: tuple[tuple[str, Array], ...] = ()
     modules: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    memory: tuple[tuple[Expr, ...], tuple[Expr, ...]] | None = None
     functions: tuple[ArrayFunction, ...] = ()
 
     def __str__(self) -> str:

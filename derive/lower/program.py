@@ -67,6 +67,7 @@ from derive.lower.arrays import (
     walk,
 )
 from derive.lower.expressions import Expressions
+from derive.lower.memory import has_windows, peak
 from derive.lower.offsets import windows_apart
 from derive.lower.passes import by_function, function_of, joined, local_name, localized, owners, qualified
 from derive.lower.plan import Piece, Plan, Shifted
@@ -196,6 +197,7 @@ def lower(program: Program) -> ArrayProgram:
         labels=labels,
         nonempty=_nonempty(layer, original),
         conditions=layer.conditions,
+        memory=_memory(program, forward_code, code.get("", ()), fields),
         forward_formulas=tuple(map(_formula, original.forward)),
         backward_formulas=formulas[""],
         views=views,
@@ -212,6 +214,15 @@ def lower(program: Program) -> ArrayProgram:
             for p in program.passes
         ),
     )
+
+
+def _memory(
+    program: Program, forward: Sequence[Instruction], backward: Sequence[Instruction], fields: Iterable[Field]
+) -> tuple[tuple[Expr, ...], tuple[Expr, ...]] | None:
+    if not has_windows((*forward, *backward)):
+        return None
+    kept = {*program.outputs, *(f.name for f in fields)}
+    return peak(forward, kept), peak(backward, {name for _, name in program.gradients})
 
 
 def _axes(program: Program) -> dict[str, tuple[Expr, ...]]:

@@ -32,8 +32,9 @@ from derive.lower.passes import local_name
 from derive.render import numpy_passes as passes
 from derive.render.numpy_calls import import_lines, local_modules
 from derive.render.numpy_conditions import at_least_one, derived_lines
-from derive.render.numpy_docs import axes_text, docstring, formulas, shapes, split_source, wrapped
+from derive.render.numpy_docs import axes_text, docstring, formulas, memory, shapes, split_source, wrapped
 from derive.render.numpy_lines import in_groups, tuple_lines, tuple_text
+from derive.render.numpy_numbers import NumberText
 from derive.render.numpy_text import WIDTH, FunctionText, call_lines
 from derive.render.numpy_views import FieldView, FunctionView, InputView, RecordView
 from derive.render.templates import environment
@@ -276,6 +277,10 @@ def _module_doc(arrays: ArrayProgram) -> list[str]:
     text, source = split_source("\n".join(line for long in arrays.doc.splitlines() for line in wrapped(long)))
     lines = text or [f"The layer {arrays.name}, forward and backward."]
     lines = [*lines, "", *formulas(arrays.forward_formulas)]
+    if arrays.memory is not None:
+        order = [str(axis) for i in arrays.inputs for axis in i.axes] + [str(size) for size, _ in arrays.derived]
+        numbers = NumberText(lambda s: "|...|" if s == BATCH_SIZE else s.name, list(dict.fromkeys(order)))
+        lines += ["", *wrapped(memory(*arrays.memory, lambda size: numbers.text(size)[0]))]
     return [*lines, "", *source] if source else lines
 
 

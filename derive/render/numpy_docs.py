@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from sympy import Expr
+from sympy import Add, Expr, Mul
 
 from derive.algebra.nodes import BATCH_SIZE, Kind
 from derive.algebra.text import show
 
-__all__ = ["axes_text", "docstring", "formulas", "shapes", "split_source", "wrapped"]
+__all__ = ["axes_text", "docstring", "formulas", "memory", "shapes", "split_source", "wrapped"]
 
 _WIDTH = 110
 
@@ -91,6 +91,27 @@ def axes_text(axes: Sequence[Expr]) -> str:
 
 
 _WORDS = {Kind.INT: " integers", Kind.BOOL: " booleans", Kind.POSITIVE: " above 0", Kind.UNIT: " between 0 and 1"}
+
+
+def memory(forward: Sequence[Expr], backward: Sequence[Expr], text: Callable[[Expr], str]) -> str:
+    """Return a sentence about the largest numbers of elements that the functions hold; ``text`` prints a product."""
+
+    def alternatives(sizes: Sequence[Expr]) -> str:
+        texts = [_sum(size, text) for size in sizes] or ["0"]
+        if len(texts) == 1:
+            return texts[0]
+        return f"the larg{'er' if len(texts) == 2 else 'est'} of {', '.join(texts[:-1])} and {texts[-1]}"
+
+    return (
+        "Memory beside arguments, results and cache: "
+        f"forward holds up to about {alternatives(forward)} elements, backward {alternatives(backward)}."
+    )
+
+
+def _sum(size: Expr, text: Callable[[Expr], str]) -> str:
+    """Return the text of a sum, the longest products first."""
+    terms = sorted(Add.make_args(size), key=lambda t: (-len(Mul.make_args(t.as_coeff_Mul()[1])), text(t)))
+    return " + ".join(text(term).replace(" * ", "*") for term in terms)
 
 
 def shapes(tensors: Iterable[tuple[str, Sequence[Expr], Kind]]) -> list[str]:
