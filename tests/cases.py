@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import cases_networks
+import cases_recurrences
 import cases_windows
 from case import (
     Case,
@@ -205,6 +206,7 @@ ROWS: tuple[Case, ...] = (
     Case("char_mlp", sizes(N=40, B=4, V=6, E=3, H=7), draw=_CHARS, hypers={"eps": 1e-3}, vanishing=("b1",), id="eps"),
     *cases_networks.ROWS,
     *cases_windows.ROWS,
+    *cases_recurrences.ROWS,
 )  # fmt: skip
 
 # Not defined on one element: a variance with Bessel's correction, and what PyTorch refuses.
@@ -247,4 +249,5 @@ REFUSED: tuple[Case, ...] = (
     Case("char_mlp", sizes(N=0, B=3, V=9, E=2, H=5), draw=_CHARS),
     *cases_networks.REFUSED,
     *cases_windows.REFUSED,
+    *cases_recurrences.REFUSED,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from case import Array, Case, around, sizes
 
 __all__ = ["NEEDS_MORE", "REFUSED", "ROWS"]
@@ -14,7 +15,7 @@ _POOLED = sizes(N=2, C=3, H=7, W=9)
 _BLOCK = sizes(N=2, C=4, H=5, W=6)
 
 
-def ties(rng, shape: tuple[int, ...], case: Case) -> Array:  # type: ignore[no-untyped-def]
+def ties(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
     """Whole numbers, so that maxima are equal."""
     return rng.integers(0, 3, shape)
 

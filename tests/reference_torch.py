@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import reference_networks
+import reference_recurrences
 import reference_windows
 import torch
 import torch.nn.functional as F
@@ -331,6 +332,7 @@ REFERENCES: dict[str, Reference] = {
     "char_mlp": char_mlp,
     **reference_networks.REFERENCES,
     **reference_windows.REFERENCES,
+    **reference_recurrences.REFERENCES,
 }
 
 Array = NDArray[np.generic]
