@@ -140,6 +140,7 @@ def fitting(forward, backward):
             raise ValueError("cotangents of other shapes")
         return backward(*cotangents, cache)
 
+    outer_forward.__wrapped__ = forward
     return outer_forward, outer_backward
 
 forward, backward = fitting(forward, backward)

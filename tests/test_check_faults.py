@@ -153,6 +153,7 @@ def test_a_gradient_of_a_stop_between_steps_needs_no_carry() -> None:
 CODE: dict[str, tuple[Checked, str, str]] = {
     "a window of the output one place too far": (conv1d, "pad : pad + L], dw", "pad + 1 : pad + 1 + L], dw"),
     "no padding cut off": (conv1d, "dpadded[:, :, pad : pad + L]", "dpadded[:, :, :L]"),
+    "another default": (conv1d, "stride=1, dilation=1, pad=0):", "stride=1, dilation=1, pad=1):"),
     "gradients overwritten": (conv1d, "] += dcolumns[:, :, r]", "] = dcolumns[:, :, r]"),
     "the stride forgotten": (
         conv1d, "dpadded[:, :, r*dilation : r*dilation + stride*(P - 1) + 1 : stride]",

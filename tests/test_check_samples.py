@@ -34,7 +34,8 @@ from derive.check.samples import (
     label_ranges,
     sample,
 )
-from derive.check.sizes import choose_instance, choose_other_instance, choose_sizes, work
+from derive.check.sizes import choose_instance, choose_other_instance, choose_sizes
+from derive.check.work import work
 from derive.errors import CheckError
 from derive.language.layer import DerivedSize, HyperParameter, Layer
 

@@ -40,7 +40,8 @@ from derive.check.evaluate import Evaluator
 from derive.check.instance import Instance
 from derive.check.ranges import solved
 from derive.check.samples import other_sample, sample
-from derive.check.sizes import WORK, allowed, choose_instance, choose_other_instance, fits, other_hypers, work
+from derive.check.sizes import allowed, choose_instance, choose_other_instance, fits, other_hypers
+from derive.check.work import WORK, work
 from derive.errors import CheckError
 from derive.language.layer import Condition, Layer, Statement
 
@@ -214,10 +215,15 @@ def test_conditions_that_no_sizes_fulfil_are_named() -> None:
     ("old", "new", "problem"),
     [
         ("stride < 1", "stride < 0", "'stride': 0, 'dilation': 1, 'pad': 0}: expected a ValueError, got ZeroDivision"),
-        ("P < 1", "False", "'dilation': 40"),
+        ("P < 1", "False", "'dilation': 2, 'pad': 0}: expected a ValueError, got none"),
+        (
+            "P < 1",
+            "P < 2",
+            "L = 4, F = 5, R = 4, P = 1, {'stride': 1, 'dilation': 1, 'pad': 0}: expected a result, got V",
+        ),
     ],
 )
-def test_code_that_does_not_refuse_what_breaks_a_condition_is_caught(old: str, new: str, problem: str) -> None:
+def test_code_with_other_bounds_than_the_conditions_is_caught(old: str, new: str, problem: str) -> None:
     text = conv1d.edited(
         "    P = (L + 2*pad", '    if stride < 1:\n        raise ValueError("stride")\n    P = (L + 2*pad'
     )
@@ -225,7 +231,7 @@ def test_code_that_does_not_refuse_what_breaks_a_condition_is_caught(old: str, n
     assert check(layer, replace(conv1d.program, layer=layer), text).passed
     report = check(layer, replace(conv1d.program, layer=layer), text.replace(old, new))
     (row,) = report.failures
-    assert row.method == "sizes and hyper-parameters out of bounds are refused"
+    assert row.method == "sizes and hyper-parameters are refused exactly where they are out of bounds"
     assert problem in row.note
 
 

@@ -43,9 +43,10 @@ from derive.check.instance import Instance
 from derive.check.module import Call, GeneratedModule, Inputs, Values, dense, inputs_of
 from derive.check.probes import Probe, choose_probes
 from derive.check.properties import is_real, property_rows
+from derive.check.refusals import refusal_rows
 from derive.check.report import CODE_COMPLEX_STEP, CODE_DIFFERENCES, CODE_VALUES, Method, Row, failed, not_run, worst
 from derive.check.samples import Sample
-from derive.check.sizes import expressions
+from derive.check.work import expressions
 from derive.language.layer import Layer
 
 __all__ = ["check_code"]
@@ -96,6 +97,11 @@ def check_code(
             for method, differences in ((CODE_DIFFERENCES, _differences), (CODE_COMPLEX_STEP, _complex)):
                 rows += _guard(layer.name, method, partial(differences, layer, program, module, first, seed))
         rows += _guard(layer.name, _PROPERTIES, lambda: property_rows(layer, module, samples[0]))
+        by_hypers: dict[str, Sample] = {}  # the first sample of each choice of them
+        for expected in samples:
+            if 0 not in expected.sample.instance.sizes.values():
+                by_hypers.setdefault(str(expected.sample.instance.hypers), expected.sample)
+        rows += _guard(layer.name, _PROPERTIES, lambda: refusal_rows(layer, module, [*by_hypers.values()]))
     return rows
 
 

@@ -22,7 +22,7 @@ from derive.check.contexts import floats
 from derive.check.evaluate import Evaluator
 from derive.check.instance import Array
 from derive.check.samples import Sample
-from derive.check.sizes import work
+from derive.check.work import work
 
 __all__ = ["EPS", "Expected", "expected_at"]
 

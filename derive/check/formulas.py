@@ -18,7 +18,7 @@ from derive.check.instance import Array
 from derive.check.probes import Probe, along, choose_probes, pairing, place
 from derive.check.report import FORMULA_DIFFERENCES, FORMULA_VALUES, Row, worst
 from derive.check.samples import Sample
-from derive.check.sizes import work
+from derive.check.work import work
 from derive.language.layer import Layer
 
 __all__ = ["BUDGET", "check_formulas", "program_values"]

@@ -2,27 +2,24 @@
 
 The dtype is kept, nothing that is handed over is written to, ``backward`` can
 be called again, the strides of an input and the number of batch axes don't
-matter, a gradient has its parameter's shape, shapes that don't fit one another
-are a ``ValueError``.
+matter, a gradient has its parameter's shape. What it refuses is another file's
+(:mod:`derive.check.refusals`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from derive.algebra.nodes import BATCH_SIZE, Kind
 from derive.check.expected import EPS, Expected
 from derive.check.instance import Instance
 from derive.check.module import GeneratedModule, Inputs, Values, arrays_in, inputs_of
 from derive.check.report import Method, Row, failed, holds
 from derive.check.samples import Sample
-from derive.check.sizes import allowed, fits
 from derive.language.layer import Layer
 
 __all__ = ["is_real", "property_rows"]
@@ -74,64 +71,6 @@ def _properties(layer: Layer, module: GeneratedModule, expected: Expected, dtype
         ]
         yield "the number of batch axes does not matter", wrong[0] or wrong[1]
         yield "an empty batch is handled or refused", _empty_batch(layer, module, sample, inputs, cotangents)
-    yield "other shapes are refused", next(_taken(layer, module, sample, inputs, cotangents), "")
-    if layer.conditions:
-        yield "sizes and hyper-parameters out of bounds are refused", next(_unbound(layer, module, sample, inputs), "")
-
-
-def _unbound(layer: Layer, module: GeneratedModule, sample: Sample, inputs: Inputs) -> Iterator[str]:
-    """Yield what should be a ValueError and is not: sizes and hyper-parameters that break a condition."""
-    instance = sample.instance
-    whole = [h.name for h in layer.hypers if h.kind is Kind.INT]
-    named = [s.name for s in layer.sizes if s != BATCH_SIZE]
-    others = [replace(instance, hypers={**instance.hypers, name: n}) for name in whole for n in (0, -1, 40)]
-    others += [replace(instance, sizes={**instance.sizes, name: n}) for name in named for n in (1, 40)]
-    for other in others:
-        if allowed(layer, other):
-            continue
-        shapes = {p.name: p.axes for p in layer.parameters}
-        try:
-            given = {name: np.resize(a, other.shape(shapes[name])).astype(a.dtype) for name, a in inputs.items()}
-        except ValueError:  # a parameter's own size is negative
-            continue
-        problem = _refusal(partial(module.forward, given, other))
-        if problem:
-            yield f"{other}, {other.hypers}: {problem}"
-
-
-def _taken(layer: Layer, module: GeneratedModule, sample: Sample, inputs: Inputs, cotangents: Inputs) -> Iterator[str]:
-    """Yield what should be a ValueError and is not: arrays whose shapes don't fit those of the others."""
-    for name, array in inputs.items():
-        for other in _misshapen(array):
-            given = {**inputs, name: other}
-            if not fits(layer, sample.instance, {n: a.shape for n, a in given.items()}):
-                problem = _refusal(partial(module.forward, given, sample.instance))
-                if problem:
-                    yield f"{name} of shape {other.shape}: {problem}"
-    _, cache = module.forward(inputs, sample.instance)
-    for name, array in cotangents.items():
-        for other in _misshapen(array):
-            problem = _refusal(partial(module.backward, {**cotangents, name: other}, cache))
-            if problem:
-                yield f"{name} of shape {other.shape}: {problem}"
-
-
-def _misshapen(array: Values) -> Iterator[Values]:
-    """Yield the array with one more element along each axis, and with one more axis."""
-    for axis in range(array.ndim):
-        yield np.pad(array, [(0, int(axis == k)) for k in range(array.ndim)], mode="edge")
-    yield np.stack([array, array])
-
-
-def _refusal(call: Callable[[], object]) -> str:
-    """Return what is wrong with how a call is refused."""
-    try:
-        call()
-    except ValueError:
-        return ""
-    except Exception as error:  # whatever it raises is the finding
-        return f"expected a ValueError, got {type(error).__name__}: {error}"
-    return "expected a ValueError, got none"
 
 
 def _with_batch(

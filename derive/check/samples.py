@@ -28,15 +28,13 @@ from derive.check.contexts import floats
 from derive.check.evaluate import Evaluator
 from derive.check.instance import Array, Instance, Key
 from derive.check.sizes import (
-    WORK,
     allowed,
     choose_other_instance,
     choose_sizes,
-    expressions,
     other_hypers,
     resized,
-    work,
 )
+from derive.check.work import WORK, expressions, work
 from derive.errors import CheckError
 from derive.language.layer import Layer, Parameter
 
@@ -279,7 +277,8 @@ def piecewise_sample(layer: Layer, first: Sample, seed: int) -> Sample | None:
     """
     if math.isinf(first.kink):
         return None
-    choices = (choose_sizes(layer, batch=(4, 5), start=start, budget=WORK // 8) for start in (8, 5, 3))
+    starts = (3,) if layer.derived or layer.conditions else (8, 5, 3)
+    choices = (choose_sizes(layer, batch=(4, 5), start=start, budget=WORK // 8) for start in starts)
     little = (instance for instance in choices if work(layer, instance) <= WORK // 8)
     instance = replace(next(little, first.instance), hypers=other_hypers(layer, whole=False, tiny=1.0))
     rng = Random(f"pieces {seed}")
