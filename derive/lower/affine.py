@@ -164,7 +164,7 @@ class Ranges:
         if self.is_equal(length - start - 1, (count - 1) * step):
             return True
         if step.is_Integer:
-            return self.is_at_least(step * count + start - length) and self.is_at_least(length - start - 1)
+            return self.is_at_least(step * count + start - length)
         quotient = FloorDiv(self.unfolded(length - start - 1), step) + 1
         return self.is_equal(count, quotient)
 

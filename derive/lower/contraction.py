@@ -22,7 +22,7 @@ from sympy import Expr, Mul
 
 from derive.algebra.indices import free_indices
 from derive.algebra.nodes import BATCH, Element, Index, Sum
-from derive.lower.arrays import Array, Axis, Contract, Dtype, Einsum, Reshape, Tensordot, Transpose
+from derive.lower.arrays import Array, Axis, Contract, Dtype, Einsum, Regroup, Reshape, Tensordot, Transpose, walk
 from derive.lower.grouped import grouped
 from derive.lower.layout import transposed
 
@@ -150,7 +150,16 @@ def _pair(
         found = _trailing(a, b, len(bound), order) or _trailing(b, a, len(bound), order)
         if found is not None:
             return found
+    if shared and BATCH not in (*a.indices, *b.indices):
+        product = grouped(lowerer, a, b, bound, order)
+        if product is not None and _merges(product) == _merges(a) + _merges(b):
+            return product
     return _einsum([a, b], bound, order, optimize=True)
+
+
+def _merges(array: Array) -> int:
+    """Return how many times axes are merged or split."""
+    return sum(isinstance(node, (Regroup, Reshape)) for node in walk(array))
 
 
 def _is_read(group: Group) -> bool:
