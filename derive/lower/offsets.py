@@ -9,7 +9,9 @@
 A reduction of a view of windows along its short last axes takes 10 to 30 times
 as long. Where the offsets are axes of the result (the weights of a depthwise
 convolution), each step gives one of its rows. Contractions are another matter,
-they are matrix products (:mod:`derive.lower.grouped`).
+they are matrix products (:mod:`derive.lower.grouped`). Norms, log-sum-exps,
+variances and softmaxes of windows are computed from the view, as of any array:
+their differences from a largest element or a mean are as large as all windows.
 """
 
 from __future__ import annotations
