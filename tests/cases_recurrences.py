@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from case import Array, Case, Draw, around, distribution, labels, mask, sizes, times, unit
+from case import Array, Case, Draw, around, distribution, labels, log_distribution, mask, sizes, times, unit
 
 __all__ = ["REFUSED", "ROWS"]
 
@@ -18,6 +18,21 @@ def few(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
     """-1, 0 and 1."""
     return rng.integers(-1, 2, shape)
 
+
+def extended(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+    """Labels from 1 with blanks (0) before, between and after them, the same ones each time."""
+    places = np.arange(shape[1])
+    chosen = np.random.default_rng(3).integers(1, max(case.sizes["C"], 2), shape)
+    return np.where(places % 2 == 0, 0, chosen) % case.sizes["C"]
+
+
+def skipping(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+    """Where a label may follow the one two places before it."""
+    label = extended(rng, shape, case)
+    return np.asarray((np.arange(shape[1]) > 1) & (label != 0) & (label != np.roll(label, 2, 1)))
+
+
+_CTC: dict[str, Draw] = {"logp": log_distribution, "label": extended, "skip": skipping}
 
 ROWS: tuple[Case, ...] = (
     *(Case(name, _RNN) for name in _NETWORKS),
@@ -63,6 +78,10 @@ ROWS: tuple[Case, ...] = (
     Case("hmm_loss", sizes(T=6, N=3, K=4)),
     Case("hmm_loss", sizes(T=6, N=3, K=4), scale=100.0, id="large"),
     Case("hmm_loss", sizes(T=16, N=3, K=4), draw={"logp": around(-50.0)}, id="unlikely"),
+    Case("ctc_loss", sizes(T=8, N=3, C=4, S=7), draw=_CTC),
+    Case("ctc_loss", sizes(T=2, N=3, C=4, S=3), draw=_CTC, id="short"),
+    Case("ctc_loss", sizes(T=5, N=3, C=4, S=1), draw=_CTC, id="no-labels"),
+    Case("ctc_loss", sizes(T=60, N=3, C=5, S=9), draw=_CTC | {"logp": around(-30.0)}, id="unlikely"),
     Case("kalman_filter", sizes(T=6, N=3)),
     Case("kalman_filter", sizes(T=1, N=3), id="one-step"),
     *(Case(name, sizes(T=6, N=3)) for name in _RETURNS),
@@ -73,5 +92,6 @@ ROWS: tuple[Case, ...] = (
 REFUSED: tuple[Case, ...] = (
     Case("crf_loss", sizes(T=5, N=0, K=4), draw={"tags": labels("K")}),
     Case("hmm_loss", sizes(T=5, N=0, K=4)),
+    Case("ctc_loss", sizes(T=5, N=0, C=4, S=3), draw=_CTC),
     Case("kalman_filter", sizes(T=5, N=0), draw={"p0": distribution}),
 )

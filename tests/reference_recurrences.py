@@ -171,6 +171,30 @@ def hmm_loss(logp: Tensor, trans: Tensor, start: Tensor) -> Tensor:
     return -torch.logsumexp(alpha, 1).mean()
 
 
+def ctc_loss(logp: Tensor, label: Tensor, skip: Tensor) -> Tensor:
+    targets = label[:, 1::2]
+    lengths = torch.full(label.shape[:1], targets.shape[1])
+    steps = torch.full(label.shape[:1], len(logp))
+    # F.ctc_loss gives the gradient of logits that a log_softmax made the log-probabilities of
+    loss = _paths(logp, label, skip).mean()
+    assert torch.allclose(loss, F.ctc_loss(logp, targets, steps, lengths, reduction="sum") / len(label))
+    return loss
+
+
+def _paths(logp: Tensor, label: Tensor, skip: Tensor) -> Tensor:
+    """Negative log-likelihoods by the forward algorithm, in a product of matrices of moves."""
+    batch, places = label.shape
+    s = torch.arange(places)
+    distance = s - s[:, None]
+    moves = (distance == 0) | (distance == 1) | ((distance == 2) & skip[:, None, :])
+    logs = torch.zeros(batch, places, places, dtype=logp.dtype).masked_fill(~moves, -1e30)
+    alpha = torch.full((batch, places), -1e30, dtype=logp.dtype)
+    alpha[:, 0] = 0
+    for row in logp:
+        alpha = row.gather(1, label) + torch.logsumexp(alpha[:, :, None] + logs, 1)
+    return -torch.logsumexp(alpha[:, -2:], 1)
+
+
 def kalman_filter(x: Tensor, q: Tensor, r: Tensor, m0: Tensor, p0: Tensor) -> tuple[Tensor, Tensor]:
     m, p, loss, means = m0, p0, torch.zeros_like(m0), []
     for row in x:
@@ -217,6 +241,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "delta_rule": delta_rule,
     "crf_loss": crf_loss,
     "hmm_loss": hmm_loss,
+    "ctc_loss": ctc_loss,
     "kalman_filter": kalman_filter,
     "discounted_return": discounted_return,
     "lambda_return": lambda_return,

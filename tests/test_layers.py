@@ -321,6 +321,8 @@ LABELS = {
     "cross_entropy_weighted": {"t": "C"},
     "multi_margin_loss": {"t": "C"},
     "char_mlp": {"x": "V", "y": "V"},
+    "crf_loss": {"tags": "K"},
+    "ctc_loss": {"label": "C"},
 }
 
 

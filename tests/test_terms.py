@@ -8,6 +8,7 @@ from derive.algebra.letters import readable
 from derive.algebra.nodes import Delta, Element, Index, Kind, Mean, Size, Softmax, Sum, Tensor
 from derive.algebra.terms import Letters, Term, as_expr, canonical, collect, components, matches, normal, unify
 from derive.algebra.text import show
+from derive.language import parse
 
 N, D = Size("N"), Size("D")
 n, m, d = Index("n", N), Index("m", N), Index("d", D)
@@ -163,3 +164,9 @@ def test_the_softmax_of_a_diagonal_is_not_one_of_a_row():
 def test_letters_over_sizes_that_only_print_alike_differ():
     assert Index("t", Size("T", "open 0")) != Index("t", Size("T"))
     assert Index("t", Size("T")) == Index("t", Size("T"))
+
+
+def test_a_large_whole_number_is_written_as_a_power_of_ten():
+    assert show(parse("def f(x: Real[N]):\n    y[n] = 1e30*x[n] + 1200\n    return y\n").statements[0].expr) == (
+        "1e30*x[n] + 1200"
+    )

@@ -9,7 +9,7 @@ from derive.algebra.functions import BY_CLASS
 from derive.algebra.indices import elements, free_indices, is_binder, names
 from derive.algebra.nodes import BATCH_SIZE, Delta, Element, Index, KeepingReduction, Padded, Partial, Reduction, Size
 
-__all__ = ["decimal", "show", "stands_alone"]
+__all__ = ["decimal", "show", "stands_alone", "whole"]
 
 # Precedence, loosest first.
 _WHERE, _OR, _AND, _NOT, _COMPARE, _ADD, _MUL, _NEG, _POW, _ATOM = range(10)
@@ -33,6 +33,12 @@ def decimal(value: Rational) -> str | None:
     if Rational(text) != value or len(text) > 12:
         return None
     return text
+
+
+def whole(value: Integer) -> str:
+    """Return the digits of an integer, or its power of ten (``1e30``) where it is long and that is exact."""
+    text = repr(float(value)).replace("e+", "e") if 10**16 <= abs(value) < 10**300 else ""
+    return text if 0 < len(text) <= 12 and Rational(text) == value else str(int(value))
 
 
 def show(expr: Expr) -> str:
@@ -85,7 +91,7 @@ def _show(expr: Expr) -> tuple[str, int]:
             return _show_mul(expr)
         return f"{_inside(base, _ATOM)}**{_inside(exponent, _POW)}", _POW
     if isinstance(expr, Integer):
-        return str(int(expr)), _ATOM if expr >= 0 else _NEG
+        return whole(expr), _ATOM if expr >= 0 else _NEG
     if isinstance(expr, Rational):
         text = decimal(expr)
         if text is not None:

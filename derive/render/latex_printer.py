@@ -37,7 +37,7 @@ from derive.algebra.nodes import (
     Sum,
     Var,
 )
-from derive.algebra.text import decimal
+from derive.algebra.text import decimal, whole
 from derive.render.breaking import BreakingPrinter
 from derive.render.formula import ADD, ATOM, MUL, POWER, Box, Notation, short
 from derive.render.latex_text import escape, greek
@@ -204,7 +204,7 @@ class TexPrinter(BreakingPrinter):
             return Box(r"\pi", 6.0)
         if value is S.Exp1:
             return Box("e", 5.0)
-        text = decimal(value) if value.is_Rational and value.q != 1 else str(value)
+        text = (whole(value) if value.q == 1 else decimal(value)) if value.is_Rational else str(value)
         if text is None:
             return Box(rf"\frac{{{value.p}}}{{{value.q}}}", 5.3 * len(str(value.q)) + 3, ATOM, 2)
         if "e" in text:

@@ -35,7 +35,7 @@ from derive.algebra.functions import (
     StopGradient,
     Where,
 )
-from derive.algebra.text import decimal
+from derive.algebra.text import decimal, whole
 from derive.lower.plan import Counter
 
 __all__ = [
@@ -115,7 +115,7 @@ class NumberText:
         if expr.is_Symbol:
             return self.local(expr), ATOM
         if isinstance(expr, Integer):
-            return str(int(expr)), ATOM if expr >= 0 else NEG
+            return whole(expr), ATOM if expr >= 0 else NEG
         if isinstance(expr, Rational):
             short = decimal(expr)
             if short is not None:

@@ -29,7 +29,7 @@ from derive.algebra.nodes import (
     Reduction,
     Sum,
 )
-from derive.algebra.text import decimal, stands_alone
+from derive.algebra.text import decimal, stands_alone, whole
 from derive.render.breaking import BreakingPrinter
 from derive.render.formula import ADD, ATOM, MUL, POWER, Box, Notation, short
 from derive.render.printer import is_digamma
@@ -97,7 +97,7 @@ class TerminalPrinter(BreakingPrinter):
             return _flat("pi" if self.ascii else "π")
         if value is S.Exp1:
             return _flat("e")
-        text = decimal(value) if value.is_Rational and value.q != 1 else str(value)
+        text = (whole(value) if value.q == 1 else decimal(value)) if value.is_Rational else str(value)
         return _flat(text) if text is not None else _flat(f"{value.p}/{value.q}", MUL)
 
     def symbol(self, expr: Expr) -> Box:
