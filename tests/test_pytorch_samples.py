@@ -16,9 +16,9 @@ from collections import Counter
 
 import pytest
 from conftest import Golden
-from operators import elementwise, layers, losses, products, reductions
+from operators import elementwise, layers, losses, products, reductions, windows
 from operators.call import Operator
-from operators.run import Outcome, outcome
+from operators.run import MOST, Outcome, outcome
 
 OPERATORS: tuple[Operator, ...] = (
     *elementwise.OPERATORS,
@@ -26,6 +26,7 @@ OPERATORS: tuple[Operator, ...] = (
     *products.OPERATORS,
     *losses.OPERATORS,
     *layers.OPERATORS,
+    *windows.OPERATORS,
 )
 BY_ID = {f"{op.name}-{op.variant}" if op.variant else op.name: op for op in OPERATORS}
 
@@ -55,6 +56,7 @@ def test_the_samples_that_ran_and_why_others_do_not_apply(golden: Golden) -> Non
     head = [
         f"{operators} operators of PyTorch, {passed} of their samples agree in outputs and gradients; "
         f"{reasons.total()} do not apply.",
+        f"Of an operator with more than {MOST} samples, evenly spaced ones are taken.",
         "",
         f"{'operator':55} {'pass':>4} {'skip':>4}  why skipped",
     ]

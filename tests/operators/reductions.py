@@ -234,8 +234,6 @@ OPERATORS: tuple[Operator, ...] = (
     *(Operator("linalg.norm", norm, v) for v in ("", "subgradients_at_zero")),
     Operator("linalg.matrix_norm", matrix_norm),
     Operator("nn.functional.normalize", normalize),
-    Operator("cumsum", along("sum[k](where(k <= {i}, {xk}, 0))")),
-    Operator("logcumsumexp", along("log(sum[k](where(k <= {i}, exp({xk}), 0)))")),
     Operator("cummax", along("max[k](where(k <= {i}, {xk}, -inf))")),
     Operator("masked.sum", masked("out{rest} = sum[{over}](where({m}, {x}, 0))")),
     Operator("masked.prod", masked("out{rest} = prod[{over}](where({m}, {x}, 1))")),
