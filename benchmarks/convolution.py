@@ -143,6 +143,17 @@ class ByHand:
                 self.at(dx, r, s)[...] += columns[:, :, r, s]
         return dx[self.inside]
 
+    def dx_columns_by_offset(self) -> np.ndarray:
+        """The same, what belongs to an offset side by side in memory."""
+        case, (P, Q) = self.case, self.case.output
+        w = self.w.transpose(2, 3, 1, 0).reshape(-1, case.F)
+        columns = (w @ self.dy.reshape(case.N, case.F, -1)).reshape(case.N, case.R, case.S, case.C, P, Q)
+        dx = np.zeros_like(self.x_padded)
+        for r in range(case.R):
+            for s in range(case.S):
+                self.at(dx, r, s)[...] += columns[:, r, s]
+        return dx[self.inside]
+
     def dx_columns_channels_first(self) -> np.ndarray:
         """One product for all samples, then an addition an offset."""
         case, (P, Q) = self.case, self.case.output
@@ -204,14 +215,20 @@ def torch_backward(case: Case, x: np.ndarray, w: np.ndarray, b: np.ndarray, dy: 
 
 
 def medians(candidates: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
-    """Milliseconds of each candidate, runs interleaved, after one that warms up."""
+    """Milliseconds of each candidate; runs are interleaved, each time in another order.
+
+    Each run comes right after one that isn't measured: threads of one library go on waiting for work for a while
+    after they have done it, in the way of the next one's, and are slow to wake when they have stopped.
+    """
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(runs + 1):
-        for name, run in candidates.items():
+    names = list(candidates)
+    for k in range(runs):
+        for name in (*names[k % len(names) :], *names[: k % len(names)]):
+            candidates[name]()
             start = time.perf_counter()
-            run()
+            candidates[name]()
             times[name].append((time.perf_counter() - start) * 1e3)
-    return {name: statistics.median(found[1:]) for name, found in times.items()}
+    return {name: statistics.median(found) for name, found in times.items()}
 
 
 def measured(case: Case, runs: int, module: dict[str, Any]) -> tuple[dict[str, float], dict[str, float], list[str]]:

@@ -104,9 +104,9 @@ ROWS: dict[str, tuple[str, list[str], list[str] | None]] = {
             "del x_columns",
         ],
         [
-            "dx_columns = (w.reshape(F, C * R).T @ dy).reshape(N, C, R, P)",
+            "dx_columns = (np.swapaxes(w, 1, -1).reshape(F, C * R).T @ dy).reshape(N, R, C, P)",
             "for r in range(R):",
-            "    dx[:, :, r : r + P] += dx_columns[:, :, r]",
+            "    dx[:, :, r : r + P] += dx_columns[:, r]",
             "del dx_columns",
             "x_windows = sliding_window_view(x, R, axis=2)",
             "x_columns = x_windows.transpose(1, 3, 0, 2).reshape(C * R, N * P)",

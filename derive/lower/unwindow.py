@@ -430,6 +430,17 @@ def nested(counters: dict[Index, Counter], body: Sequence[Instruction]) -> list[
     return code
 
 
+def _beside(value: Expr, offsets: frozenset[Index]) -> frozenset[Index]:
+    """Return the letters of the factors that have one of the offsets."""
+    found: frozenset[Index] = frozenset()
+    for term in Add.make_args(value.body if isinstance(value, Sum) else value):
+        for factor in Mul.make_args(term):
+            letters = free_indices(factor)
+            if letters & offsets:
+                found |= letters
+    return found
+
+
 def _hoisted(
     lowerer: Expressions, buffer: str, landing: _Landing, order: tuple[Index, ...]
 ) -> tuple[Expr, list[Instruction], list[str]]:
@@ -440,7 +451,9 @@ def _hoisted(
     """
     code: list[Instruction] = []
     large: list[str] = []
-    first = next((k for k, i in enumerate(order) if i in {a.position for a in landing.axes.values()}), len(order))
+    positions = {a.position for a in landing.axes.values()}
+    beside = _beside(landing.value, frozenset(landing.offsets))  # what lies together is added faster
+    first = next((k for k, i in enumerate(order) if i in positions or i in beside), len(order))
     everything = (*order[:first], *landing.offsets, *order[first:])
     stem = buffer.removesuffix("_padded")
 
