@@ -72,8 +72,6 @@ def added(equation: str) -> Callable[[Sample], Call]:
 
 
 def matmul_of(a: Tensor, b: Tensor) -> Call:
-    if max(a.ndim, b.ndim) > 2 and a.ndim != b.ndim and a.shape[-1] == 0:
-        raise DoesNotApply("rows of no elements, of which reshape(-1, 0) does not say how many there are")
     batch = string.ascii_lowercase[: max(a.ndim, b.ndim, 2) - 2]
     left = "k" if a.ndim == 1 else batch[len(batch) - a.ndim + 2 :] + "rk"
     right = "k" if b.ndim == 1 else batch[len(batch) - b.ndim + 2 :] + "kc"
