@@ -37,6 +37,7 @@ from derive.check.samples import (
 from derive.check.sizes import choose_instance, choose_other_instance, choose_sizes
 from derive.check.work import work
 from derive.errors import CheckError
+from derive.language import parse
 from derive.language.layer import DerivedSize, HyperParameter, Layer
 
 R, P, G, K = Size("R"), Size("P"), Size("G"), Size("K")
@@ -178,3 +179,14 @@ def test_inputs_keep_away_from_kinks(seed: int) -> None:
 def test_work_counts_the_loops() -> None:
     layer = layer_of("f", {"x": (Kind.REAL, (N, D))}, (equation("y", n, Sum(at("x", n, d), d)),))
     assert work(layer, choose_sizes(layer)) == 6 + 2  # the sums, and a place for each
+
+
+def test_a_whole_number_is_not_divided_by_a_label_of_0() -> None:
+    made = parse(
+        "def paced(x: Real[T, G], period: Int[G]):\n"
+        "    y[t, g] = where(t % period[g] == 0, x[t, g], 2*x[t, g])\n"
+        "    return y\n"
+    )
+    instance = choose_instance(made)
+    for seed in range(5):
+        assert 0 not in sample(made, instance, seed).inputs["period"].values()

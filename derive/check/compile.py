@@ -84,10 +84,15 @@ from derive.check.ranges import over_all, picked
 from derive.check.reads import element, padded, subscripts
 from derive.check.reductions import KEEPING, REDUCTIONS
 
-__all__ = ["Closure", "Compiler"]
+__all__ = ["Closure", "Compiler", "UndefinedError"]
 
 Number = Any
 Closure = Callable[[], Number]
+
+
+class UndefinedError(Exception):
+    """The inputs are no ones to try a layer at: a whole number is divided by 0, which a comparison would hide."""
+
 
 _CONSTANTS: dict[Expr, Callable[[Any], Number]] = {
     S.Pi: lambda mp: +mp.pi,
@@ -411,6 +416,8 @@ class Compiler:
 
         def divide() -> Number:
             x, y = a(), b()
+            if y == 0 and self.watch:
+                raise UndefinedError(f"{cls.__name__} by 0")
             if isinstance(x, int) and isinstance(y, int):
                 return x // y if cls is FloorDiv else x % y
             return row.mp(mp, x, y)

@@ -24,6 +24,7 @@ from sympy import Expr
 from derive.algebra.functions import Eq, Ge, Gt, Le, Lt, Ne
 from derive.algebra.indices import elements, free_indices
 from derive.algebra.nodes import Delta, Element, Index, Kind, Padded
+from derive.check.compile import UndefinedError
 from derive.check.contexts import floats
 from derive.check.evaluate import Evaluator
 from derive.check.instance import Array, Instance, Key
@@ -304,7 +305,7 @@ def _try(layer: Layer, evaluator: Evaluator, inputs: dict[str, Array]) -> Sample
         if all(p.kind is not Kind.INT for p in layer.parameters):
             raise CheckError(f"{layer.name}: {error}, at {evaluator.instance}", layer.span) from None
         return None
-    except OverflowError:
+    except (OverflowError, UndefinedError):
         return None
     if not all(_finite(arrays[name].values()) for name in layer.returns):
         return None
