@@ -83,6 +83,8 @@ class _Hoisting:
             return rebuild(expr, (condition, *map(self._visit, branches)))
         if isinstance(expr, (Add, Mul)):
             free = [a for a in expr.args if self._outside(a) and not isinstance(a, Delta)]
+            if isinstance(expr, Mul):
+                free = _without_narrow(free, [a for a in expr.args if a not in free])
             rest = [a if isinstance(a, Delta) else self._visit(a) for a in expr.args if a not in free]
             if free:
                 whole = self._named(expr.func(*free), "in" if isinstance(expr, Add) else "factor")
@@ -104,6 +106,17 @@ class _Hoisting:
             self.made.append(statement)
             self._known[expr] = statement.target
         return self._known[expr]
+
+
+def _without_narrow(free: list[Expr], rest: list[Expr]) -> list[Expr]:
+    """Leave out the factors that are cheaper inside the loop: their indices are those of a part of the rest.
+
+    ``where(t == 0, 0, 1)[t]·p[t, k, j]·d[t, k]``, the last of the loop: the first costs a
+    pass over [T, K, J] outside, with p, and one over [K] a step inside, with d.
+    """
+    wide = free_indices(Mul(*free))
+    narrow = [free_indices(r) for r in rest if free_indices(r) < wide]
+    return [f for f in free if not free_indices(f) or not any(free_indices(f) <= n for n in narrow)]
 
 
 def _has_reduction(expr: Expr) -> bool:
