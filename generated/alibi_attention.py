@@ -1,0 +1,140 @@
+"""Causal attention with a bias linear in the distance, of a slope for each of the H heads.
+
+    score[..., h, t, s] = sum[d](k[..., h, s, d]*q[..., h, t, d])/sqrt(D) - 2**((-8*h - 8)/H)*(t - s)
+    p[..., h, t, s]     = softmax[s](where(s <= t, score[..., h, t, s], -inf))
+    y[..., h, t, e]     = sum[s](p[..., h, t, s]*v[..., h, s, e])
+
+Source: Press, Smith & Lewis, "Train Short, Test Long: Attention with Linear Biases Enables Input Length
+Extrapolation", 2022.
+"""
+
+# Made by derive 0.1.0 from attention.layer. Do not edit: change the layer file and run
+# `derive generate alibi_attention`.
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    q: np.ndarray  # [..., H, T, D]
+    k: np.ndarray  # [..., H, S, D]
+    v: np.ndarray  # [..., H, S, E]
+    p: np.ndarray  # [..., H, T, S]
+    y: np.ndarray  # [..., H, T, E]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dq: np.ndarray  # [..., H, T, D]
+    dk: np.ndarray  # [..., H, S, D]
+    dv: np.ndarray  # [..., H, S, E]
+
+
+def forward(q, k, v):
+    """Return (y, cache).
+
+    q: [..., H, T, D]; k: [..., H, S, D]; v: [..., H, S, E]; y: [..., H, T, E].
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    q, k, v = _expect(q, k, v)
+    dtype = np.result_type(q, k, v)
+    H = q.shape[-3]
+    T = q.shape[-2]
+    D = q.shape[-1]
+    S = k.shape[-2]
+    score = (2 ** ((-8 - 8 * np.arange(H)).astype(dtype) / H))[:, None, None]
+    score = q @ np.swapaxes(k, -1, -2) / math.sqrt(D) - score * (np.arange(T)[:, None] - np.arange(S)).astype(dtype)
+    p = np.where(np.arange(S) <= np.arange(T)[:, None], score, -np.inf)
+    p = np.exp(p - p.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    y = p @ v
+    dtypes = (q.dtype, k.dtype, v.dtype)
+    return y, Cache(q, k, v, p, y, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dq, dk, dv).
+
+        dp[..., h, t, s]     = sum[e](dy[..., h, t, e]*v[..., h, s, e])
+        dscore[..., h, t, s] = p[..., h, t, s]*(dp[..., h, t, s] - sum[e](dy[..., h, t, e]*y[..., h, t, e]))
+        dq[..., h, t, d]     = sum[s](dscore[..., h, t, s]*k[..., h, s, d])/sqrt(D)
+        dk[..., h, s, d]     = sum[t](dscore[..., h, t, s]*q[..., h, t, d])/sqrt(D)
+        dv[..., h, s, e]     = sum[t](dy[..., h, t, e]*p[..., h, t, s])
+
+    dy: [..., H, T, E].
+    Raises ValueError for another shape.
+    """
+    q, k, v, p, y, dtypes = cache
+    D = q.shape[-1]
+    dy = _cotangent("dy", dy, y.shape, np.result_type(*dtypes))
+    dp = dy @ np.swapaxes(v, -1, -2)
+    dscore = p * (dp - (dy * y).sum(axis=-1, keepdims=True))
+    dq = dscore @ k / math.sqrt(D)
+    dk = np.swapaxes(dscore, -1, -2) @ q / math.sqrt(D)
+    dv = np.swapaxes(p, -1, -2) @ dy
+    return Gradients(*map(np.asarray, (dq, dk, dv), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "q": ("Real", ("...", "H", "T", "D")),
+    "k": ("Real", ("...", "H", "S", "D")),
+    "v": ("Real", ("...", "H", "S", "E")),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "D": "a division by D",
+    "H": "a division by H",
+    "S": "softmax[s]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape, batch = array.shape, array.ndim - len(axes) + 1
+        if axes[:1] == ("...",) and batch >= 0:
+            shape = (shape[:batch], *shape[batch:])
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

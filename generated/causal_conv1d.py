@@ -1,0 +1,157 @@
+"""Convolution along time that sees the present and the past only.
+
+    y[n, t, f] = sum[r, c](w[r, c, f]*padded(x)[n, t - r*dilation, c]) + b[f]
+
+Memory beside arguments, results and cache: forward holds up to about N*T*C*R + N*T*F elements, backward
+N*T*C*R + N*(T + R*dilation - dilation)*C.
+
+Source: van den Oord et al., "WaveNet: A Generative Model for Raw Audio", 2016.
+"""
+
+# Made by derive 0.1.0 from convolution.layer. Do not edit: change the layer file and run
+# `derive generate causal_conv1d`.
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    w: np.ndarray  # [R, C, F]
+    x_padded: np.ndarray  # [N, T + R*dilation - dilation, C]
+    dilation: int
+    T: int
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, T, C]
+    dw: np.ndarray  # [R, C, F]
+    db: np.ndarray  # [F]
+
+
+def forward(x, w, b, *, dilation=1):
+    """Return (y, cache).
+
+    x: [N, T, C]; w: [R, C, F]; b: [F]; y: [N, T, F].
+    Raises ValueError for another shape or kind.
+    """
+    x, w, b = _expect(x, w, b)
+    N, T, C = x.shape
+    R, _, F = w.shape
+    _at_least_one(dilation=dilation)
+    x_padded = _pad(x, (R * dilation - dilation, 0), (0, 0))
+    x_windows = sliding_window_view(x_padded, (R - 1) * dilation + 1, axis=1)
+    x_windows = x_windows[:, R * dilation - (R - 1) * dilation - dilation :, :, ::dilation][:, :, :, ::-1]
+    x_columns = np.swapaxes(x_windows, 2, -1).reshape(N * T, C * R)
+    y = (x_columns @ w.reshape(C * R, F)).reshape(N, T, F) + b
+    del x_columns
+    dtypes = (x.dtype, w.dtype, b.dtype)
+    return y, Cache(w, x_padded, dilation, T, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dw, db).
+
+        dx[n, i, c] = sum[t, f, r](delta(i, t - r*dilation)*dy[n, t, f]*w[r, c, f])
+        dw[r, c, f] = sum[n, t](dy[n, t, f]*padded(x)[n, t - r*dilation, c])
+        db[f]       = sum[n, t](dy[n, t, f])
+
+    dy: [N, T, F].
+    Raises ValueError for another shape.
+    """
+    w, x_padded, dilation, T, dtypes = cache
+    N = x_padded.shape[0]
+    R, C, F = w.shape
+    dy = _cotangent("dy", dy, (N, T, F), np.result_type(*dtypes))
+    dx_columns = dy[:, None, :, :] @ np.swapaxes(w[::-1], 1, -1)
+    dx_padded = np.zeros(x_padded.shape, dtype=dy.dtype)
+    for r in range(R):
+        dx_padded[:, r * dilation : r * dilation + T] += dx_columns[:, r]
+    del dx_columns
+    dx = _pad(dx_padded, (-(R - 1) * dilation, 0), (0, 0))
+    x_windows = sliding_window_view(x_padded, (R - 1) * dilation + 1, axis=1)
+    x_windows = x_windows[:, R * dilation - (R - 1) * dilation - dilation :, :, ::dilation][:, :, :, ::-1]
+    x_columns = np.swapaxes(x_windows, 2, -1).reshape(N * T, C * R)
+    dw = (x_columns.T @ dy.reshape(N * T, F)).reshape(R, C, F)
+    del x_columns
+    db = dy.sum(axis=(0, 1))
+    return Gradients(*map(np.asarray, (dx, dw, db), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "T", "C")),
+    "w": ("Real", ("R", "C", "F")),
+    "b": ("Real", ("F",)),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _at_least_one(**numbers):
+    """Raise ValueError for a number below 1."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}: expected at least 1, got {number}")
+
+
+def _pad(x, *widths, fill=0):
+    """Return x with so many elements of fill before and after the last axes, a pair each; below 0 they are cut off."""
+    cut, place, shape = [...], [...], list(x.shape)
+    for axis, (before, after) in enumerate(widths, x.ndim - len(widths)):
+        length = x.shape[axis]
+        first = min(max(-before, 0), length)
+        last = max(min(length + after, length), first)
+        cut.append(slice(first, last))
+        place.append(slice(first + before, last + before))
+        shape[axis] += before + after
+    inside = x[tuple(cut)]
+    if inside.shape == tuple(shape):
+        return inside
+    padded = np.full(shape, fill, dtype=x.dtype)
+    padded[tuple(place)] = inside
+    return padded

@@ -1,0 +1,138 @@
+"""Symmetric cross-entropy of the embeddings of images and of their texts, which are of unit length.
+
+    exp_logit_scale = exp(logit_scale)
+    z[i, j]         = exp_logit_scale*sum[d](img[i, d]*txt[j, d])
+    p[i, j]         = log_softmax[j](z[i, j])
+    q[i, j]         = log_softmax[i](z[i, j])
+    loss            = -0.5*mean[n](p[n, n]) - 0.5*mean[n](q[n, n])
+
+Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021.
+"""
+
+# Made by derive 0.1.0 from contrastive.layer. Do not edit: change the layer file and run
+# `derive generate clip_loss`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    img: np.ndarray  # [N, D]
+    txt: np.ndarray  # [N, D]
+    exp_logit_scale: np.ndarray  # scalar
+    z: np.ndarray  # [N, N]
+    p: np.ndarray  # [N, N]
+    q: np.ndarray  # [N, N]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dimg: np.ndarray  # [N, D]
+    dtxt: np.ndarray  # [N, D]
+    dlogit_scale: np.ndarray  # scalar
+
+
+def forward(img, txt, logit_scale):
+    """Return (loss, cache).
+
+    img, txt: [N, D]; logit_scale, loss: scalar.
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    img, txt, logit_scale = _expect(img, txt, logit_scale)
+    exp_logit_scale = np.exp(logit_scale)
+    z = exp_logit_scale * (img @ txt.T)
+    p = z - z.max(axis=-1, keepdims=True)
+    p -= np.log(np.exp(p).sum(axis=-1, keepdims=True))
+    q = z - z.max(axis=0, keepdims=True)
+    q -= np.log(np.exp(q).sum(axis=0, keepdims=True))
+    loss = -0.5 * np.diagonal(p).mean() - 0.5 * np.diagonal(q).mean()
+    dtypes = (img.dtype, txt.dtype, logit_scale.dtype)
+    return loss, Cache(img, txt, exp_logit_scale, z, p, q, dtypes)
+
+
+def backward(dloss, cache):
+    """Return Gradients(dimg, dtxt, dlogit_scale).
+
+        dz[i, j]           = dloss*(0.5*exp(p[i, j]) + 0.5*exp(q[i, j]) - delta(i, j))/N
+        dimg_dot_txt[i, j] = exp_logit_scale*dz[i, j]
+        dimg[i, d]         = sum[j](dimg_dot_txt[i, j]*txt[j, d])
+        dtxt[j, d]         = sum[i](dimg_dot_txt[i, j]*img[i, d])
+        dlogit_scale       = sum[i, j](dz[i, j]*z[i, j])
+
+    dloss: scalar.
+    Raises ValueError for another shape.
+    """
+    img, txt, exp_logit_scale, z, p, q, dtypes = cache
+    N = img.shape[0]
+    dloss = _cotangent("dloss", dloss, (), np.result_type(*dtypes))
+    dz = 0.5 * np.exp(p) + 0.5 * np.exp(q)
+    dz[np.arange(N), np.arange(N)] -= 1
+    dz *= dloss / N
+    dimg_dot_txt = exp_logit_scale * dz
+    dimg = dimg_dot_txt @ txt
+    dtxt = dimg_dot_txt.T @ img
+    dlogit_scale = (z * dz).sum()
+    return Gradients(*map(np.asarray, (dimg, dtxt, dlogit_scale), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "img": ("Real", ("N", "D")),
+    "txt": ("Real", ("N", "D")),
+    "logit_scale": ("Real", ()),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "N": "log_softmax[j]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    real = [a.dtype for a, v in zip(arrays, inputs, strict=True) if a.dtype.kind == "f" and type(v) is not float]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        if type(inputs[k]) in (int, float) and "f" in _KINDS[kind]:  # a Python number takes the dtype of the arrays
+            arrays[k] = np.asarray(inputs[k], dtype=np.result_type(*real) if real else float)
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

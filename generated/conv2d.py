@@ -1,0 +1,172 @@
+"""Convolution of images.
+
+    y[n, f, p, q] = sum[c, r, s](w[f, c, r, s]*
+                    padded(x)[n, c, p*stride + r*dilation - pad, q*stride + s*dilation - pad]) + b[f]
+
+Memory beside arguments, results and cache: forward holds up to about N*C*R*S*P*Q + N*F*P*Q elements, backward
+the larger of N*C*R*S*P*Q + C*F*R*S and N*C*R*S*P*Q + N*C*(H + 2*pad)*(W + 2*pad) + N*F*P*Q.
+
+Source: LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document Recognition", 1998.
+"""
+
+# Made by derive 0.1.0 from convolution.layer. Do not edit: change the layer file and run
+# `derive generate conv2d`.
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    w: np.ndarray  # [F, C, R, S]
+    x_padded: np.ndarray  # [N, C, 2*pad + H, 2*pad + W]
+    stride: int
+    pad: int
+    dilation: int
+    P: int
+    Q: int
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, C, H, W]
+    dw: np.ndarray  # [F, C, R, S]
+    db: np.ndarray  # [F]
+
+
+def forward(x, w, b, *, stride=1, pad=0, dilation=1):
+    """Return (y, cache).
+
+    x: [N, C, H, W]; w: [F, C, R, S]; b: [F]; y: [N, F, P, Q].
+    Raises ValueError for another shape or kind.
+    """
+    x, w, b = _expect(x, w, b)
+    N, C, H, W = x.shape
+    F, _, R, S = w.shape
+    _at_least_one(stride=stride, dilation=dilation)
+    P = (H + 2 * pad - (R - 1) * dilation - 1) // stride + 1
+    Q = (W + 2 * pad - (S - 1) * dilation - 1) // stride + 1
+    _at_least_one(P=P, Q=Q)
+    x_padded = _pad(x, (pad, pad), (pad, pad))
+    x_windows = sliding_window_view(x_padded, ((R - 1) * dilation + 1, (S - 1) * dilation + 1), axis=(2, 3))
+    x_windows = x_windows[:, :, ::stride, ::stride, ::dilation, ::dilation]
+    x_columns = x_windows.transpose(0, 1, 4, 5, 2, 3).reshape(N, C * R * S, P * Q)
+    y = (w.reshape(F, C * R * S) @ x_columns).reshape(N, F, P, Q) + b[:, None, None]
+    del x_columns
+    dtypes = (x.dtype, w.dtype, b.dtype)
+    return y, Cache(w, x_padded, stride, pad, dilation, P, Q, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dw, db).
+
+        dx[n, c, i, j] = sum[f, p, q, r, s](delta(i, p*stride + r*dilation - pad)*
+                         delta(j, q*stride + s*dilation - pad)*dy[n, f, p, q]*w[f, c, r, s])
+        dw[f, c, r, s] = sum[n, p, q](dy[n, f, p, q]*
+                         padded(x)[n, c, p*stride + r*dilation - pad, q*stride + s*dilation - pad])
+        db[f]          = sum[n, p, q](dy[n, f, p, q])
+
+    dy: [N, F, P, Q].
+    Raises ValueError for another shape.
+    """
+    w, x_padded, stride, pad, dilation, P, Q, dtypes = cache
+    N = x_padded.shape[0]
+    F, C, R, S = w.shape
+    dy = _cotangent("dy", dy, (N, F, P, Q), np.result_type(*dtypes))
+    dx_columns = (np.moveaxis(w, 1, -1).reshape(F, C * R * S).T @ dy.reshape(N, F, P * Q)).reshape(N, R, S, C, P, Q)
+    dx_padded = np.zeros(x_padded.shape, dtype=dy.dtype)
+    for r in range(R):
+        for s in range(S):
+            dx_padded[
+                :,
+                :,
+                r * dilation : r * dilation + P * stride : stride,
+                s * dilation : s * dilation + Q * stride : stride,
+            ] += dx_columns[:, r, s]
+    del dx_columns
+    dx = _pad(dx_padded, (-pad, -pad), (-pad, -pad))
+    x_windows = sliding_window_view(x_padded, ((R - 1) * dilation + 1, (S - 1) * dilation + 1), axis=(2, 3))
+    x_windows = x_windows[:, :, ::stride, ::stride, ::dilation, ::dilation]
+    x_columns = x_windows.transpose(1, 4, 5, 0, 2, 3).reshape(C * R * S, N * P * Q)
+    dw = (np.swapaxes(dy, 0, 1).reshape(F, N * P * Q) @ x_columns.T).reshape(F, C, R, S)
+    del x_columns
+    db = dy.sum(axis=(0, 2, 3))
+    return Gradients(*map(np.asarray, (dx, dw, db), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "C", "H", "W")),
+    "w": ("Real", ("F", "C", "R", "S")),
+    "b": ("Real", ("F",)),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _at_least_one(**numbers):
+    """Raise ValueError for a number below 1."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}: expected at least 1, got {number}")
+
+
+def _pad(x, *widths, fill=0):
+    """Return x with so many elements of fill before and after the last axes, a pair each; below 0 they are cut off."""
+    cut, place, shape = [...], [...], list(x.shape)
+    for axis, (before, after) in enumerate(widths, x.ndim - len(widths)):
+        length = x.shape[axis]
+        first = min(max(-before, 0), length)
+        last = max(min(length + after, length), first)
+        cut.append(slice(first, last))
+        place.append(slice(first + before, last + before))
+        shape[axis] += before + after
+    inside = x[tuple(cut)]
+    if inside.shape == tuple(shape):
+        return inside
+    padded = np.full(shape, fill, dtype=x.dtype)
+    padded[tuple(place)] = inside
+    return padded

@@ -1,0 +1,159 @@
+"""Transposed convolution along one axis: each input adds a kernel to the output, `stride` apart.
+
+    y[n, f, i] = sum[c, p, r](delta(i, p*stride + r - pad)*w[c, f, r]*x[n, c, p]) + b[f]
+
+Memory beside arguments, results and cache: forward holds up to about the larger of N*P*F*R + C*F*R and
+N*P*F*R + N*F*(W + 2*pad) elements, backward N*P*F*R + N*C*P + N*F*(W + 2*pad).
+
+Source: Dumoulin & Visin, "A Guide to Convolution Arithmetic for Deep Learning", 2016.
+"""
+
+# Made by derive 0.1.0 from convolution.layer. Do not edit: change the layer file and run
+# `derive generate conv_transpose1d`.
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [N, C, P]
+    w: np.ndarray  # [C, F, R]
+    stride: int
+    pad: int
+    W: int
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, C, P]
+    dw: np.ndarray  # [C, F, R]
+    db: np.ndarray  # [F]
+
+
+def forward(x, w, b, *, stride=1, pad=0):
+    """Return (y, cache).
+
+    x: [N, C, P]; w: [C, F, R]; b: [F]; y: [N, F, W].
+    Raises ValueError for another shape or kind.
+    """
+    x, w, b = _expect(x, w, b)
+    dtype = np.result_type(x, w, b)
+    N, C, P = x.shape
+    _, F, R = w.shape
+    _at_least_one(stride=stride)
+    W = (P - 1) * stride + R - 2 * pad
+    _at_least_one(W=W)
+    y = np.broadcast_to(b[:, None], (N, F, W)).copy()
+    y_columns = (np.swapaxes(w, 1, -1).reshape(C, F * R).T @ x).reshape(N, R, F, P)
+    y_padded = np.zeros((N, F, W + 2 * pad), dtype=dtype)
+    for r in range(R):
+        y_padded[:, :, r : r + P * stride : stride] += y_columns[:, r]
+    del y_columns
+    y += _pad(y_padded, (-pad, -pad))
+    dtypes = (x.dtype, w.dtype, b.dtype)
+    return y, Cache(x, w, stride, pad, W, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dw, db).
+
+        dx[n, c, p] = sum[f, r](w[c, f, r]*padded(dy)[n, f, p*stride + r - pad])
+        dw[c, f, r] = sum[n, p](x[n, c, p]*padded(dy)[n, f, p*stride + r - pad])
+        db[f]       = sum[n, i](dy[n, f, i])
+
+    dy: [N, F, W].
+    Raises ValueError for another shape.
+    """
+    x, w, stride, pad, W, dtypes = cache
+    N, C, P = x.shape
+    _, F, R = w.shape
+    dy = _cotangent("dy", dy, (N, F, W), np.result_type(*dtypes))
+    dy_padded = _pad(dy, (pad, pad))
+    dy_windows = sliding_window_view(dy_padded, R, axis=2)[:, :, ::stride]
+    dy_columns = np.swapaxes(dy_windows, 2, -1).reshape(N, F * R, P)
+    dx = w.reshape(C, F * R) @ dy_columns
+    del dy_columns
+    dy_columns = dy_windows.transpose(1, 3, 0, 2).reshape(F * R, N * P)
+    dw = (np.swapaxes(x, 0, 1).reshape(C, N * P) @ dy_columns.T).reshape(C, F, R)
+    del dy_columns
+    db = dy.sum(axis=(0, 2))
+    return Gradients(*map(np.asarray, (dx, dw, db), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "C", "P")),
+    "w": ("Real", ("C", "F", "R")),
+    "b": ("Real", ("F",)),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _at_least_one(**numbers):
+    """Raise ValueError for a number below 1."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}: expected at least 1, got {number}")
+
+
+def _pad(x, *widths, fill=0):
+    """Return x with so many elements of fill before and after the last axes, a pair each; below 0 they are cut off."""
+    cut, place, shape = [...], [...], list(x.shape)
+    for axis, (before, after) in enumerate(widths, x.ndim - len(widths)):
+        length = x.shape[axis]
+        first = min(max(-before, 0), length)
+        last = max(min(length + after, length), first)
+        cut.append(slice(first, last))
+        place.append(slice(first + before, last + before))
+        shape[axis] += before + after
+    inside = x[tuple(cut)]
+    if inside.shape == tuple(shape):
+        return inside
+    padded = np.full(shape, fill, dtype=x.dtype)
+    padded[tuple(place)] = inside
+    return padded

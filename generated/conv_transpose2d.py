@@ -1,0 +1,164 @@
+"""Transposed convolution of images, which enlarges them by learned kernels.
+
+    y[n, f, i, j] = sum[c, p, q, r, s](delta(i, p*stride + r - pad)*delta(j, q*stride + s - pad)*
+                    w[c, f, r, s]*x[n, c, p, q]) + b[f]
+
+Memory beside arguments, results and cache: forward holds up to about the larger of N*P*Q*F*R*S + C*F*R*S and
+N*P*Q*F*R*S + N*F*(H + 2*pad)*(W + 2*pad) elements, backward N*P*Q*F*R*S + N*C*P*Q + N*F*(H + 2*pad)*(W +
+2*pad).
+
+Source: Zeiler, Krishnan, Taylor & Fergus, "Deconvolutional Networks", 2010.
+"""
+
+# Made by derive 0.1.0 from convolution.layer. Do not edit: change the layer file and run
+# `derive generate conv_transpose2d`.
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [N, C, P, Q]
+    w: np.ndarray  # [C, F, R, S]
+    stride: int
+    pad: int
+    H: int
+    W: int
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, C, P, Q]
+    dw: np.ndarray  # [C, F, R, S]
+    db: np.ndarray  # [F]
+
+
+def forward(x, w, b, *, stride=1, pad=0):
+    """Return (y, cache).
+
+    x: [N, C, P, Q]; w: [C, F, R, S]; b: [F]; y: [N, F, H, W].
+    Raises ValueError for another shape or kind.
+    """
+    x, w, b = _expect(x, w, b)
+    dtype = np.result_type(x, w, b)
+    N, C, P, Q = x.shape
+    _, F, R, S = w.shape
+    _at_least_one(stride=stride)
+    H = (P - 1) * stride + R - 2 * pad
+    W = (Q - 1) * stride + S - 2 * pad
+    _at_least_one(H=H, W=W)
+    y = np.broadcast_to(b[:, None, None], (N, F, H, W)).copy()
+    y_columns = (np.moveaxis(w, 1, -1).reshape(C, F * R * S).T @ x.reshape(N, C, P * Q)).reshape(N, R, S, F, P, Q)
+    y_padded = np.zeros((N, F, H + 2 * pad, W + 2 * pad), dtype=dtype)
+    for r in range(R):
+        for s in range(S):
+            y_padded[:, :, r : r + P * stride : stride, s : s + Q * stride : stride] += y_columns[:, r, s]
+    del y_columns
+    y += _pad(y_padded, (-pad, -pad), (-pad, -pad))
+    dtypes = (x.dtype, w.dtype, b.dtype)
+    return y, Cache(x, w, stride, pad, H, W, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dw, db).
+
+        dx[n, c, p, q] = sum[f, r, s](w[c, f, r, s]*padded(dy)[n, f, p*stride + r - pad, q*stride + s - pad])
+        dw[c, f, r, s] = sum[n, p, q](x[n, c, p, q]*padded(dy)[n, f, p*stride + r - pad, q*stride + s - pad])
+        db[f]          = sum[n, i, j](dy[n, f, i, j])
+
+    dy: [N, F, H, W].
+    Raises ValueError for another shape.
+    """
+    x, w, stride, pad, H, W, dtypes = cache
+    N, C, P, Q = x.shape
+    _, F, R, S = w.shape
+    dy = _cotangent("dy", dy, (N, F, H, W), np.result_type(*dtypes))
+    dy_padded = _pad(dy, (pad, pad), (pad, pad))
+    dy_windows = sliding_window_view(dy_padded, (R, S), axis=(2, 3))[:, :, ::stride, ::stride]
+    dy_columns = dy_windows.transpose(0, 1, 4, 5, 2, 3).reshape(N, F * R * S, P * Q)
+    dx = (w.reshape(C, F * R * S) @ dy_columns).reshape(N, C, P, Q)
+    del dy_columns
+    dy_columns = dy_windows.transpose(1, 4, 5, 0, 2, 3).reshape(F * R * S, N * P * Q)
+    dw = (np.swapaxes(x, 0, 1).reshape(C, N * P * Q) @ dy_columns.T).reshape(C, F, R, S)
+    del dy_columns
+    db = dy.sum(axis=(0, 2, 3))
+    return Gradients(*map(np.asarray, (dx, dw, db), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "C", "P", "Q")),
+    "w": ("Real", ("C", "F", "R", "S")),
+    "b": ("Real", ("F",)),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _at_least_one(**numbers):
+    """Raise ValueError for a number below 1."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}: expected at least 1, got {number}")
+
+
+def _pad(x, *widths, fill=0):
+    """Return x with so many elements of fill before and after the last axes, a pair each; below 0 they are cut off."""
+    cut, place, shape = [...], [...], list(x.shape)
+    for axis, (before, after) in enumerate(widths, x.ndim - len(widths)):
+        length = x.shape[axis]
+        first = min(max(-before, 0), length)
+        last = max(min(length + after, length), first)
+        cut.append(slice(first, last))
+        place.append(slice(first + before, last + before))
+        shape[axis] += before + after
+    inside = x[tuple(cut)]
+    if inside.shape == tuple(shape):
+        return inside
+    padded = np.full(shape, fill, dtype=x.dtype)
+    padded[tuple(place)] = inside
+    return padded

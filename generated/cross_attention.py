@@ -1,0 +1,188 @@
+"""Attention of x, whose T positions ask, to another sequence z of S positions, with H heads of K channels each.
+
+    q[..., h, t, c]     = sum[d](wq[d, h, c]*x[..., t, d]) + bq[h, c]
+    k[..., h, s, c]     = sum[i](wk[i, h, c]*z[..., s, i]) + bk[h, c]
+    v[..., h, s, c]     = sum[i](wv[i, h, c]*z[..., s, i]) + bv[h, c]
+    score[..., h, t, s] = sum[d](k[..., h, s, d]*q[..., h, t, d])/sqrt(K)
+    p[..., h, t, s]     = softmax[s](score[..., h, t, s])
+    a[..., h, t, e]     = sum[s](p[..., h, t, s]*v[..., h, s, e])
+    y[..., t, d]        = sum[h, c](wo[h, c, d]*a[..., h, t, c]) + bo[d]
+
+Source: Vaswani et al., "Attention Is All You Need", 2017.
+"""
+
+# Made by derive 0.1.0 from attention.layer. Do not edit: change the layer file and run
+# `derive generate cross_attention`.
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [..., T, D]
+    z: np.ndarray  # [..., S, I]
+    wq: np.ndarray  # [D, H, K]
+    wk: np.ndarray  # [I, H, K]
+    wv: np.ndarray  # [I, H, K]
+    wo: np.ndarray  # [H, K, D]
+    q: np.ndarray  # [..., H, T, K]
+    k: np.ndarray  # [..., H, S, K]
+    v: np.ndarray  # [..., H, S, K]
+    p: np.ndarray  # [..., H, T, S]
+    a: np.ndarray  # [..., H, T, K]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [..., T, D]
+    dz: np.ndarray  # [..., S, I]
+    dwq: np.ndarray  # [D, H, K]
+    dwk: np.ndarray  # [I, H, K]
+    dwv: np.ndarray  # [I, H, K]
+    dwo: np.ndarray  # [H, K, D]
+    dbq: np.ndarray  # [H, K]
+    dbk: np.ndarray  # [H, K]
+    dbv: np.ndarray  # [H, K]
+    dbo: np.ndarray  # [D]
+
+
+def forward(x, z, wq, wk, wv, wo, bq, bk, bv, bo):
+    """Return (y, cache).
+
+    x, y: [..., T, D]; z: [..., S, I]; wq: [D, H, K]; wk, wv: [I, H, K]; wo: [H, K, D]; bq,
+    bk, bv: [H, K]; bo: [D].
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    x, z, wq, wk, wv, wo, bq, bk, bv, bo = _expect(x, z, wq, wk, wv, wo, bq, bk, bv, bo)
+    K = wq.shape[2]
+    q = np.einsum("...td,dhc->...htc", x, wq, optimize=True) + bq[:, None, :]
+    k = np.einsum("...si,ihc->...hsc", z, wk, optimize=True) + bk[:, None, :]
+    v = np.einsum("...si,ihc->...hsc", z, wv, optimize=True) + bv[:, None, :]
+    score = q @ np.swapaxes(k, -1, -2) / math.sqrt(K)
+    p = np.exp(score - score.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    a = p @ v
+    y = np.einsum("...htc,hcd->...td", a, wo, optimize=True) + bo
+    dtypes = (x.dtype, z.dtype, wq.dtype, wk.dtype, wv.dtype, wo.dtype, bq.dtype, bk.dtype, bv.dtype, bo.dtype)
+    return y, Cache(x, z, wq, wk, wv, wo, q, k, v, p, a, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dz, dwq, dwk, dwv, dwo, dbq, dbk, dbv, dbo).
+
+        da[..., h, t, e]     = sum[d](dy[..., t, d]*wo[h, e, d])
+        dp[..., h, t, s]     = sum[e](da[..., h, t, e]*v[..., h, s, e])
+        dscore[..., h, t, s] = p[..., h, t, s]*(dp[..., h, t, s] - sum[e](a[..., h, t, e]*da[..., h, t, e]))
+        dv[..., h, s, c]     = sum[t](da[..., h, t, c]*p[..., h, t, s])
+        dk[..., h, s, c]     = sum[t](dscore[..., h, t, s]*q[..., h, t, c])/sqrt(K)
+        dq[..., h, t, c]     = sum[s](dscore[..., h, t, s]*k[..., h, s, c])/sqrt(K)
+        dx[..., t, d]        = sum[h, c](wq[d, h, c]*dq[..., h, t, c])
+        dz[..., s, i]        = sum[h, c](wk[i, h, c]*dk[..., h, s, c]) + sum[h, c](wv[i, h, c]*dv[..., h, s, c])
+        dwq[d, h, c]         = sum[..., t](x[..., t, d]*dq[..., h, t, c])
+        dwk[i, h, c]         = sum[..., s](z[..., s, i]*dk[..., h, s, c])
+        dwv[i, h, c]         = sum[..., s](z[..., s, i]*dv[..., h, s, c])
+        dwo[h, c, d]         = sum[..., t](dy[..., t, d]*a[..., h, t, c])
+        dbq[h, c]            = sum[..., t](dq[..., h, t, c])
+        dbk[h, c]            = 0
+        dbv[h, c]            = sum[..., t](da[..., h, t, c])
+        dbo[d]               = sum[..., t](dy[..., t, d])
+
+    dy: [..., T, D].
+    Raises ValueError for another shape.
+    """
+    x, z, wq, wk, wv, wo, q, k, v, p, a, dtypes = cache
+    _, H, K = wq.shape
+    T = x.shape[-2]
+    D = x.shape[-1]
+    S = z.shape[-2]
+    I = z.shape[-1]
+    dy = _cotangent("dy", dy, x.shape, np.result_type(*dtypes))
+    da = np.einsum("...td,hed->...hte", dy, wo, optimize=True)
+    dp = da @ np.swapaxes(v, -1, -2)
+    dscore = p * (dp - (a * da).sum(axis=-1, keepdims=True))
+    dv = np.swapaxes(p, -1, -2) @ da
+    dk = np.swapaxes(dscore, -1, -2) @ q / math.sqrt(K)
+    dq = dscore @ k / math.sqrt(K)
+    dx = np.einsum("...htc,dhc->...td", dq, wq, optimize=True)
+    dz = np.einsum("...hsc,ihc->...si", dk, wk, optimize=True) + np.einsum("...hsc,ihc->...si", dv, wv, optimize=True)
+    dwq = np.einsum("btd,bhtc->dhc", x.reshape(-1, T, D), dq.reshape(-1, H, T, K), optimize=True)
+    dwk = np.einsum("bsi,bhsc->ihc", z.reshape(-1, S, I), dk.reshape(-1, H, S, K), optimize=True)
+    dwv = np.einsum("bsi,bhsc->ihc", z.reshape(-1, S, I), dv.reshape(-1, H, S, K), optimize=True)
+    dwo = np.einsum("bhtc,btd->hcd", a.reshape(-1, H, T, K), dy.reshape(-1, T, D), optimize=True)
+    batch_axes = tuple(range(dq.ndim - 3))
+    dbq = dq.sum(axis=(*batch_axes, -2))
+    dbk = np.zeros((H, K), dtype=dy.dtype)
+    dbv = da.sum(axis=(*batch_axes, -2))
+    dbo = dy.sum(axis=(*batch_axes, -2))
+    return Gradients(*map(np.asarray, (dx, dz, dwq, dwk, dwv, dwo, dbq, dbk, dbv, dbo), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("...", "T", "D")),
+    "z": ("Real", ("...", "S", "I")),
+    "wq": ("Real", ("D", "H", "K")),
+    "wk": ("Real", ("I", "H", "K")),
+    "wv": ("Real", ("I", "H", "K")),
+    "wo": ("Real", ("H", "K", "D")),
+    "bq": ("Real", ("H", "K")),
+    "bk": ("Real", ("H", "K")),
+    "bv": ("Real", ("H", "K")),
+    "bo": ("Real", ("D",)),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "K": "a division by K",
+    "S": "softmax[s]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape, batch = array.shape, array.ndim - len(axes) + 1
+        if axes[:1] == ("...",) and batch >= 0:
+            shape = (shape[:batch], *shape[batch:])
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,111 @@
+"""Product of all elements up to each, along the last axis.
+
+    y[..., -1] = 1; y[..., t] = x[..., t]*y[..., t - 1]
+
+Source: Blelloch, "Prefix Sums and Their Applications", 1990.
+"""
+
+# Made by derive 0.1.0 from sequence.layer. Do not edit: change the layer file and run
+# `derive generate cumulative_product`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [..., T]
+    y: np.ndarray  # [..., T + 1]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [..., T]
+
+
+def forward(x):
+    """Return (y, cache).
+
+    x, y: [..., T].
+    Raises ValueError for another shape or kind.
+    """
+    x = _expect(x)
+    *batch, T = x.shape
+    y = np.empty((*batch, T + 1), dtype=x.dtype)
+    y[..., 0] = 1
+    y[..., 1:] = np.cumprod(x, axis=-1)
+    return y[..., 1:], Cache(x, y)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx).
+
+        dy_total[..., t] = dy[..., t] + dy_next[..., t + 1]
+        dy_next[..., T]  = 0; dy_next[..., t] = dy_total[..., t]*x[..., t]
+        dx[..., t]       = dy_total[..., t]*y[..., t - 1]
+
+    dy: [..., T].
+    Raises ValueError for another shape.
+    """
+    x, y = cache
+    batch = x.shape[:-1]
+    T = x.shape[-1]
+    dy = _cotangent("dy", dy, x.shape, x.dtype)
+    dy_total = np.empty(x.shape, dtype=dy.dtype)
+    dy_next = np.zeros(batch, dtype=dy.dtype)
+    for t in reversed(range(T)):
+        dy_total[..., t] = dy[..., t] + dy_next
+        dy_next = x[..., t] * dy_total[..., t]
+    dx = y[..., :-1] * dy_total
+    return Gradients(dx)
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("...", "T")),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape, batch = array.shape, array.ndim - len(axes) + 1
+        if axes[:1] == ("...",) and batch >= 0:
+            shape = (shape[:batch], *shape[batch:])
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays[0]
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

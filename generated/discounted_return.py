@@ -1,0 +1,117 @@
+"""Sum of the rewards that follow each step, a step later counts gamma times; last is the value of what is
+beyond.
+
+    b[-1, n] = last[n]; b[s, n] = gamma*b[s - 1, n] + r[T - 1 - s, n]
+    y[t, n]  = b[T - 1 - t, n]
+
+Source: Sutton & Barto, "Reinforcement Learning: An Introduction", 1998.
+"""
+
+# Made by derive 0.1.0 from sequence.layer. Do not edit: change the layer file and run
+# `derive generate discounted_return`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    gamma: float
+    T: int
+    N: int
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dr: np.ndarray  # [T, N]
+    dlast: np.ndarray  # [N]
+
+
+def forward(r, last, *, gamma=0.99):
+    """Return (y, cache).
+
+    r, y: [T, N]; last: [N].
+    Raises ValueError for another shape or kind.
+    """
+    r, last = _expect(r, last)
+    dtype = np.result_type(r, last)
+    T, N = r.shape
+    b = np.empty((T + 1, N), dtype=dtype)
+    b[0] = last
+    for s in range(T):
+        b[s + 1] = r[T - s - 1] + gamma * b[s]
+    y = b[1:][::-1].copy()
+    dtypes = (r.dtype, last.dtype)
+    return y, Cache(gamma, T, N, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dr, dlast).
+
+        db[T, n] = 0; db[s, n] = gamma*db[s + 1, n] + dy[T - 1 - s, n]
+        dr[i, n] = db[T - 1 - i, n]
+        dlast[n] = gamma*db[0, n]
+
+    dy: [T, N].
+    Raises ValueError for another shape.
+    """
+    gamma, T, N, dtypes = cache
+    dy = _cotangent("dy", dy, (T, N), np.result_type(*dtypes))
+    db = np.empty((T + 1, N), dtype=dy.dtype)
+    db[-1] = 0
+    for s in reversed(range(T)):
+        db[s] = dy[T - s - 1] + gamma * db[s + 1]
+    dr = db[:-1][::-1].copy()
+    dlast = gamma * db[0]
+    return Gradients(*map(np.asarray, (dr, dlast), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "r": ("Real", ("T", "N")),
+    "last": ("Real", ("N",)),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

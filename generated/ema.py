@@ -1,0 +1,113 @@
+"""Exponential moving average, which starts at the first element.
+
+    y_in[t, n] = alpha*x[t, n]
+    y[-1, n]   = x[0, n]; y[t, n] = (1 - alpha)*y[t - 1, n] + y_in[t, n]
+
+Source: Brown, "Statistical Forecasting for Inventory Control", 1959.
+"""
+
+# Made by derive 0.1.0 from sequence.layer. Do not edit: change the layer file and run
+# `derive generate ema`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    alpha: float
+    T: int
+    N: int
+    dtype: np.dtype
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [T, N]
+
+
+def forward(x, *, alpha=0.1):
+    """Return (y, cache).
+
+    x, y: [T, N].
+    Raises ValueError for another shape or kind.
+    """
+    x = _expect(x)
+    T, N = x.shape
+    y_in = alpha * x
+    y = np.empty(x.shape, dtype=x.dtype)
+    y_t = x[0]
+    for t in range(T):
+        y_t = y_in[t] + (1 - alpha) * y_t
+        y[t] = y_t
+    return y, Cache(alpha, T, N, x.dtype)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx).
+
+        dy_total[T, n] = 0; dy_total[t, n] = (1 - alpha)*dy_total[t + 1, n] + dy[t, n]
+        dx[t, n]       = alpha*dy_total[t, n] + (1 - alpha)*delta(0, t)*dy_total[0, n]
+
+    dy: [T, N].
+    Raises ValueError for another shape.
+    """
+    alpha, T, N, dtype = cache
+    dy = _cotangent("dy", dy, (T, N), dtype)
+    dy_total = np.empty((T, N), dtype=dy.dtype)
+    dy_total_t = np.zeros((N,), dtype=dy.dtype)
+    for t in reversed(range(T)):
+        dy_total_t = dy[t] + (1 - alpha) * dy_total_t
+        dy_total[t] = dy_total_t
+    dx = alpha * dy_total
+    dx[0] += (1 - alpha) * dy_total_t
+    return Gradients(dx)
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("T", "N")),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays[0]
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,156 @@
+"""Graph attention with H heads; the adjacency matrix has self-loops.
+
+    h[n, k, o]     = sum[i](x[n, i]*w[i, k, o])
+    src[n, k]      = sum[o](asrc[k, o]*h[n, k, o])
+    dst[n, k]      = sum[o](adst[k, o]*h[n, k, o])
+    diff[i, j, k]  = dst[j, k] + src[i, k]
+    score[i, j, k] = where(dst[j, k] + src[i, k] > 0, diff[i, j, k], slope*diff[i, j, k])
+    alpha[i, j, k] = softmax[j](where(adj[i, j], score[i, j, k], -inf))
+    y[i, k, o]     = sum[j](alpha[i, j, k]*h[j, k, o])
+
+Source: Veličković, Cucurull, Casanova, Romero, Liò & Bengio, "Graph Attention Networks", 2018.
+"""
+
+# Made by derive 0.1.0 from graph.layer. Do not edit: change the layer file and run
+# `derive generate gat`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [N, I]
+    w: np.ndarray  # [I, H, O]
+    asrc: np.ndarray  # [H, O]
+    adst: np.ndarray  # [H, O]
+    h: np.ndarray  # [N, H, O]
+    src: np.ndarray  # [N, 1, H]
+    dst: np.ndarray  # [N, H]
+    alpha: np.ndarray  # [N, N, H]
+    y: np.ndarray  # [N, H, O]
+    slope: float
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, I]
+    dw: np.ndarray  # [I, H, O]
+    dasrc: np.ndarray  # [H, O]
+    dadst: np.ndarray  # [H, O]
+
+
+def forward(x, adj, w, asrc, adst, *, slope=0.2):
+    """Return (y, cache).
+
+    x: [N, I]; adj: [N, N] booleans; w: [I, H, O]; asrc, adst: [H, O]; y: [N, H, O].
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    x, adj, w, asrc, adst = _expect(x, adj, w, asrc, adst)
+    h = np.tensordot(x, w, axes=1)
+    src = np.einsum("nko,ko->nk", h, asrc)[:, None, :]
+    dst = np.einsum("nko,ko->nk", h, adst)
+    diff = src + dst
+    score = np.where(diff > 0, diff, slope * diff)
+    alpha = np.where(adj[:, :, None], score, -np.inf)
+    alpha = np.exp(alpha - alpha.max(axis=1, keepdims=True))
+    alpha /= alpha.sum(axis=1, keepdims=True)
+    y = np.swapaxes(np.moveaxis(alpha, -1, 0) @ np.swapaxes(h, 0, 1), 0, 1)
+    dtypes = (x.dtype, w.dtype, asrc.dtype, adst.dtype)
+    return y, Cache(x, w, asrc, adst, h, src, dst, alpha, y, slope, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dw, dasrc, dadst).
+
+        dalpha[i, j, k] = sum[o](dy[i, k, o]*h[j, k, o])
+        ddiff[i, j, k]  = where(dst[j, k] + src[i, k] > 0, 1, slope)*alpha[i, j, k]*
+                          (dalpha[i, j, k] - sum[o](dy[i, k, o]*y[i, k, o]))
+        ddst[n, k]      = sum[i](ddiff[i, n, k])
+        dsrc[n, k]      = sum[j](ddiff[n, j, k])
+        dh[n, k, o]     = adst[k, o]*ddst[n, k] + asrc[k, o]*dsrc[n, k] + sum[i](alpha[i, n, k]*dy[i, k, o])
+        dx[n, i]        = sum[k, o](dh[n, k, o]*w[i, k, o])
+        dw[i, k, o]     = sum[n](x[n, i]*dh[n, k, o])
+        dasrc[k, o]     = sum[n](dsrc[n, k]*h[n, k, o])
+        dadst[k, o]     = sum[n](ddst[n, k]*h[n, k, o])
+
+    dy: [N, H, O].
+    Raises ValueError for another shape.
+    """
+    x, w, asrc, adst, h, src, dst, alpha, y, slope, dtypes = cache
+    dy = _cotangent("dy", dy, h.shape, np.result_type(*dtypes))
+    dalpha = np.moveaxis(np.swapaxes(dy, 0, 1) @ np.moveaxis(h, 0, -1), 0, -1)
+    ddiff = alpha * np.where(src + dst > 0, 1, slope).astype(dy.dtype) * (dalpha - (dy * y).sum(axis=-1)[:, None, :])
+    ddst = ddiff.sum(axis=0)
+    dsrc = ddiff.sum(axis=1)
+    dh = (
+        np.swapaxes(np.swapaxes(alpha, 0, -1) @ np.swapaxes(dy, 0, 1), 0, 1)
+        + asrc * dsrc[:, :, None]
+        + adst * ddst[:, :, None]
+    )
+    dx = np.einsum("nko,iko->ni", dh, w, optimize=True)
+    dw = np.einsum("ni,nko->iko", x, dh, optimize=True)
+    dasrc = np.einsum("nko,nk->ko", h, dsrc)
+    dadst = np.einsum("nko,nk->ko", h, ddst)
+    return Gradients(*map(np.asarray, (dx, dw, dasrc, dadst), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "I")),
+    "adj": ("Bool", ("N", "N")),
+    "w": ("Real", ("I", "H", "O")),
+    "asrc": ("Real", ("H", "O")),
+    "adst": ("Real", ("H", "O")),
+}
+_KINDS = {"Real": "f", "Bool": "b"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "N": "softmax[j]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

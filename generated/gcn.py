@@ -1,0 +1,123 @@
+"""Graph convolution with symmetric normalization; self-loops are added.
+
+    a[i, j]     = where(adj[i, j] or i == j, 1, 0)
+    deg[i]      = sum[j](a[i, j])
+    h[j, o]     = sum[k](w[k, o]*x[j, k])
+    pre_y[i, j] = a[i, j]/sqrt(deg[i]*deg[j])
+    y[i, o]     = sum[j](h[j, o]*pre_y[i, j]) + b[o]
+
+Source: Kipf & Welling, "Semi-Supervised Classification with Graph Convolutional Networks", 2017.
+"""
+
+# Made by derive 0.1.0 from graph.layer. Do not edit: change the layer file and run
+# `derive generate gcn`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [N, I]
+    w: np.ndarray  # [I, O]
+    pre_y: np.ndarray  # [N, N]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, I]
+    dw: np.ndarray  # [I, O]
+    db: np.ndarray  # [O]
+
+
+def forward(x, adj, w, b):
+    """Return (y, cache).
+
+    x: [N, I]; adj: [N, N] booleans; w: [I, O]; b: [O]; y: [N, O].
+    Raises ValueError for another shape or kind.
+    """
+    x, adj, w, b = _expect(x, adj, w, b)
+    dtype = np.result_type(x, w, b)
+    N = x.shape[0]
+    a = (adj | (np.arange(N)[:, None] == np.arange(N))).astype(dtype)
+    deg = a.sum(axis=-1)
+    h = x @ w
+    pre_y = a / np.sqrt(deg[:, None] * deg)
+    y = pre_y @ h + b
+    dtypes = (x.dtype, w.dtype, b.dtype)
+    return y, Cache(x, w, pre_y, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dw, db).
+
+        dh[j, o] = sum[i](dy[i, o]*pre_y[i, j])
+        dx[j, k] = sum[o](dh[j, o]*w[k, o])
+        dw[k, o] = sum[j](dh[j, o]*x[j, k])
+        db[o]    = sum[i](dy[i, o])
+
+    dy: [N, O].
+    Raises ValueError for another shape.
+    """
+    x, w, pre_y, dtypes = cache
+    N = x.shape[0]
+    O = w.shape[1]
+    dy = _cotangent("dy", dy, (N, O), np.result_type(*dtypes))
+    dh = pre_y.T @ dy
+    dx = dh @ w.T
+    dw = x.T @ dh
+    db = dy.sum(axis=0)
+    return Gradients(*map(np.asarray, (dx, dw, db), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "I")),
+    "adj": ("Bool", ("N", "N")),
+    "w": ("Real", ("I", "O")),
+    "b": ("Real", ("O",)),
+}
+_KINDS = {"Real": "f", "Bool": "b"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

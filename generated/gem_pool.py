@@ -1,0 +1,122 @@
+"""Generalized mean of each channel over all pixels, with a learned exponent: 1 the mean, infinity the maximum.
+
+    mean_x[n, c] = mean[i, j](x[n, c, i, j]**p)
+    y[n, c]      = mean_x[n, c]**(1/p)
+
+Source: Radenović, Tolias & Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018.
+"""
+
+# Made by derive 0.1.0 from pooling.layer. Do not edit: change the layer file and run
+# `derive generate gem_pool`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [N, C, H, W]
+    p: np.ndarray  # scalar
+    mean_x: np.ndarray  # [N, C]
+    y: np.ndarray  # [N, C]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, C, H, W]
+    dp: np.ndarray  # scalar
+
+
+def forward(x, p):
+    """Return (y, cache).
+
+    x: [N, C, H, W] above 0; p: scalar above 0; y: [N, C].
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    x, p = _expect(x, p)
+    mean_x = (x**p).mean(axis=(2, 3))
+    y = mean_x ** (1 / p)
+    dtypes = (x.dtype, p.dtype)
+    return y, Cache(x, p, mean_x, y, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dp).
+
+        dmean_x[n, c]  = dy[n, c]*mean_x[n, c]**(1/p - 1)/p
+        dx[n, c, i, j] = p*dmean_x[n, c]*x[n, c, i, j]**(p - 1)/(H*W)
+        dp             = sum[n, c, i, j](dmean_x[n, c]*log(x[n, c, i, j])*x[n, c, i, j]**p)/(H*W)
+                         - sum[n, c](log(mean_x[n, c])*dy[n, c]*y[n, c])/p**2
+
+    dy: [N, C].
+    Raises ValueError for another shape.
+    """
+    x, p, mean_x, y, dtypes = cache
+    _, _, H, W = x.shape
+    dy = _cotangent("dy", dy, mean_x.shape, np.result_type(*dtypes))
+    dmean_x = (dy * mean_x ** (1 / p - 1) / p)[:, :, None, None]
+    dx = p / (H * W) * dmean_x * x ** (p - 1)
+    dp = (dmean_x * x**p * np.log(x)).sum() / (H * W) - (dy * y * np.log(mean_x)).sum() / (p * p)
+    return Gradients(*map(np.asarray, (dx, dp), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Positive", ("N", "C", "H", "W")),
+    "p": ("Positive", ()),
+}
+_KINDS = {"Positive": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "H": "mean[i]",
+    "W": "mean[j]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    real = [a.dtype for a, v in zip(arrays, inputs, strict=True) if a.dtype.kind == "f" and type(v) is not float]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        if type(inputs[k]) in (int, float) and "f" in _KINDS[kind]:  # a Python number takes the dtype of the arrays
+            arrays[k] = np.asarray(inputs[k], dtype=np.result_type(*real) if real else float)
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,150 @@
+"""Division by a power of the mean square of the neighbouring channels, `size` of them.
+
+    ms[n, c, i, j] = sum[r: size](padded(x)[n, c + r - size // 2, i, j]**2)/size
+    y[n, c, i, j]  = (alpha*ms[n, c, i, j] + k)**(-beta)*x[n, c, i, j]
+
+Memory beside arguments, results and cache: forward holds up to about N*C*H*W elements, backward 4*N*C*H*W +
+N*(C + size - 1)*H*W.
+
+Source: Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep Convolutional Neural Networks",
+2012.
+"""
+
+# Made by derive 0.1.0 from normalization.layer. Do not edit: change the layer file and run
+# `derive generate local_response_norm`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [N, C, H, W]
+    x_padded: np.ndarray  # [N, size + C - 1, H, W]
+    ms: np.ndarray  # [N, C, H, W]
+    size: int
+    alpha: float
+    beta: float
+    k: float
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, C, H, W]
+
+
+def forward(x, *, size=5, alpha=0.0001, beta=0.75, k=1.0):
+    """Return (y, cache).
+
+    x, y: [N, C, H, W].
+    Raises ValueError for another shape or kind.
+    """
+    x = _expect(x)
+    C = x.shape[1]
+    _at_least_one(size=size)
+    x_padded = _pad(x, (size // 2, size - size // 2 - 1), (0, 0), (0, 0))
+    ms = np.zeros(x.shape, dtype=x.dtype)
+    for r in range(size):
+        ms += np.square(x_padded[:, r : r + C])
+    ms /= size
+    y = x * (alpha * ms + k) ** -beta
+    return y, Cache(x, x_padded, ms, size, alpha, beta, k)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx).
+
+        dms[n, c, i, j] = -alpha*beta*(alpha*ms[n, c, i, j] + k)**(-beta - 1)*dy[n, c, i, j]*x[n, c, i, j]
+        dx[n, c, i, j]  = 2*sum[l, r: size](delta(c, l + r - size // 2)*dms[n, l, i, j]*
+                          padded(x)[n, l + r - size // 2, i, j])/size + (alpha*ms[n, c, i, j] + k)**(-beta)*
+                          dy[n, c, i, j]
+
+    dy: [N, C, H, W].
+    Raises ValueError for another shape.
+    """
+    x, x_padded, ms, size, alpha, beta, k = cache
+    C = x.shape[1]
+    dy = _cotangent("dy", dy, x.shape, x.dtype)
+    part = alpha * ms + k
+    dms = -alpha * beta * dy * x * part ** (-beta - 1)
+    dx = dy * part**-beta
+    term = 2 / size * dms
+    dx_padded = np.zeros(x_padded.shape, dtype=dy.dtype)
+    for r in range(size):
+        dx_padded[:, r : r + C] += x_padded[:, r : r + C] * term
+    dx += _pad(dx_padded, (-(size // 2), size // 2 - size + 1), (0, 0), (0, 0))
+    return Gradients(dx)
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "C", "H", "W")),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays[0]
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _at_least_one(**numbers):
+    """Raise ValueError for a number below 1."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}: expected at least 1, got {number}")
+
+
+def _pad(x, *widths, fill=0):
+    """Return x with so many elements of fill before and after the last axes, a pair each; below 0 they are cut off."""
+    cut, place, shape = [...], [...], list(x.shape)
+    for axis, (before, after) in enumerate(widths, x.ndim - len(widths)):
+        length = x.shape[axis]
+        first = min(max(-before, 0), length)
+        last = max(min(length + after, length), first)
+        cut.append(slice(first, last))
+        place.append(slice(first + before, last + before))
+        shape[axis] += before + after
+    inside = x[tuple(cut)]
+    if inside.shape == tuple(shape):
+        return inside
+    padded = np.full(shape, fill, dtype=x.dtype)
+    padded[tuple(place)] = inside
+    return padded

@@ -1,0 +1,136 @@
+"""Scaled dot-product attention to the keys whose mask is true, as for sequences padded to one length.
+
+At least one key of each batch element counts.
+
+    score[..., t, s] = sum[d](k[..., s, d]*q[..., t, d])/sqrt(D)
+    p[..., t, s]     = softmax[s](where(mask[..., s], score[..., t, s], -inf))
+    y[..., t, e]     = sum[s](p[..., t, s]*v[..., s, e])
+
+Source: Vaswani et al., "Attention Is All You Need", 2017.
+"""
+
+# Made by derive 0.1.0 from attention.layer. Do not edit: change the layer file and run
+# `derive generate masked_attention`.
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    q: np.ndarray  # [..., T, D]
+    k: np.ndarray  # [..., S, D]
+    v: np.ndarray  # [..., S, E]
+    p: np.ndarray  # [..., T, S]
+    y: np.ndarray  # [..., T, E]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dq: np.ndarray  # [..., T, D]
+    dk: np.ndarray  # [..., S, D]
+    dv: np.ndarray  # [..., S, E]
+
+
+def forward(q, k, v, mask):
+    """Return (y, cache).
+
+    q: [..., T, D]; k: [..., S, D]; v: [..., S, E]; mask: [..., S] booleans; y: [..., T, E].
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    q, k, v, mask = _expect(q, k, v, mask)
+    D = q.shape[-1]
+    score = q @ np.swapaxes(k, -1, -2) / math.sqrt(D)
+    p = np.where(mask[..., None, :], score, -np.inf)
+    p = np.exp(p - p.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    y = p @ v
+    dtypes = (q.dtype, k.dtype, v.dtype)
+    return y, Cache(q, k, v, p, y, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dq, dk, dv).
+
+        dp[..., t, s]     = sum[e](dy[..., t, e]*v[..., s, e])
+        dscore[..., t, s] = p[..., t, s]*(dp[..., t, s] - sum[e](dy[..., t, e]*y[..., t, e]))
+        dq[..., t, d]     = sum[s](dscore[..., t, s]*k[..., s, d])/sqrt(D)
+        dk[..., s, d]     = sum[t](dscore[..., t, s]*q[..., t, d])/sqrt(D)
+        dv[..., s, e]     = sum[t](dy[..., t, e]*p[..., t, s])
+
+    dy: [..., T, E].
+    Raises ValueError for another shape.
+    """
+    q, k, v, p, y, dtypes = cache
+    D = q.shape[-1]
+    dy = _cotangent("dy", dy, y.shape, np.result_type(*dtypes))
+    dp = dy @ np.swapaxes(v, -1, -2)
+    dscore = p * (dp - (dy * y).sum(axis=-1, keepdims=True))
+    dq = dscore @ k / math.sqrt(D)
+    dk = np.swapaxes(dscore, -1, -2) @ q / math.sqrt(D)
+    dv = np.swapaxes(p, -1, -2) @ dy
+    return Gradients(*map(np.asarray, (dq, dk, dv), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "q": ("Real", ("...", "T", "D")),
+    "k": ("Real", ("...", "S", "D")),
+    "v": ("Real", ("...", "S", "E")),
+    "mask": ("Bool", ("...", "S")),
+}
+_KINDS = {"Real": "f", "Bool": "b"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "D": "a division by D",
+    "S": "softmax[s]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape, batch = array.shape, array.ndim - len(axes) + 1
+        if axes[:1] == ("...",) and batch >= 0:
+            shape = (shape[:batch], *shape[batch:])
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

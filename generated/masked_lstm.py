@@ -1,0 +1,220 @@
+"""Long short-term memory on sequences of different lengths: where the mask is false the states stay as they are.
+
+The gates lie on the axis of 4 in PyTorch's order: input, forget, cell, output.
+
+    a_in[t, n, m, j]    = sum[d](wx[d, m, j]*x[t, n, d]) + bh[m, j] + bx[m, j]
+    a[t, n, m, j]       = a_in[t, n, m, j] + sum[k](h[t - 1, n, k]*wh[k, m, j])
+    sigmoid_a[t, n, j]  = sigmoid(a[t, n, 1, j])
+    sigmoid_a2[t, n, j] = sigmoid(a[t, n, 0, j])
+    tanh_a[t, n, j]     = tanh(a[t, n, 2, j])
+    c_new[t, n, j]      = c[t - 1, n, j]*sigmoid_a[t, n, j] + sigmoid_a2[t, n, j]*tanh_a[t, n, j]
+    sigmoid_a3[t, n, j] = sigmoid(a[t, n, 3, j])
+    tanh_c_new[t, n, j] = tanh(c_new[t, n, j])
+    h_new[t, n, j]      = sigmoid_a3[t, n, j]*tanh_c_new[t, n, j]
+    c[-1, n, j]         = c0[n, j]; c[t, n, j] = where(mask[t, n], c_new[t, n, j], c[t - 1, n, j])
+    h[-1, n, j]         = h0[n, j]; h[t, n, j] = where(mask[t, n], h_new[t, n, j], h[t - 1, n, j])
+
+Source: Hochreiter & Schmidhuber, "Long Short-Term Memory", 1997.
+"""
+
+# Made by derive 0.1.0 from recurrence.layer. Do not edit: change the layer file and run
+# `derive generate masked_lstm`.
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit  # NumPy has none
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [T, N, I]
+    mask: np.ndarray  # [T, N]
+    wx: np.ndarray  # [I, 4, H]
+    wh: np.ndarray  # [H, 4, H]
+    sigmoid_a: np.ndarray  # [T, N, H]
+    sigmoid_a2: np.ndarray  # [T, N, H]
+    tanh_a: np.ndarray  # [T, N, H]
+    sigmoid_a3: np.ndarray  # [T, N, H]
+    tanh_c_new: np.ndarray  # [T, N, H]
+    h_new: np.ndarray  # [T, N, H]
+    c: np.ndarray  # [T + 1, N, H]
+    h: np.ndarray  # [T + 1, N, H]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [T, N, I]
+    dh0: np.ndarray  # [N, H]
+    dc0: np.ndarray  # [N, H]
+    dwx: np.ndarray  # [I, 4, H]
+    dwh: np.ndarray  # [H, 4, H]
+    dbx: np.ndarray  # [4, H]
+    dbh: np.ndarray  # [4, H]
+
+
+def forward(x, mask, h0, c0, wx, wh, bx, bh):
+    """Return ((h, c), cache).
+
+    x: [T, N, I]; mask: [T, N] booleans; h0, c0: [N, H]; wx: [I, 4, H]; wh: [H, 4, H]; bx,
+    bh: [4, H]; h, c: [T, N, H].
+    Raises ValueError for another shape or kind.
+    """
+    x, mask, h0, c0, wx, wh, bx, bh = _expect(x, mask, h0, c0, wx, wh, bx, bh)
+    dtype = np.result_type(x, h0, c0, wx, wh, bx, bh)
+    T, N, I = x.shape
+    H = h0.shape[1]
+    a_in = (x.reshape(T * N, I) @ wx.reshape(I, 4 * H)).reshape(T, N, 4, H) + bx + bh
+    sigmoid_a = np.empty((T, N, H), dtype=dtype)
+    sigmoid_a2 = np.empty((T, N, H), dtype=dtype)
+    tanh_a = np.empty((T, N, H), dtype=dtype)
+    sigmoid_a3 = np.empty((T, N, H), dtype=dtype)
+    tanh_c_new = np.empty((T, N, H), dtype=dtype)
+    h_new = np.empty((T, N, H), dtype=dtype)
+    c = np.empty((T + 1, N, H), dtype=dtype)
+    h = np.empty((T + 1, N, H), dtype=dtype)
+    c[0] = c0
+    h[0] = h0
+    wh_matrix = wh.reshape(H, 4 * H)
+    for t in range(T):
+        a = a_in[t] + (h[t] @ wh_matrix).reshape(N, 4, H)
+        sigmoid_a[t] = expit(a[:, 1])
+        sigmoid_a2[t] = expit(a[:, 0])
+        tanh_a[t] = np.tanh(a[:, 2])
+        c_new = sigmoid_a[t] * c[t] + sigmoid_a2[t] * tanh_a[t]
+        sigmoid_a3[t] = expit(a[:, 3])
+        tanh_c_new[t] = np.tanh(c_new)
+        h_new[t] = sigmoid_a3[t] * tanh_c_new[t]
+        c[t + 1] = np.where(mask[t, :, None], c_new, c[t])
+        h[t + 1] = np.where(mask[t, :, None], h_new[t], h[t])
+    dtypes = (x.dtype, h0.dtype, c0.dtype, wx.dtype, wh.dtype, bx.dtype, bh.dtype)
+    return (h[1:], c[1:]), Cache(
+        x, mask, wx, wh, sigmoid_a, sigmoid_a2, tanh_a, sigmoid_a3, tanh_c_new, h_new, c, h, dtypes
+    )
+
+
+def backward(dh, dc, cache):
+    """Return Gradients(dx, dh0, dc0, dwx, dwh, dbx, dbh).
+
+        dh_new_factor[t, n]    = where(mask[t, n], 1, 0)
+        dc_new_factor[t, n, j] = sigmoid_a3[t, n, j]*(1 - tanh_c_new[t, n, j]**2)
+        da_factor[t, n, j]     = 1 - tanh_a[t, n, j]**2
+        da_factor2[t, n, j]    = tanh_a[t, n, j]*(1 - sigmoid_a2[t, n, j])
+        da_factor3[t, n, j]    = h_new[t, n, j]*(1 - sigmoid_a3[t, n, j])
+        da_factor4[t, n, j]    = c[t - 1, n, j]*sigmoid_a[t, n, j]*(1 - sigmoid_a[t, n, j])
+        dh_next_factor[t, n]   = where(mask[t, n], 0, 1)
+        dh_total[t, n, j]      = dh[t, n, j] + dh_next[t + 1, n, j]
+        dc_total[t, n, j]      = dc[t, n, j] + dc_next[t + 1, n, j]
+        dh_new[t, n, j]        = dh_new_factor[t, n]*dh_total[t, n, j]
+        dc_new[t, n, j]        = dh_new_factor[t, n]*dc_total[t, n, j] + dc_new_factor[t, n, j]*dh_new[t, n, j]
+        dtanh_a[t, n, j]       = dc_new[t, n, j]*sigmoid_a2[t, n, j]
+        da[t, n, m, j]         = delta(0, m)*da_factor2[t, n, j]*dtanh_a[t, n, j] + delta(1, m)*
+                                 da_factor4[t, n, j]*dc_new[t, n, j] + delta(2, m)*da_factor[t, n, j]*
+                                 dtanh_a[t, n, j] + delta(3, m)*da_factor3[t, n, j]*dh_new[t, n, j]
+        dh_next[T, n, j]       = 0; dh_next[t, n, j] = dh_next_factor[t, n]*dh_total[t, n, j]
+                                 + sum[m, k](wh[j, m, k]*da[t, n, m, k])
+        dc_next[T, n, j]       = 0; dc_next[t, n, j] = dh_next_factor[t, n]*dc_total[t, n, j] + dc_new[t, n, j]*
+                                 sigmoid_a[t, n, j]
+        dx[t, n, d]            = sum[m, j](wx[d, m, j]*da[t, n, m, j])
+        dh0[n, j]              = dh_next[0, n, j]
+        dc0[n, j]              = dc_next[0, n, j]
+        dwx[d, m, j]           = sum[t, n](x[t, n, d]*da[t, n, m, j])
+        dwh[k, m, j]           = sum[t, n](h[t - 1, n, k]*da[t, n, m, j])
+        dbx[m, j]              = sum[t, n](da[t, n, m, j])
+        dbh[m, j]              = dbx[m, j]
+
+    dh, dc: [T, N, H].
+    Raises ValueError for another shape.
+    """
+    x, mask, wx, wh, sigmoid_a, sigmoid_a2, tanh_a, sigmoid_a3, tanh_c_new, h_new, c, h, dtypes = cache
+    T, N, I = x.shape
+    H = wx.shape[2]
+    dh = _cotangent("dh", dh, sigmoid_a.shape, np.result_type(*dtypes))
+    dc = _cotangent("dc", dc, sigmoid_a.shape, np.result_type(*dtypes))
+    dh_new_factor = mask.astype(dh.dtype)
+    dc_new_factor = sigmoid_a3 * (1 - tanh_c_new * tanh_c_new)
+    da_factor = 1 - tanh_a * tanh_a
+    da_factor2 = tanh_a * (1 - sigmoid_a2)
+    da_factor3 = h_new * (1 - sigmoid_a3)
+    da_factor4 = sigmoid_a * c[:-1] * (1 - sigmoid_a)
+    dh_next_factor = np.where(mask, 0, 1).astype(dh.dtype)
+    da = np.empty((T, N, 4, H), dtype=dh.dtype)
+    dh_next = np.zeros((N, H), dtype=dh.dtype)
+    dc_next = np.zeros((N, H), dtype=dh.dtype)
+    wh_matrix = wh.reshape(H, 4 * H)
+    for t in reversed(range(T)):
+        dh_total = dh[t] + dh_next
+        dc_total = dc[t] + dc_next
+        dh_new = dh_new_factor[t, :, None] * dh_total
+        dc_new = dh_new_factor[t, :, None] * dc_total + dc_new_factor[t] * dh_new
+        dtanh_a = sigmoid_a2[t] * dc_new
+        da[t, :, 0] = da_factor2[t] * dtanh_a
+        da[t, :, 1] = da_factor4[t] * dc_new
+        da[t, :, 2] = da_factor[t] * dtanh_a
+        da[t, :, 3] = da_factor3[t] * dh_new
+        dh_next = da[t].reshape(N, 4 * H) @ wh_matrix.T + dh_next_factor[t, :, None] * dh_total
+        dc_next = sigmoid_a[t] * dc_new + dh_next_factor[t, :, None] * dc_total
+    dx = (da.reshape(T * N, 4 * H) @ wx.reshape(I, 4 * H).T).reshape(T, N, I)
+    dh0 = dh_next
+    dc0 = dc_next
+    dwx = (x.reshape(T * N, I).T @ da.reshape(T * N, 4 * H)).reshape(I, 4, H)
+    dwh = (h[:-1].reshape(T * N, H).T @ da.reshape(T * N, 4 * H)).reshape(H, 4, H)
+    dbx = da.sum(axis=(0, 1))
+    dbh = dbx.copy()
+    return Gradients(*map(np.asarray, (dx, dh0, dc0, dwx, dwh, dbx, dbh), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("T", "N", "I")),
+    "mask": ("Bool", ("T", "N")),
+    "h0": ("Real", ("N", "H")),
+    "c0": ("Real", ("N", "H")),
+    "wx": ("Real", ("I", 4, "H")),
+    "wh": ("Real", ("H", 4, "H")),
+    "bx": ("Real", (4, "H")),
+    "bh": ("Real", (4, "H")),
+}
+_KINDS = {"Real": "f", "Bool": "b"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (axis if isinstance(axis, int) else length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

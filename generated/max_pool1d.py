@@ -1,0 +1,145 @@
+"""Maximum of each window of k; the border of pad counts as minus infinity, equal maxima share the gradient.
+
+    y[n, c, p] = max[r: k](padded(x, -inf)[n, c, p*stride + r - pad])
+
+Memory beside arguments, results and cache: forward holds up to about 0 elements, backward 4*N*C*P + N*C*(W +
+2*pad).
+
+Source: Zhou & Chellappa, "Computation of Optical Flow Using a Neural Network", 1988.
+"""
+
+# Made by derive 0.1.0 from pooling.layer. Do not edit: change the layer file and run
+# `derive generate max_pool1d`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x_padded: np.ndarray  # [N, C, 2*pad + W]
+    y: np.ndarray  # [N, C, P]
+    k: int
+    stride: int
+    pad: int
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, C, W]
+
+
+def forward(x, *, k=2, stride=2, pad=0):
+    """Return (y, cache).
+
+    x: [N, C, W]; y: [N, C, P].
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    x = _expect(x)
+    N, C, W = x.shape
+    _at_least_one(stride=stride, k=k)
+    P = (W + 2 * pad - k) // stride + 1
+    _at_least_one(P=P)
+    x_padded = _pad(x, (pad, pad), fill=-np.inf)
+    y = np.full((N, C, P), -np.inf, dtype=x.dtype)
+    for r in range(k):
+        np.maximum(y, x_padded[:, :, r : r + P * stride : stride], out=y)
+    return y, Cache(x_padded, y, k, stride, pad)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx).
+
+        dx[n, c, i] = sum[p, r: k](delta(i, p*stride + r - pad)*dy[n, c, p]*
+                      (padded(x, -inf)[n, c, p*stride + r - pad] == y[n, c, p])/sum[l: k](padded(x, -inf)[n, c, p*
+                      stride + l - pad] == y[n, c, p]))
+
+    dy: [N, C, P].
+    Raises ValueError for another shape.
+    """
+    x_padded, y, k, stride, pad = cache
+    P = y.shape[2]
+    dy = _cotangent("dy", dy, y.shape, x_padded.dtype)
+    ties = np.zeros(y.shape, dtype=dy.dtype)
+    for l in range(k):
+        ties += x_padded[:, :, l : l + P * stride : stride] == y
+    term = dy / ties
+    dx_padded = np.zeros(x_padded.shape, dtype=dy.dtype)
+    for r in range(k):
+        dx_padded[:, :, r : r + P * stride : stride] += term * (x_padded[:, :, r : r + P * stride : stride] == y)
+    dx = _pad(dx_padded, (-pad, -pad))
+    return Gradients(dx)
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "C", "W")),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays[0]
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _at_least_one(**numbers):
+    """Raise ValueError for a number below 1."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}: expected at least 1, got {number}")
+
+
+def _pad(x, *widths, fill=0):
+    """Return x with so many elements of fill before and after the last axes, a pair each; below 0 they are cut off."""
+    cut, place, shape = [...], [...], list(x.shape)
+    for axis, (before, after) in enumerate(widths, x.ndim - len(widths)):
+        length = x.shape[axis]
+        first = min(max(-before, 0), length)
+        last = max(min(length + after, length), first)
+        cut.append(slice(first, last))
+        place.append(slice(first + before, last + before))
+        shape[axis] += before + after
+    inside = x[tuple(cut)]
+    if inside.shape == tuple(shape):
+        return inside
+    padded = np.full(shape, fill, dtype=x.dtype)
+    padded[tuple(place)] = inside
+    return padded

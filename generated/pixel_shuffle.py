@@ -1,0 +1,110 @@
+"""Channels become pixels: an image R times as high and S times as wide.
+
+A reshape gives this layout: x.reshape(N, C // (R * S), R, S, P, Q).
+
+    y[n, c, i, j] = sum[r, s, p, q](delta(i, p*R + r)*delta(j, q*S + s)*x[n, c, r, s, p, q])
+
+Source: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+Convolutional Neural Network", 2016.
+"""
+
+# Made by derive 0.1.0 from convolution.layer. Do not edit: change the layer file and run
+# `derive generate pixel_shuffle`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    N: int
+    C: int
+    H: int
+    W: int
+    P: int
+    R: int
+    Q: int
+    S: int
+    dtype: np.dtype
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, C, R, S, P, Q]
+
+
+def forward(x):
+    """Return (y, cache).
+
+    x: [N, C, R, S, P, Q]; y: [N, C, H, W].
+    Raises ValueError for another shape or kind.
+    """
+    x = _expect(x)
+    N, C, R, S, P, Q = x.shape
+    H = R * P
+    W = S * Q
+    y = x.transpose(0, 1, 4, 2, 5, 3).reshape(N, C, H, W).copy()
+    return y, Cache(N, C, H, W, P, R, Q, S, x.dtype)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx).
+
+        dx[n, c, r, s, p, q] = padded(dy)[n, c, p*R + r, q*S + s]
+
+    dy: [N, C, H, W].
+    Raises ValueError for another shape.
+    """
+    N, C, H, W, P, R, Q, S, dtype = cache
+    dy = _cotangent("dy", dy, (N, C, H, W), dtype)
+    dx = dy.reshape(N, C, P, R, Q, S).transpose(0, 1, 3, 5, 2, 4).copy()
+    return Gradients(dx)
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "C", "R", "S", "P", "Q")),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays[0]
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

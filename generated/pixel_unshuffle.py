@@ -1,0 +1,139 @@
+"""Pixels become channels: each k by k patch of an image is laid out on two axes; what is left over is dropped.
+
+    y[n, c, r, s, p, q] = x[n, c, p*k + r, q*k + s]
+
+Memory beside arguments, results and cache: forward holds up to about N*C*R**2*P*Q elements, backward the
+larger of N*C*R**2*P*Q and N*C*H*W.
+
+Source: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+Convolutional Neural Network", 2016.
+"""
+
+# Made by derive 0.1.0 from convolution.layer. Do not edit: change the layer file and run
+# `derive generate pixel_unshuffle`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    k: int
+    N: int
+    C: int
+    R: int
+    P: int
+    Q: int
+    H: int
+    W: int
+    dtype: np.dtype
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, C, H, W]
+
+
+def forward(x, *, k=2):
+    """Return (y, cache).
+
+    x: [N, C, H, W]; y: [N, C, R, R, P, Q].
+    Raises ValueError for another shape or kind.
+    """
+    x = _expect(x)
+    N, C, H, W = x.shape
+    _at_least_one(k=k)
+    R = k
+    P = H // k
+    Q = W // k
+    _at_least_one(P=P, Q=Q)
+    y = x[:, :, : R * P, : R * Q].reshape(N, C, P, R, Q, R).transpose(0, 1, 3, 5, 2, 4).copy()
+    return y, Cache(k, N, C, R, P, Q, H, W, x.dtype)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx).
+
+        dx[n, c, i, j] = sum[r, s, p, q](delta(i, p*k + r)*delta(j, q*k + s)*dy[n, c, r, s, p, q])
+
+    dy: [N, C, R, R, P, Q].
+    Raises ValueError for another shape.
+    """
+    N, C, R, P, Q, H, W, dtype = cache.N, cache.C, cache.R, cache.P, cache.Q, cache.H, cache.W, cache.dtype
+    dy = _cotangent("dy", dy, (N, C, R, R, P, Q), dtype)
+    dx = _pad(dy.transpose(0, 1, 4, 2, 5, 3).reshape(N, C, R * P, R * Q), (0, H - R * P), (0, W - R * Q)).copy()
+    return Gradients(dx)
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "C", "H", "W")),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays[0]
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _at_least_one(**numbers):
+    """Raise ValueError for a number below 1."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}: expected at least 1, got {number}")
+
+
+def _pad(x, *widths, fill=0):
+    """Return x with so many elements of fill before and after the last axes, a pair each; below 0 they are cut off."""
+    cut, place, shape = [...], [...], list(x.shape)
+    for axis, (before, after) in enumerate(widths, x.ndim - len(widths)):
+        length = x.shape[axis]
+        first = min(max(-before, 0), length)
+        last = max(min(length + after, length), first)
+        cut.append(slice(first, last))
+        place.append(slice(first + before, last + before))
+        shape[axis] += before + after
+    inside = x[tuple(cut)]
+    if inside.shape == tuple(shape):
+        return inside
+    padded = np.full(shape, fill, dtype=x.dtype)
+    padded[tuple(place)] = inside
+    return padded

@@ -1,0 +1,109 @@
+"""A linear map of the channels at each pixel, a convolution with kernels of one pixel.
+
+    y[n, f, i, j] = sum[c](w[f, c]*x[n, c, i, j]) + b[f]
+
+Source: Lin, Chen & Yan, "Network In Network", 2014.
+"""
+
+# Made by derive 0.1.0 from convolution.layer. Do not edit: change the layer file and run
+# `derive generate pointwise_conv2d`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [N, C, H, W]
+    w: np.ndarray  # [F, C]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, C, H, W]
+    dw: np.ndarray  # [F, C]
+    db: np.ndarray  # [F]
+
+
+def forward(x, w, b):
+    """Return (y, cache).
+
+    x: [N, C, H, W]; w: [F, C]; b: [F]; y: [N, F, H, W].
+    Raises ValueError for another shape or kind.
+    """
+    x, w, b = _expect(x, w, b)
+    y = np.einsum("ncij,fc->nfij", x, w, optimize=True) + b[:, None, None]
+    dtypes = (x.dtype, w.dtype, b.dtype)
+    return y, Cache(x, w, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx, dw, db).
+
+        dx[n, c, i, j] = sum[f](w[f, c]*dy[n, f, i, j])
+        dw[f, c]       = sum[n, i, j](dy[n, f, i, j]*x[n, c, i, j])
+        db[f]          = sum[n, i, j](dy[n, f, i, j])
+
+    dy: [N, F, H, W].
+    Raises ValueError for another shape.
+    """
+    x, w, dtypes = cache
+    N, _, H, W = x.shape
+    F = w.shape[0]
+    dy = _cotangent("dy", dy, (N, F, H, W), np.result_type(*dtypes))
+    dx = np.einsum("nfij,fc->ncij", dy, w, optimize=True)
+    dw = np.einsum("nfij,ncij->fc", dy, x, optimize=True)
+    db = dy.sum(axis=(0, 2, 3))
+    return Gradients(*map(np.asarray, (dx, dw, db), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "C", "H", "W")),
+    "w": ("Real", ("F", "C")),
+    "b": ("Real", ("F",)),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,140 @@
+"""A simple recurrent network.
+
+    h_in[t, n, j] = sum[i](wx[i, j]*x[t, n, i]) + bh[j] + bx[j]
+    h[-1, n, j]   = h0[n, j]; h[t, n, j] = tanh(h_in[t, n, j] + sum[k](wh[k, j]*h[t - 1, n, k]))
+
+Source: Elman, "Finding Structure in Time", 1990.
+"""
+
+# Made by derive 0.1.0 from recurrence.layer. Do not edit: change the layer file and run
+# `derive generate rnn`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    x: np.ndarray  # [T, N, I]
+    wx: np.ndarray  # [I, H]
+    wh: np.ndarray  # [H, H]
+    h: np.ndarray  # [T + 1, N, H]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [T, N, I]
+    dh0: np.ndarray  # [N, H]
+    dwx: np.ndarray  # [I, H]
+    dwh: np.ndarray  # [H, H]
+    dbx: np.ndarray  # [H]
+    dbh: np.ndarray  # [H]
+
+
+def forward(x, h0, wx, wh, bx, bh):
+    """Return (h, cache).
+
+    x: [T, N, I]; h0: [N, H]; wx: [I, H]; wh: [H, H]; bx, bh: [H]; h: [T, N, H].
+    Raises ValueError for another shape or kind.
+    """
+    x, h0, wx, wh, bx, bh = _expect(x, h0, wx, wh, bx, bh)
+    dtype = np.result_type(x, h0, wx, wh, bx, bh)
+    T, N, I = x.shape
+    H = h0.shape[1]
+    h_in = (x.reshape(T * N, I) @ wx).reshape(T, N, H) + bx + bh
+    h = np.empty((T + 1, N, H), dtype=dtype)
+    h[0] = h0
+    for t in range(T):
+        h[t + 1] = np.tanh(h_in[t] + h[t] @ wh)
+    dtypes = (x.dtype, h0.dtype, wx.dtype, wh.dtype, bx.dtype, bh.dtype)
+    return h[1:], Cache(x, wx, wh, h, dtypes)
+
+
+def backward(dh, cache):
+    """Return Gradients(dx, dh0, dwx, dwh, dbx, dbh).
+
+        dpre_h_factor[t, n, j] = 1 - h[t, n, j]**2
+        dpre_h[t, n, j]        = dpre_h_factor[t, n, j]*(dh[t, n, j] + dh_next[t + 1, n, j])
+        dh_next[T, n, j]       = 0; dh_next[t, n, j] = sum[k](wh[j, k]*dpre_h[t, n, k])
+        dx[t, n, i]            = sum[j](wx[i, j]*dpre_h[t, n, j])
+        dh0[n, j]              = dh_next[0, n, j]
+        dwx[i, j]              = sum[t, n](dpre_h[t, n, j]*x[t, n, i])
+        dwh[k, j]              = sum[t, n](dpre_h[t, n, j]*h[t - 1, n, k])
+        dbx[j]                 = sum[t, n](dpre_h[t, n, j])
+        dbh[j]                 = dbx[j]
+
+    dh: [T, N, H].
+    Raises ValueError for another shape.
+    """
+    x, wx, wh, h, dtypes = cache
+    T, N, I = x.shape
+    H = wx.shape[1]
+    dh = _cotangent("dh", dh, (T, N, H), np.result_type(*dtypes))
+    dpre_h_factor = 1 - np.square(h[1:])
+    dpre_h = np.empty((T, N, H), dtype=dh.dtype)
+    dh_next = np.zeros((N, H), dtype=dh.dtype)
+    for t in reversed(range(T)):
+        dpre_h[t] = dpre_h_factor[t] * (dh[t] + dh_next)
+        dh_next = dpre_h[t] @ wh.T
+    dx = (dpre_h.reshape(T * N, H) @ wx.T).reshape(T, N, I)
+    dh0 = dh_next
+    dwx = x.reshape(T * N, I).T @ dpre_h.reshape(T * N, H)
+    dwh = h[:-1].reshape(T * N, H).T @ dpre_h.reshape(T * N, H)
+    dbx = dpre_h.sum(axis=(0, 1))
+    dbh = dbx.copy()
+    return Gradients(*map(np.asarray, (dx, dh0, dwx, dwh, dbx, dbh), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("T", "N", "I")),
+    "h0": ("Real", ("N", "H")),
+    "wx": ("Real", ("I", "H")),
+    "wh": ("Real", ("H", "H")),
+    "bx": ("Real", ("H",)),
+    "bh": ("Real", ("H",)),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,124 @@
+"""Rotary position embedding: each pair of features is turned by an angle proportional to its position.
+
+The P pairs lie on the last axis, as x.reshape(..., T, D // 2, 2) gives them.
+
+    theta[t, p]     = base**(-p/P)*t
+    cos_theta[t, p] = cos(theta[t, p])
+    sin_theta[t, p] = sin(theta[t, p])
+    y[..., t, p, r] = where(r == 0, cos_theta[t, p]*x[..., t, p, 0] - sin_theta[t, p]*
+                      x[..., t, p, 1], cos_theta[t, p]*x[..., t, p, 1] + sin_theta[t, p]*x[..., t, p, 0])
+
+Source: Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021.
+"""
+
+# Made by derive 0.1.0 from attention.layer. Do not edit: change the layer file and run
+# `derive generate rope`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    cos_theta: np.ndarray  # [T, P, 1]
+    sin_theta: np.ndarray  # [T, P, 1]
+    batch: tuple[int, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [..., T, P, 2]
+
+
+def forward(x, *, base=10000.0):
+    """Return (y, cache).
+
+    x, y: [..., T, P, 2].
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    x = _expect(x)
+    batch = x.shape[:-3]
+    T = x.shape[-3]
+    P = x.shape[-2]
+    theta = (base ** -(np.arange(P, dtype=x.dtype) / P))[:, None] * np.arange(T, dtype=x.dtype)[:, None, None]
+    cos_theta = np.cos(theta)
+    sin_theta = np.sin(theta)
+    y = cos_theta * x[..., 0, None] - sin_theta * x[..., 1, None]
+    y = np.where(np.arange(2) == 0, y, cos_theta * x[..., 1, None] + sin_theta * x[..., 0, None])
+    return y, Cache(cos_theta, sin_theta, batch)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx).
+
+        dx[..., t, p, i] = delta(0, i)*sum[r](where(r == 0, cos_theta[t, p], sin_theta[t, p])*dy[..., t, p, r])
+                           + delta(1, i)*sum[r](where(r == 0, -sin_theta[t, p], cos_theta[t, p])*dy[..., t, p, r])
+
+    dy: [..., T, P, 2].
+    Raises ValueError for another shape.
+    """
+    cos_theta, sin_theta, batch = cache
+    T, P, _ = cos_theta.shape
+    dy = _cotangent("dy", dy, (*batch, T, P, 2), cos_theta.dtype)
+    dx = np.zeros((*batch, T, P, 2), dtype=dy.dtype)
+    dx[..., 0] = np.einsum("...tpr,tpr->...tp", dy, np.where(np.arange(2) == 0, cos_theta, sin_theta))
+    dx[..., 1] = np.einsum("...tpr,tpr->...tp", dy, np.where(np.arange(2) == 0, -sin_theta, cos_theta))
+    return Gradients(dx)
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("...", "T", "P", 2)),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "P": "a division by P",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape, batch = array.shape, array.ndim - len(axes) + 1
+        if axes[:1] == ("...",) and batch >= 0:
+            shape = (shape[:batch], *shape[batch:])
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (axis if isinstance(axis, int) else length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays[0]
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

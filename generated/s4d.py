@@ -1,0 +1,156 @@
+"""State-space model with K real diagonal states a channel, discretized by zero-order hold with steps delta.
+
+    pre_decay[d, k]       = -delta[d]*a[d, k]
+    decay[d, k]           = exp(pre_decay[d, k])
+    expm1_pre_decay[d, k] = expm1(pre_decay[d, k])
+    s[-1, d, k]           = 0; s[t, d, k] = decay[d, k]*s[t - 1, d, k] - b[d, k]*expm1_pre_decay[d, k]*
+                            u[t, d]/a[d, k]
+    y[t, d]               = skip[d]*u[t, d] + sum[k](c[d, k]*s[t, d, k])
+
+Source: Gu, Gupta, Goel & Ré, "On the Parameterization and Initialization of Diagonal State Space Models",
+2022.
+"""
+
+# Made by derive 0.1.0 from sequence.layer. Do not edit: change the layer file and run
+# `derive generate s4d`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    u: np.ndarray  # [T, D]
+    delta: np.ndarray  # [D]
+    a: np.ndarray  # [D, K]
+    b: np.ndarray  # [D, K]
+    c: np.ndarray  # [D, K]
+    skip: np.ndarray  # [D]
+    decay: np.ndarray  # [D, K]
+    expm1_pre_decay: np.ndarray  # [D, K]
+    s: np.ndarray  # [T + 1, D, K]
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    du: np.ndarray  # [T, D]
+    ddelta: np.ndarray  # [D]
+    da: np.ndarray  # [D, K]
+    db: np.ndarray  # [D, K]
+    dc: np.ndarray  # [D, K]
+    dskip: np.ndarray  # [D]
+
+
+def forward(u, delta, a, b, c, skip):
+    """Return (y, cache).
+
+    u, y: [T, D]; delta: [D] above 0; a: [D, K] above 0; b, c: [D, K]; skip: [D].
+    Raises ValueError for another shape or kind.
+    """
+    u, delta, a, b, c, skip = _expect(u, delta, a, b, c, skip)
+    dtype = np.result_type(u, delta, a, b, c, skip)
+    T, D = u.shape
+    K = a.shape[1]
+    pre_decay = (-delta)[:, None] * a
+    decay = np.exp(pre_decay)
+    expm1_pre_decay = np.expm1(pre_decay)
+    s = np.empty((T + 1, D, K), dtype=dtype)
+    s[0] = 0
+    for t in range(T):
+        s[t + 1] = decay * s[t] - u[t, :, None] * b * expm1_pre_decay / a
+    y = skip * u + np.einsum("tdk,dk->td", s[1:], c)
+    dtypes = (u.dtype, delta.dtype, a.dtype, b.dtype, c.dtype, skip.dtype)
+    return y, Cache(u, delta, a, b, c, skip, decay, expm1_pre_decay, s, dtypes)
+
+
+def backward(dy, cache):
+    """Return Gradients(du, ddelta, da, db, dc, dskip).
+
+        ds[T, d, k]      = 0; ds[t, d, k] = c[d, k]*dy[t, d] + decay[d, k]*ds[t + 1, d, k]
+        dpre_decay[d, k] = decay[d, k]*sum[t](ds[t, d, k]*s[t - 1, d, k]) - b[d, k]*decay[d, k]*
+                           sum[t](u[t, d]*ds[t, d, k])/a[d, k]
+        du[t, d]         = skip[d]*dy[t, d] - sum[k](b[d, k]*expm1_pre_decay[d, k]*ds[t, d, k]/a[d, k])
+        ddelta[d]        = -sum[k](a[d, k]*dpre_decay[d, k])
+        da[d, k]         = b[d, k]*expm1_pre_decay[d, k]*sum[t](u[t, d]*ds[t, d, k])/a[d, k]**2 - delta[d]*
+                           dpre_decay[d, k]
+        db[d, k]         = -expm1_pre_decay[d, k]*sum[t](u[t, d]*ds[t, d, k])/a[d, k]
+        dc[d, k]         = sum[t](dy[t, d]*s[t, d, k])
+        dskip[d]         = sum[t](dy[t, d]*u[t, d])
+
+    dy: [T, D].
+    Raises ValueError for another shape.
+    """
+    u, delta, a, b, c, skip, decay, expm1_pre_decay, s, dtypes = cache
+    T, D = u.shape
+    K = a.shape[1]
+    dy = _cotangent("dy", dy, u.shape, np.result_type(*dtypes))
+    ds = np.empty((T, D, K), dtype=dy.dtype)
+    ds_t = np.zeros(a.shape, dtype=dy.dtype)
+    for t in reversed(range(T)):
+        ds_t = dy[t, :, None] * c + decay * ds_t
+        ds[t] = ds_t
+    part = np.einsum("tdk,td->dk", ds, u)
+    dpre_decay = decay * (s[:-1] * ds).sum(axis=0) - b * decay * part / a
+    b_times_expm1_pre_decay = b * expm1_pre_decay
+    du = skip * dy - np.einsum("tdk,dk->td", ds, b_times_expm1_pre_decay / a)
+    ddelta = -(a * dpre_decay).sum(axis=-1)
+    da = b_times_expm1_pre_decay * part / (a * a) - delta[:, None] * dpre_decay
+    db = -expm1_pre_decay * part / a
+    dc = np.einsum("tdk,td->dk", s[1:], dy)
+    dskip = (dy * u).sum(axis=0)
+    return Gradients(*map(np.asarray, (du, ddelta, da, db, dc, dskip), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "u": ("Real", ("T", "D")),
+    "delta": ("Positive", ("D",)),
+    "a": ("Positive", ("D", "K")),
+    "b": ("Real", ("D", "K")),
+    "c": ("Real", ("D", "K")),
+    "skip": ("Real", ("D",)),
+}
+_KINDS = {"Real": "f", "Positive": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)

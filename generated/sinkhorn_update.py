@@ -1,0 +1,148 @@
+"""One Sinkhorn iteration on the dual potentials, in logarithms: the rows' from the columns' g, then theirs anew.
+
+    pre_f[i, j]      = (g[j] - cost[i, j])/eps
+    f[i]             = eps*(log(a[i]) - logsumexp[j](pre_f[i, j]))
+    pre_g_next[i, j] = (f[i] - cost[i, j])/eps
+    g_next[j]        = eps*(log(b[j]) - logsumexp[i](pre_g_next[i, j]))
+
+Source: Peyré & Cuturi, "Computational Optimal Transport", 2019.
+"""
+
+# Made by derive 0.1.0 from transport.layer. Do not edit: change the layer file and run
+# `derive generate sinkhorn_update`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    a: np.ndarray  # [N]
+    b: np.ndarray  # [M]
+    pre_f: np.ndarray  # [N, M]
+    pre_g_next: np.ndarray  # [N, M]
+    eps: float
+    dtypes: tuple[np.dtype, ...]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dcost: np.ndarray  # [N, M]
+    da: np.ndarray  # [N]
+    db: np.ndarray  # [M]
+    dg: np.ndarray  # [M]
+
+
+def forward(cost, a, b, g, *, eps=0.5):
+    """Return ((f, g_next), cache).
+
+    cost: [N, M]; a: [N] above 0; b: [M] above 0; g, g_next: [M]; f: [N].
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    cost, a, b, g = _expect(cost, a, b, g)
+    pre_f = (g - cost) / eps
+    f = eps * (np.log(a) - _logsumexp(pre_f, axis=-1))
+    pre_g_next = (f[:, None] - cost) / eps
+    g_next = eps * (np.log(b) - _logsumexp(pre_g_next, axis=0))
+    dtypes = (cost.dtype, a.dtype, b.dtype, g.dtype)
+    return (f, g_next), Cache(a, b, pre_f, pre_g_next, eps, dtypes)
+
+
+def backward(df, dg_next, cache):
+    """Return Gradients(dcost, da, db, dg).
+
+        dcostc2[i, j] = -dg_next[j]*softmax[i](pre_g_next[i, j])
+        df_total[i]   = df[i] + sum[j](dcostc2[i, j])
+        dcostc[i, j]  = -df_total[i]*softmax[j](pre_f[i, j])
+        dcost[i, j]   = -dcostc[i, j] - dcostc2[i, j]
+        da[i]         = eps*df_total[i]/a[i]
+        db[j]         = eps*dg_next[j]/b[j]
+        dg[j]         = sum[i](dcostc[i, j])
+
+    df: [N]; dg_next: [M].
+    Raises ValueError for another shape.
+    """
+    a, b, pre_f, pre_g_next, eps, dtypes = cache
+    df = _cotangent("df", df, a.shape, np.result_type(*dtypes))
+    dg_next = _cotangent("dg_next", dg_next, b.shape, np.result_type(*dtypes))
+    p = np.exp(pre_g_next - pre_g_next.max(axis=0, keepdims=True))
+    p /= p.sum(axis=0, keepdims=True)
+    dcostc2 = -dg_next * p
+    df_total = df + dcostc2.sum(axis=-1)
+    p2 = np.exp(pre_f - pre_f.max(axis=-1, keepdims=True))
+    p2 /= p2.sum(axis=-1, keepdims=True)
+    dcostc = (-df_total)[:, None] * p2
+    dcost = -dcostc2 - dcostc
+    da = eps * df_total / a
+    db = eps * dg_next / b
+    dg = dcostc.sum(axis=0)
+    return Gradients(*map(np.asarray, (dcost, da, db, dg), dtypes))
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "cost": ("Real", ("N", "M")),
+    "a": ("Positive", ("N",)),
+    "b": ("Positive", ("M",)),
+    "g": ("Real", ("M",)),
+}
+_KINDS = {"Real": "f", "Positive": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "M": "logsumexp[j]",
+    "N": "logsumexp[i]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _logsumexp(x, axis=None, keepdims=False):
+    """Return log(sum(exp(x))) with the largest element taken out; -inf where all elements are -inf."""
+    top = x.max(axis=axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
+    with np.errstate(divide="ignore"):  # log(0) = -inf
+        result = top + np.log(np.exp(x - top).sum(axis=axis, keepdims=True))
+    return result if keepdims else result.squeeze(axis)

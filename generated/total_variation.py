@@ -1,0 +1,152 @@
+"""Sum of the absolute differences of neighbouring pixels, the mean over the images.
+
+    diff[n, c, i, j]  = x[n, c, i, j] - x[n, c, i + 1, j]
+    u[n, c, i, j]     = abs(diff[n, c, i, j])
+    diff2[n, c, i, j] = x[n, c, i, j] - x[n, c, i, j + 1]
+    v[n, c, i, j]     = abs(diff2[n, c, i, j])
+    loss              = mean[n](sum[c, i, j](u[n, c, i, j]) + sum[c, i, j](v[n, c, i, j]))
+
+Memory beside arguments, results and cache: forward holds up to about N*C*H*Q + N*C*W*P elements, backward the
+larger of 2*N*C*H*Q + 1 and 2*N*C*W*P + N*C*H*Q + 2.
+
+Source: Rudin, Osher & Fatemi, "Nonlinear Total Variation Based Noise Removal Algorithms", 1992.
+"""
+
+# Made by derive 0.1.0 from convolution.layer. Do not edit: change the layer file and run
+# `derive generate total_variation`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    diff: np.ndarray  # [N, C, P, W]
+    diff2: np.ndarray  # [N, C, H, Q]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, C, H, W]
+
+
+def forward(x):
+    """Return (loss, cache).
+
+    x: [N, C, H, W]; loss: scalar.
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    x = _expect(x)
+    _, _, H, W = x.shape
+    if H - 1 < 1:
+        raise ValueError(f"expected that P = H - 1 is at least 1, got {H - 1}")
+    if W - 1 < 1:
+        raise ValueError(f"expected that Q = W - 1 is at least 1, got {W - 1}")
+    diff = x[:, :, :-1] - x[:, :, 1:]
+    u = np.abs(diff)
+    diff2 = x[:, :, :, :-1] - x[:, :, :, 1:]
+    v = np.abs(diff2)
+    loss = (u.sum(axis=(1, 2, 3)) + v.sum(axis=(1, 2, 3))).mean()
+    return loss, Cache(diff, diff2)
+
+
+def backward(dloss, cache):
+    """Return Gradients(dx).
+
+        dv[n, c, i, j]     = dloss/N
+        ddiff2[n, c, i, j] = sign(diff2[n, c, i, j])*dv[n, c, i, j]
+        du[n, c, i, j]     = dloss/N
+        ddiff[n, c, i, j]  = sign(diff[n, c, i, j])*du[n, c, i, j]
+        dx[n, c, i, j]     = sum[k](delta(i, k)*ddiff[n, c, k, j]) + sum[k](delta(j, k)*ddiff2[n, c, i, k])
+                             - sum[k](delta(i, k + 1)*ddiff[n, c, k, j])
+                             - sum[k](delta(j, k + 1)*ddiff2[n, c, i, k])
+
+    dloss: scalar.
+    Raises ValueError for another shape.
+    """
+    diff, diff2 = cache
+    N = diff.shape[0]
+    dloss = _cotangent("dloss", dloss, (), diff.dtype)
+    dv = dloss / N
+    ddiff2 = dv * np.sign(diff2)
+    du = dloss / N
+    ddiff = du * np.sign(diff)
+    dx = _pad(-ddiff, (1, 0), (0, 0))
+    dx[:, :, :, 1:] -= ddiff2
+    dx[:, :, :-1] += ddiff
+    dx[:, :, :, :-1] += ddiff2
+    return Gradients(dx)
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "C", "H", "W")),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "N": "mean[n]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays[0]
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _pad(x, *widths, fill=0):
+    """Return x with so many elements of fill before and after the last axes, a pair each; below 0 they are cut off."""
+    cut, place, shape = [...], [...], list(x.shape)
+    for axis, (before, after) in enumerate(widths, x.ndim - len(widths)):
+        length = x.shape[axis]
+        first = min(max(-before, 0), length)
+        last = max(min(length + after, length), first)
+        cut.append(slice(first, last))
+        place.append(slice(first + before, last + before))
+        shape[axis] += before + after
+    inside = x[tuple(cut)]
+    if inside.shape == tuple(shape):
+        return inside
+    padded = np.full(shape, fill, dtype=x.dtype)
+    padded[tuple(place)] = inside
+    return padded

@@ -1,0 +1,148 @@
+"""The k by k patches of images, also called im2col: axes for channel and place in the patch, then for the patch.
+
+    y[n, c, r, s, p, q] = padded(x)[n, c, p*stride + r - pad, q*stride + s - pad]
+
+Memory beside arguments, results and cache: forward holds up to about N*C*(H + 2*pad)*(W + 2*pad) elements,
+backward N*C*(H + 2*pad)*(W + 2*pad).
+
+Source: Chellapilla, Puri & Simard, "High Performance Convolutional Neural Networks for Document
+Processing", 2006.
+"""
+
+# Made by derive 0.1.0 from convolution.layer. Do not edit: change the layer file and run
+# `derive generate unfold`.
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    stride: int
+    pad: int
+    N: int
+    C: int
+    R: int
+    P: int
+    Q: int
+    H: int
+    W: int
+    dtype: np.dtype
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dx: np.ndarray  # [N, C, H, W]
+
+
+def forward(x, *, k=3, stride=1, pad=0):
+    """Return (y, cache).
+
+    x: [N, C, H, W]; y: [N, C, R, R, P, Q].
+    Raises ValueError for another shape or kind.
+    """
+    x = _expect(x)
+    N, C, H, W = x.shape
+    _at_least_one(k=k, stride=stride)
+    R = k
+    P = (H + 2 * pad - k) // stride + 1
+    Q = (W + 2 * pad - k) // stride + 1
+    _at_least_one(P=P, Q=Q)
+    x_padded = _pad(x, (pad, pad), (pad, pad))
+    x_windows = sliding_window_view(x_padded, (R, R), axis=(2, 3))[:, :, ::stride, ::stride]
+    y = x_windows.transpose(0, 1, 4, 5, 2, 3)
+    return y, Cache(stride, pad, N, C, R, P, Q, H, W, x.dtype)
+
+
+def backward(dy, cache):
+    """Return Gradients(dx).
+
+        dx[n, c, i, j] = sum[r, s, p, q](delta(i, p*stride + r - pad)*delta(j, q*stride + s - pad)*
+                         dy[n, c, r, s, p, q])
+
+    dy: [N, C, R, R, P, Q].
+    Raises ValueError for another shape.
+    """
+    stride, pad, N, C, R, P, Q, H, W, dtype = cache
+    dy = _cotangent("dy", dy, (N, C, R, R, P, Q), dtype)
+    dx_padded = np.zeros((N, C, H + 2 * pad, W + 2 * pad), dtype=dy.dtype)
+    for r in range(R):
+        for s in range(R):
+            dx_padded[:, :, r : r + P * stride : stride, s : s + Q * stride : stride] += dy[:, :, r, s]
+    dx = _pad(dx_padded, (-pad, -pad), (-pad, -pad))
+    return Gradients(dx)
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "x": ("Real", ("N", "C", "H", "W")),
+}
+_KINDS = {"Real": "f"}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape = array.shape
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    return arrays[0]
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
+
+
+def _at_least_one(**numbers):
+    """Raise ValueError for a number below 1."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}: expected at least 1, got {number}")
+
+
+def _pad(x, *widths, fill=0):
+    """Return x with so many elements of fill before and after the last axes, a pair each; below 0 they are cut off."""
+    cut, place, shape = [...], [...], list(x.shape)
+    for axis, (before, after) in enumerate(widths, x.ndim - len(widths)):
+        length = x.shape[axis]
+        first = min(max(-before, 0), length)
+        last = max(min(length + after, length), first)
+        cut.append(slice(first, last))
+        place.append(slice(first + before, last + before))
+        shape[axis] += before + after
+    inside = x[tuple(cut)]
+    if inside.shape == tuple(shape):
+        return inside
+    padded = np.full(shape, fill, dtype=x.dtype)
+    padded[tuple(place)] = inside
+    return padded

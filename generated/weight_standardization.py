@@ -1,0 +1,118 @@
+"""A weight matrix, or kernel, each of whose O outputs has weights of mean 0 and variance 1.
+
+    mu[o]        = mean[...](w[..., o])
+    wc[..., o]   = w[..., o] - mu[o]
+    var[o]       = mean[...](wc[..., o]**2)
+    rstd[o]      = 1/sqrt(var[o] + eps)
+    what[..., o] = rstd[o]*wc[..., o]
+
+Source: Qiao, Wang, Liu, Shen & Yuille, "Micro-Batch Training with Batch-Channel Normalization and Weight
+Standardization", 2019.
+"""
+
+# Made by derive 0.1.0 from normalization.layer. Do not edit: change the layer file and run
+# `derive generate weight_standardization`.
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Cache(NamedTuple):
+    """What backward reads of a call of forward."""
+
+    rstd: np.ndarray  # [O]
+    what: np.ndarray  # [..., O]
+
+
+class Gradients(NamedTuple):
+    """The gradient of each input, of its shape and dtype."""
+
+    dw: np.ndarray  # [..., O]
+
+
+def forward(w, *, eps=1e-05):
+    """Return (what, cache).
+
+    w, what: [..., O].
+    Raises ValueError for another shape or kind or an empty axis.
+    """
+    w = _expect(w)
+    batch_axes = tuple(range(w.ndim - 1))
+    mu = w.mean(axis=batch_axes)
+    wc = w - mu
+    var = (wc * wc).mean(axis=batch_axes)
+    rstd = 1 / np.sqrt(var + eps)
+    what = rstd * wc
+    return what, Cache(rstd, what)
+
+
+def backward(dwhat, cache):
+    """Return Gradients(dw).
+
+        dw[..., o] = rstd[o]*(dwhat[..., o] - what[..., o]*mean[...](dwhat[..., o]*what[..., o])
+                     - mean[...](dwhat[..., o]))
+
+    dwhat: [..., O].
+    Raises ValueError for another shape.
+    """
+    rstd, what = cache
+    dwhat = _cotangent("dwhat", dwhat, what.shape, rstd.dtype)
+    batch_axes = tuple(range(dwhat.ndim - 1))
+    dw = rstd * (dwhat - dwhat.mean(axis=batch_axes) - (dwhat * what).mean(axis=batch_axes) * what)
+    return Gradients(dw)
+
+
+# The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
+_INPUTS = {
+    "w": ("Real", ("...", "O")),
+}
+_KINDS = {"Real": "f"}
+# What is undefined where an axis has no elements.
+_NONEMPTY = {
+    "...": "mean[...]",
+}
+
+
+def _expect(*inputs):
+    """Return the inputs as arrays; ValueError for another kind or shape, or an empty axis."""
+    arrays = [np.asarray(value) for value in inputs]
+    sizes = {}  # of every axis: its length, and the input it is from
+    for k, (name, (kind, axes)) in enumerate(_INPUTS.items()):
+        array, known = arrays[k], {axis: sizes[axis] for axis in axes if axis in sizes}
+        if array.dtype.kind not in _KINDS[kind]:
+            raise ValueError(f"{name}: expected {kind} elements, got {array.dtype}")
+        shape, batch = array.shape, array.ndim - len(axes) + 1
+        if axes[:1] == ("...",) and batch >= 0:
+            shape = (shape[:batch], *shape[batch:])
+        for axis, length in zip(axes, shape, strict=False):
+            sizes.setdefault(axis, (length, f"{name} {array.shape}"))
+        if shape != tuple(sizes[axis][0] for axis in axes if axis in sizes) or len(shape) != len(axes):
+            raise ValueError(f"{name}: expected shape {_described(axes, known)}, got {array.shape}")
+    for axis, why in _NONEMPTY.items():
+        if 0 in np.atleast_1d(sizes[axis][0]):
+            raise ValueError(f"{sizes[axis][1]}: the axis {axis} is empty, which leaves {why} undefined")
+    return arrays[0]
+
+
+def _described(axes, known):
+    """Return "(N, D) = (4, D), N from x (4, 5)": the axes, and what is known of them."""
+
+    def shape(lengths):
+        text = ", ".join(str(n).strip("()").rstrip(",") for n in lengths)
+        return f"({text},)" if len(lengths) == 1 else f"({text})"
+
+    if not known:
+        return shape(axes)
+    owners = "".join(f", {axis} from {owner}" for axis, (_, owner) in known.items())
+    return f"{shape(axes)} = {shape([known.get(axis, (axis,))[0] for axis in axes])}{owners}"
+
+
+def _cotangent(name, value, shape, dtype):
+    """Return a cotangent as an array of that dtype; ValueError for another kind or shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected Real elements, got {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    return array.astype(dtype, copy=False)
