@@ -32,6 +32,8 @@ from rich.console import Console
 from derive.algebra.functions import Round, StopGradient
 from derive.algebra.nodes import BATCH_SIZE, ArgMax, Delta, Kind, Max
 from derive.check import Report, check, table
+from derive.language import parse
+from derive.pipeline import build
 
 # (module, what is replaced, by what, text that the failure must contain)
 WRONG: dict[str, tuple[Checked, str, str, str]] = {
@@ -105,6 +107,11 @@ def test_both_precisions_and_both_differences_are_reported() -> None:
     assert ran["complex step of the code, 1e-30"] == [True] * 3
     assert [r.compared for r in report.rows if r.name == "dx" and r.precision == "float32"] == [3 * 4 + 6 * 5]
     assert {row.precision for row in report.rows} == {"50 digits", "float64", "float32", "float64, float32"}
+
+
+def test_the_complex_step_takes_scalars() -> None:
+    made = parse("def scaled(x: Real[N], a: Real):\n    y[n] = a*x[n]**2\n    return y\n")
+    assert methods(build(made)[1])["complex step of the code, 1e-30"] == [True] * 2
 
 
 def test_float32_is_as_good_as_float32_can_be() -> None:

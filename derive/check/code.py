@@ -285,7 +285,7 @@ def _of_real_parts(expect: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def wrapped(*values: Any, **options: Any) -> Any:
-        parts = [np.ascontiguousarray(value.real) if np.iscomplexobj(value) else value for value in values]
+        parts = [np.asarray(value.real, order="C") if np.iscomplexobj(value) else value for value in values]
         owners = {id(part): value for part, value in zip(parts, values, strict=True)}
 
         def restored(result: Any) -> Any:
