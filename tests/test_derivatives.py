@@ -324,7 +324,7 @@ def test_what_repeats_under_other_letters_is_read_by_its_name() -> None:
     first = Statement("a", (i, j), Softmax(element("x", i, j), (j,), (j,)))
     second = Statement("b", (k, i), Softmax(element("x", k, i), (i,), (i,)))
     third = Statement("y", (j,), Sum(element("b", i, j), i))
-    assert [str(s) for s in without_repeats((first, second, third), ["y"])] == [
+    assert [str(s) for s in without_repeats((first, second, third), ["y"], {})] == [
         "a[i, j] = softmax[j](x[i, j])",
         "y[j] = sum[i](a[i, j])",
     ]
@@ -333,13 +333,13 @@ def test_what_repeats_under_other_letters_is_read_by_its_name() -> None:
 def test_a_result_that_repeats_another_value_keeps_its_name() -> None:
     first = Statement("a", (i,), element("x", i) + element("z", i))
     second = Statement("b", (i,), element("x", i) + element("z", i))
-    assert [str(s) for s in without_repeats((first, second), ["b"])] == ["a[i] = x[i] + z[i]", "b[i] = a[i]"]
+    assert [str(s) for s in without_repeats((first, second), ["b"], {})] == ["a[i] = x[i] + z[i]", "b[i] = a[i]"]
 
 
 def test_a_recurrence_that_is_a_copy_keeps_its_name_and_start() -> None:
     first = Statement("a", (i,), element("x", i) + element("z", i))
     second = Statement("b", (i,), element("x", i) + element("z", i), carry=Carry(i, 1, S.Zero))
-    assert len(without_repeats((first, second), [])) == 2
+    assert len(without_repeats((first, second), [], {})) == 2
 
 
 @pytest.mark.parametrize(("step", "first"), [(1, S.Zero), (-1, N - 1)])

@@ -120,15 +120,15 @@ def test_a_sum_matches_only_where_nothing_else_reads_its_index():
     variables = frozenset((n, d))
     alone = normal(Sum(T("x", m, d), m), letters)[0]
     weighted = normal(Sum(T("x", m, d) * T("y", m), m), letters)[0]
-    assert len(list(matches(pattern, variables, (n,), alone))) == 1
-    assert list(matches(pattern, variables, (n,), weighted)) == []
+    assert len(list(matches(pattern, variables, (n,), alone, {}))) == 1
+    assert list(matches(pattern, variables, (n,), weighted, {})) == []
 
 
 def test_a_product_matches_inside_higher_powers():
     letters = Letters()
     (term,) = normal(T("x", n) / T("r") ** 3, letters)
     pattern = ((T("x", n), sympy.S.One), (T("r"), sympy.S.NegativeOne))
-    ((mapping, rest, bound),) = matches(pattern, frozenset((n,)), (), term)
+    ((mapping, rest, bound),) = matches(pattern, frozenset((n,)), (), term, {})
     assert dict(rest) == {T("r"): -2}
     assert bound == ()
     assert mapping == {n: n}

@@ -24,6 +24,7 @@ from sympy import Add, Expr, Mul, Pow, Rational, S
 
 from derive.algebra.indices import free_indices, is_binder, names, substitute
 from derive.algebra.nodes import Delta, Element, Index, Mean, Padded, Sum
+from derive.algebra.places import Axes, all_inside, may_stand_for
 
 __all__ = [
     "Letters",
@@ -145,7 +146,7 @@ def _resolvable(factors: Mapping[Expr, Expr], bound: Sequence[Index]) -> Iterato
             continue
         for index, other in (atom.args, atom.args[::-1]):
             if isinstance(index, Index) and index in bound and index not in free_indices(other):
-                if _is_certain(index, other):
+                if may_stand_for(index, other):
                     yield index, other, atom
                 elif not isinstance(other, Index):
                     later.append((index, other, atom))
@@ -167,15 +168,6 @@ def _mirrored(delta: Delta, bound: Sequence[Index]) -> tuple[Index, Expr] | None
     return None
 
 
-def _is_certain(index: Index, value: Expr) -> bool:
-    """Whether a value of an index lies in its range: gathers and constants are checked where they are read."""
-    if isinstance(value, Index):
-        return bool(value.size == index.size)
-    if isinstance(value, Element) or not free_indices(value):
-        return True
-    return any(i.size == index.size and value + i == index.size - 1 for i in free_indices(value))
-
-
 def _moved(factors: Sequence[tuple[Expr, Expr]], index: Index, value: Expr) -> list[tuple[Expr, Expr]] | None:
     """``Σ_i δ(i, f)·g(i) = g(f)``; where f may lie outside, ``g(f)`` is padded by 0.
 
@@ -185,7 +177,7 @@ def _moved(factors: Sequence[tuple[Expr, Expr]], index: Index, value: Expr) -> l
     reads i is padded to be defined there. None where that does not do: the
     delta stays.
     """
-    if _is_certain(index, value):
+    if may_stand_for(index, value):
         return [(substitute(a, {index: value}), e) for a, e in factors]
     reading = [(a, e) for a, e in factors if index in free_indices(a)]
     plain = [a.element if isinstance(a, Padded) and a.fill == 0 else a for a, _ in reading]
@@ -206,7 +198,7 @@ def _read_at_deltas(factors: dict[Expr, Expr], bound: Sequence[Index]) -> dict[E
         for index, place in (delta.args, delta.args[::-1]):
             if not isinstance(index, Index) or index in bound or index in free_indices(place):
                 continue
-            if not _is_certain(index, place):
+            if not may_stand_for(index, place):
                 continue
             if any(index in free_indices(a) for a in factors if a != delta):
                 moved: dict[Expr, Expr] = {}
@@ -400,11 +392,15 @@ def components(term: Term) -> tuple[list[tuple[Expr, Expr]], list[tuple[list[tup
 
 
 def unify(pattern: Expr, expr: Expr, mapping: dict[Expr, Expr], variables: frozenset[Index]) -> bool:
-    """Match ``expr`` against ``pattern`` whose ``variables`` stand for subscripts; extends ``mapping``."""
+    """Match ``expr`` against ``pattern`` whose ``variables`` stand for subscripts; extends ``mapping``.
+
+    A variable may come to stand for a constant or a gather: whether the pattern speaks of it
+    :func:`~derive.algebra.places.all_inside` knows.
+    """
     if isinstance(pattern, Index) and pattern in variables:
         if pattern in mapping:
             return bool(mapping[pattern] == expr)
-        if not _is_certain(pattern, expr):
+        if not may_stand_for(pattern, expr):
             return False  # a shifted place may lie outside what the pattern speaks of
         mapping[pattern] = expr
         return True
@@ -437,7 +433,11 @@ def _unify_set(pattern: list[Expr], exprs: list[Expr], mapping: dict[Expr, Expr]
 
 
 def matches(
-    pattern: Sequence[tuple[Expr, Expr]], variables: frozenset[Index], summed: Sequence[Index], term: Term
+    pattern: Sequence[tuple[Expr, Expr]],
+    variables: frozenset[Index],
+    summed: Sequence[Index],
+    term: Term,
+    axes: Axes,
 ) -> Iterator[tuple[dict[Expr, Expr], tuple[tuple[Expr, Expr], ...], tuple[Index, ...]]]:
     """Find a (sum of a) product inside a term.
 
@@ -445,9 +445,10 @@ def matches(
         pattern: atom and exponent pairs.
         variables: the pattern's indices; ``summed`` are those of its sum.
         term: where to look; its factors must have at least the pattern's exponents.
+        axes: of the tensors that the pattern reads.
 
     Yields:
-        the values of the variables, the factors that remain, and the bound
+        the values of the variables, each in the variable's range, the factors that remain, and the bound
         indices that remain. The summed indices must be bound in the term and
         occur nowhere else in it.
     """
@@ -484,7 +485,8 @@ def matches(
         # A summed index must not be read through another variable of the pattern.
         if any(h in free_indices(v) for k, v in mapping.items() for h in hit if k not in summed):
             continue
-        yield mapping, tuple(left.items()), tuple(i for i in term.bound if i not in hit)
+        if all_inside(mapping, [a for a, _ in pattern], axes):
+            yield mapping, tuple(left.items()), tuple(i for i in term.bound if i not in hit)
 
 
 def as_expr(terms: Terms) -> Expr:

@@ -53,6 +53,7 @@ from derive.algebra.nodes import (
     Tensor,
     Var,
 )
+from derive.algebra.places import all_inside
 from derive.algebra.terms import Letters, Term, Terms, collect, normal, unify
 from derive.calculus.local import derivative, variables
 from derive.calculus.program import Equation
@@ -292,6 +293,8 @@ def _probability(expr: LogSumExp | LogSoftmax, context: Context) -> Expr | None:
             continue
         mapping: dict[Expr, Expr] = {}
         if not unify(own.body, expr.body, mapping, frozenset(statement.indices)):
+            continue
+        if not all_inside(mapping, [own.body], {}):
             continue
         if {mapping.get(i) for i in own.indices} == set(expr.indices) and set(statement.indices) <= set(mapping):
             read = Element(statement.tensor, *(mapping[i] for i in statement.indices))

@@ -65,6 +65,7 @@ from derive.algebra.nodes import (
     Sum,
     Var,
 )
+from derive.algebra.places import all_inside
 from derive.algebra.terms import unify
 from derive.calculus.deltas import with_deltas
 from derive.calculus.hoisting import hoisted
@@ -89,6 +90,7 @@ class _Names:
         self.taken |= {d.size.name for d in layer.derived}
         self.taken |= {"d" + name for name in self.taken}
         self.by_value: dict[Expr, Element] = {}
+        self.axes = {p.name: p.axes for p in layer.parameters} | {s.name: s.axes for s in layer.statements}
         self.made: list[Statement] = []
         self.steps: list[Step] = []
         self.current = ""
@@ -110,7 +112,9 @@ class _Names:
         for value, target in self.by_value.items():
             mapping: dict[Expr, Expr] = {}
             variables = frozenset(target.subscripts)
-            if type(value) is type(expr) and unify(value, expr, mapping, variables) and set(mapping) == variables:
+            if type(value) is not type(expr) or not unify(value, expr, mapping, variables):
+                continue
+            if set(mapping) == variables and all_inside(mapping, [value], self.axes):
                 return Element(target.tensor, *(mapping[s] for s in target.subscripts))
         return None
 

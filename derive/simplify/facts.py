@@ -26,6 +26,7 @@ from sympy import Expr, Integer, S, exp
 from derive.algebra.functions import Eq, Heaviside, Maximum, Where
 from derive.algebra.indices import elements, free_indices, names, substitute
 from derive.algebra.nodes import Element, Hyper, Index, LogSoftmax, Norm, Softmax
+from derive.algebra.places import Axes
 from derive.algebra.terms import Letters, Term, Terms, collect, components, matches, normal, term_names, unify
 from derive.language.layer import Statement
 
@@ -72,9 +73,10 @@ class Fact:
 
 
 class FactBook:
-    """Facts in the order in which they are tried, found by the names they read."""
+    """Facts in the order in which they are tried, found by the names they read; ``axes``: of what they read."""
 
-    def __init__(self, facts: Iterable[Fact]) -> None:
+    def __init__(self, facts: Iterable[Fact], axes: Axes) -> None:
+        self.axes = axes
         # Sums before products, those that vanish before all: a product read by its name may hide one.
         ordered = sorted(facts, key=lambda f: (f.result is not None, not f.summed))
         self.products = [f for f in ordered if not f.summed]
@@ -88,8 +90,8 @@ class FactBook:
         return [fact for _, fact in sorted(found, key=lambda pair: pair[0])]
 
 
-def find_facts(statements: Sequence[Statement], letters: Letters) -> FactBook:
-    """Return the facts of a forward pass."""
+def find_facts(statements: Sequence[Statement], letters: Letters, axes: Axes) -> FactBook:
+    """Return the facts of a forward pass; ``axes``: of all tensors that it or its adjoints read."""
     facts: list[Fact] = []
     for statement in statements:
         if not statement.kind.differentiable or statement.carry is not None:
@@ -102,10 +104,10 @@ def find_facts(statements: Sequence[Statement], letters: Letters) -> FactBook:
     for statement in statements:
         if statement.kind.differentiable and statement.carry is None:
             known = [f for name in sorted(names(statement.expr)) for f in by_subject.get(name, ())]
-            for fact in _by_summing(statement, known, letters):
+            for fact in _by_summing(statement, known, letters, axes):
                 facts.append(fact)
                 by_subject.setdefault(statement.name, []).append(fact)
-    return FactBook(facts)
+    return FactBook(facts, axes)
 
 
 def definition_fact(target: Element, terms: Terms, reason: str, source: str = "") -> Fact | None:
@@ -200,7 +202,7 @@ def _mask(body: Expr) -> Expr | None:
     return None
 
 
-def _by_summing(statement: Statement, known: Sequence[Fact], letters: Letters) -> Iterator[Fact]:
+def _by_summing(statement: Statement, known: Sequence[Fact], letters: Letters, axes: Axes) -> Iterator[Fact]:
     terms = normal(statement.expr, letters)
     if any(t.bound for t in terms):
         return
@@ -211,7 +213,7 @@ def _by_summing(statement: Statement, known: Sequence[Fact], letters: Letters) -
         powers.append((Integer(2), "sum of squares"))
     if not spans:
         return
-    book = FactBook(dict.fromkeys(known))
+    book = FactBook(dict.fromkeys(known), axes)
     for span, (power, what) in product(spans, powers):
         inner: dict[Expr, Expr] = {index: letters.fresh(index) for index in span}
         summed = []
@@ -262,7 +264,7 @@ def apply_facts(terms: Terms, facts: FactBook, letters: Letters) -> tuple[Terms,
         term = _without_guards(work.pop(0))
         reads = term_names(term)
         for fact in facts.about(reads):
-            new = _apply(fact, term, letters)
+            new = _apply(fact, term, letters, facts.axes)
             if new is not None:
                 if not any(f is fact for f in used):
                     used.append(fact)
@@ -284,8 +286,8 @@ def _without_guards(term: Term) -> Term:
     return term
 
 
-def _apply(fact: Fact, term: Term, letters: Letters) -> list[Term] | None:
-    for mapping, rest, bound in matches(fact.pattern, fact.variables, fact.summed, term):
+def _apply(fact: Fact, term: Term, letters: Letters, axes: Axes) -> list[Term] | None:
+    for mapping, rest, bound in matches(fact.pattern, fact.variables, fact.summed, term, axes):
         if fact.result is None:
             return []
         result = fact.result.renamed(mapping, letters)

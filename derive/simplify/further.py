@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from derive.algebra.places import Axes
 from derive.calculus.differentiate import Staged
 from derive.calculus.program import Pass, Program
 from derive.calculus.second import Gradient, as_layer, curvature, second_adjoints, second_namer
@@ -21,7 +22,7 @@ from derive.language.layer import Layer, Statement
 from derive.simplify.cost import cost
 from derive.simplify.forward import forward_statements, read_statements
 from derive.simplify.repeats import without_repeats
-from derive.simplify.simplify import simplified
+from derive.simplify.simplify import axes_of, simplified
 from derive.simplify.starts import folded_starts
 
 __all__ = ["with_passes"]
@@ -76,7 +77,7 @@ def _double_backward(staged: Staged, program: Program) -> Pass:
     symbols = {a.name: a.symbol for a in derivation.adjoints}
     results = [(output, symbols[dy]) for dy, output in zip(gradient.cotangents, staged.layer.returns, strict=True)]
     results += [(name, symbols[name]) for name in staged.wanted]
-    statements = _after_what_is_read(gradient, statements, [name for _, name in results])
+    statements = _after_what_is_read(gradient, statements, [name for _, name in results], axes_of(derivation))
     return Pass("double_backward", statements, tuple(given), tuple(results))
 
 
@@ -97,18 +98,19 @@ def _hvp(staged: Staged, program: Program) -> Pass:
         symbols = {a.name: a.symbol for a in derivation.adjoints}
         wanted = zip(staged.wanted, derivation.wanted, strict=True)
         results = tuple((parameter, symbols[name]) for parameter, name in wanted)
-        candidates.append((_after_what_is_read(gradient, statements, [name for _, name in results]), results))
+        statements = _after_what_is_read(gradient, statements, [name for _, name in results], axes_of(derivation))
+        candidates.append((statements, results))
     statements, results = min(candidates, key=lambda c: cost(c[0]))
     given = tuple((naming(name), name) for name in staged.wanted)
     return Pass("hvp", statements, given, results)
 
 
 def _after_what_is_read(
-    gradient: Gradient, statements: tuple[Statement, ...], results: Collection[str]
+    gradient: Gradient, statements: tuple[Statement, ...], results: Collection[str], axes: Axes
 ) -> tuple[Statement, ...]:
     """Return the statements after those of the backward pass that they read; what is equal is computed once."""
     before = read_statements(gradient.backward, gradient.automatic, statements)
-    return folded_starts(without_repeats(before + statements, results), results)
+    return folded_starts(without_repeats(before + statements, results, axes), results)
 
 
 def _taken(staged: Staged, program: Program) -> frozenset[str]:

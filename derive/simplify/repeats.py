@@ -16,19 +16,22 @@ from sympy import Add, Expr
 from derive.algebra.functions import BY_CLASS
 from derive.algebra.indices import free_indices, is_binder, names, rebuild, replace_elements, substitute
 from derive.algebra.nodes import Element
+from derive.algebra.places import Axes, all_inside
 from derive.algebra.terms import unify
 from derive.language.layer import Statement
 
 __all__ = ["without_repeats"]
 
 
-def without_repeats(statements: Sequence[Statement], results: Collection[str]) -> tuple[Statement, ...]:
+def without_repeats(statements: Sequence[Statement], results: Collection[str], axes: Axes) -> tuple[Statement, ...]:
     """Return the statements with each value computed once; ``results`` keep their names.
 
     Args:
         statements: in an order of computation.
         results: the names that are returned.
+        axes: of the tensors that they read, those of the statements themselves aside.
     """
+    axes = {**axes, **{s.name: s.axes for s in statements}}
     known: list[Statement] = []
     same: dict[str, tuple[Statement, Element]] = {}
 
@@ -43,7 +46,7 @@ def without_repeats(statements: Sequence[Statement], results: Collection[str]) -
         carry = statement.carry
         if carry is not None:
             carry = replace(carry, start=replace_elements(carry.start, renamed))
-        expr = _read(replace_elements(statement.expr, renamed), known)
+        expr = _read(replace_elements(statement.expr, renamed), known, axes)
         if expr is not statement.expr or carry is not statement.carry:
             statement = replace(statement, expr=expr, carry=carry)
         repeated = isinstance(expr, Element) and any(expr.name == k.name for k in known)
@@ -62,12 +65,14 @@ def _is_worth_a_read(expr: Expr) -> bool:
     return bool(names(expr)) and (isinstance(expr, Add) or is_binder(expr) or (row is not None and not row.infix))
 
 
-def _read(expr: Expr, known: Sequence[Statement]) -> Expr:
+def _read(expr: Expr, known: Sequence[Statement], axes: Axes) -> Expr:
     """Return the expression with known values read by their names, outermost first."""
     if not expr.args or isinstance(expr, Element):
         return expr
     for source in known:
         mapping: dict[Expr, Expr] = {}
-        if type(expr) is type(source.expr) and unify(source.expr, expr, mapping, frozenset(source.indices)):
+        if type(expr) is not type(source.expr) or not unify(source.expr, expr, mapping, frozenset(source.indices)):
+            continue
+        if all_inside(mapping, [source.expr], axes):
             return substitute(source.target, mapping)
-    return rebuild(expr, (_read(a, known) for a in expr.args))
+    return rebuild(expr, (_read(a, known, axes) for a in expr.args))

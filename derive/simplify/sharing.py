@@ -10,6 +10,7 @@ from sympy import Expr, S
 from derive.algebra.functions import BY_CLASS
 from derive.algebra.indices import free_indices, names, rebuild, replace_elements, substitute
 from derive.algebra.nodes import Element, Tensor
+from derive.algebra.places import Axes, all_inside
 from derive.algebra.terms import Letters, Term, Terms, collect, matches, unify
 from derive.calculus.program import Step
 from derive.language.layer import Statement
@@ -35,14 +36,14 @@ def read_results(
             if fact is not None:
                 sources.append((k, fact))
                 if fact.summed:
-                    sources += [(k, other) for other in _other_readings(fact, facts.products)]
+                    sources += [(k, other) for other in _other_readings(fact, facts)]
     result: list[Line] = []
     steps: list[Step] = []
     defining = {k for k, _ in sources}
-    everything = FactBook(f for _, f in sources)
+    everything = FactBook((f for _, f in sources), facts.axes)
     for k, line in enumerate(lines):
         # A result that is such a sum itself may read an earlier one, never itself or a later one.
-        usable = FactBook(f for j, f in sources if j < k) if k in defining else everything
+        usable = FactBook((f for j, f in sources if j < k), facts.axes) if k in defining else everything
         terms, used = apply_facts(line.terms, usable, letters)
         if used:
             steps.append(by_facts(line.target, terms, used))
@@ -60,10 +61,10 @@ def _is_computable(lines: Sequence[Line]) -> bool:
     return True
 
 
-def _other_readings(fact: Fact, products: Sequence[Fact]) -> Iterator[Fact]:
+def _other_readings(fact: Fact, facts: FactBook) -> Iterator[Fact]:
     """``Σ dw·v = n·dg`` and ``w = g·v/n`` give ``Σ dw·w = g·dg``: the same sum under another name."""
     assert fact.result is not None
-    for product in products:
+    for product in facts.products:
         if product.summed or product.result is None or len(product.result.factors) != 1:
             continue
         ((name, exponent),) = product.result.factors
@@ -71,6 +72,8 @@ def _other_readings(fact: Fact, products: Sequence[Fact]) -> Iterator[Fact]:
             for here, (inner, inner_power) in enumerate(product.pattern):
                 mapping: dict[Expr, Expr] = {}
                 if power != inner_power or exponent != 1 or not unify(inner, atom, mapping, product.variables):
+                    continue
+                if not all_inside(mapping, [inner], facts.axes):
                     continue
                 rest = [(substitute(a, mapping), e) for j, (a, e) in enumerate(product.pattern) if j != here]
                 if any(free_indices(a) & set(fact.summed) for a, _ in rest):
@@ -83,7 +86,9 @@ def _other_readings(fact: Fact, products: Sequence[Fact]) -> Iterator[Fact]:
                 yield replace(fact, pattern=pattern, result=result, reason=f"{fact.reason}, by {product.reason}")
 
 
-def name_products(lines: Sequence[Line], closed: Sequence[Closed], letters: Letters) -> tuple[list[Line], list[Step]]:
+def name_products(
+    lines: Sequence[Line], closed: Sequence[Closed], axes: Axes, letters: Letters
+) -> tuple[list[Line], list[Step]]:
     """Give a product that several sums read its staged name again: ``g = γ·dy`` in layernorm.
 
     Only what remains after the common factors counts: in batchnorm ``γ`` comes
@@ -101,6 +106,8 @@ def name_products(lines: Sequence[Line], closed: Sequence[Closed], letters: Lett
         pattern = tuple((a, e) for a, e in term.factors if names(a))
         scale = Term.of(term.coefficient, [(a, e) for a, e in term.factors if not names(a)])
         variables = frozenset(indices_of(entry.adjoint.target))
+        if frozenset().union(*(free_indices(a) for a in sized)) != variables:
+            continue  # the same number along an axis: the product does not say at which of its elements to read it
         rest = tuple((a, -e) for a, e in scale.factors)
         result = Term.of(1 / scale.coefficient, [(entry.adjoint.target, term.factors[0][1] ** 0), *rest])
         fact = Fact(pattern, (), result, f"the definition of {entry.adjoint.symbol}", entry.adjoint.symbol)
@@ -112,9 +119,9 @@ def name_products(lines: Sequence[Line], closed: Sequence[Closed], letters: Lett
                 continue
             front = common_factors(line.terms)
             inside = [_divided(t, front) for t in line.terms]
-            folded, used = apply_facts(tuple(inside), FactBook([fact]), letters)
+            folded, used = apply_facts(tuple(inside), FactBook([fact], axes), letters)
             if used:
-                count += sum(1 for t in inside if any(True for _ in matches(pattern, variables, (), t)))
+                count += sum(1 for t in inside if any(True for _ in matches(pattern, variables, (), t, axes)))
                 back = [Term.of(t.coefficient, (*t.factors, *front.items()), t.bound) for t in folded]
                 renewed.append(replace(line, terms=collect(back)))
             else:
@@ -218,7 +225,7 @@ def _copied(line: Line) -> Element | None:
     return source if plain else None
 
 
-def read_forward_values(statement: Statement, forward: Sequence[Statement]) -> Statement:
+def read_forward_values(statement: Statement, forward: Sequence[Statement], axes: Axes) -> Statement:
     """Read a function of the inputs that forward has computed under its name: ``p`` for ``sigmoid(z)``."""
     known = [s for s in forward if type(s.expr) in BY_CLASS and not BY_CLASS[type(s.expr)].infix]
     known = [s for s in known if free_indices(s.expr) == frozenset(s.indices)]
@@ -226,7 +233,9 @@ def read_forward_values(statement: Statement, forward: Sequence[Statement]) -> S
     def visit(expr: Expr) -> Expr:
         for source in known:
             mapping: dict[Expr, Expr] = {}
-            if type(expr) is type(source.expr) and unify(source.expr, expr, mapping, frozenset(source.indices)):
+            if type(expr) is not type(source.expr) or not unify(source.expr, expr, mapping, frozenset(source.indices)):
+                continue
+            if all_inside(mapping, [source.expr], axes):
                 return substitute(source.target, mapping)
         return rebuild(expr, map(visit, expr.args)) if expr.args and not isinstance(expr, Element) else expr
 

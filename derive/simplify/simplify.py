@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from derive.algebra.places import Axes
 from derive.calculus.adjoint import adjoint_name
 from derive.calculus.differentiate import Staged
 from derive.calculus.hoisting import hoisted
@@ -27,7 +28,7 @@ from derive.simplify.lines import Line, expanded, in_order, needed, statement_of
 from derive.simplify.sharing import name_products, read_earlier, read_forward_values, read_results, without_copies
 from derive.simplify.vanishing import drop_vanishing_sums
 
-__all__ = ["simplified", "simplify"]
+__all__ = ["axes_of", "simplified", "simplify"]
 
 _WORTH_STAGES = 0.97
 """What the staged form must cost of the closed one to be taken: less is within the error of the model."""
@@ -52,7 +53,7 @@ def simplified(staged: Staged) -> tuple[tuple[Statement, ...], Steps]:
     """Return the statements that compute what is wanted of a derivation, and the steps from the staged form to them."""
     symbols = {a.name: a.symbol for a in staged.adjoints}
     results = [symbols[name] for name in staged.wanted]
-    facts = find_facts(staged.forward, staged.letters)
+    facts = find_facts(staged.forward, staged.letters, axes_of(staged))
     lines, steps = _closed(staged, facts, results, shared=False)
     plain = needed([Line(a.target, a.terms, a.carry) for a in staged.adjoints], results)
     plain = in_order(without_copies(plain, results))
@@ -64,7 +65,7 @@ def simplified(staged: Staged) -> tuple[tuple[Statement, ...], Steps]:
             if stages < _WORTH_STAGES * _cost(lines, results):
                 lines, steps = plain, Steps()
     written = (statement_of(line, results) for line in lines)
-    statements = tuple(read_forward_values(statement, staged.forward) for statement in written)
+    statements = tuple(read_forward_values(statement, staged.forward, facts.axes) for statement in written)
     taken = {s.name for s in (*statements, *staged.forward)} | {p.name for p in staged.layer.parameters}
     statements, _ = hoisted(statements, partial(_choose, taken))
     return statements, Steps(lambda: steps, lambda: map(result_step, statements))
@@ -94,9 +95,16 @@ def _closed(staged: Staged, facts: FactBook, results: list[str], *, shared: bool
     lines, earlier = read_earlier(lines, results)
     lines, read = read_results(lines, results, facts, letters)
     lines, vanished = drop_vanishing_sums(lines, facts, letters)
-    lines, named = name_products(lines, closed, letters)
+    lines, named = name_products(lines, closed, facts.axes, letters)
     steps = Steps(lambda: closing_steps(closed), lambda: (*earlier, *read, *vanished, *named))
     return in_order(without_copies(needed(lines, results), results)), steps
+
+
+def axes_of(staged: Staged) -> Axes:
+    """Return the axes of the tensors that a derivation reads, what is handed to its results beside them."""
+    axes = {p.name: p.axes for p in staged.layer.parameters} | {s.name: s.axes for s in staged.forward}
+    given = {_given(name, staged.layer): axes[name] for name in staged.layer.returns}
+    return {**axes, **given, **{a.symbol: tuple(i.size for i in a.indices) for a in staged.adjoints}}
 
 
 def _given(output: str, layer: Layer) -> str:

@@ -70,7 +70,7 @@ def _opened_to_nothing(
         terms, _ = apply_facts(terms, facts, letters)
         reads = frozenset().union(*map(term_names, terms))
         near = [f for n, f in known.items() if n != line.name and n not in opened and f.reads <= reads]
-        terms, _ = apply_facts(terms, FactBook(near), letters)
+        terms, _ = apply_facts(terms, FactBook(near, facts.axes), letters)
         terms, _ = apply_facts(terms, facts, letters)
         if not terms:
             return list(opened)
