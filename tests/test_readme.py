@@ -103,7 +103,7 @@ def test_readme_layers_are_in_the_language() -> None:
 
     blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     layers = [layer.name for block in blocks if block.startswith("def ") for layer in derive.parse_all(block)]
-    assert layers == ["batchnorm", "cross_entropy", "causal_attention"]
+    assert layers == ["batchnorm", "cross_entropy", "causal_attention", "conv1d", "rnn"]
 
 
 LANGUAGE = ROOT / "derive" / "language" / "README.md"
