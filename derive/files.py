@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,24 +130,39 @@ def planned(layers: Sequence[Layer], *, calls: bool) -> tuple[Layer, ...]:
 
 
 def put_in_place(texts: Mapping[Path, str]) -> None:
-    """Write each text to its path: all to temporary files first, then renamed one by one.
+    """Write each text to its path: all to temporary files first, on the disk, then renamed one by one.
 
     Raises:
-        OSError: a folder or file cannot be written; the temporary files are removed.
+        OSError: a folder or file cannot be written; it names the path, and the temporary files are removed.
     """
     with contextlib.ExitStack() as leftovers:
         pairs = []
         for path, text in texts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+            with _named(path.parent):
+                descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
             temporary = Path(name)
             leftovers.callback(temporary.unlink, missing_ok=True)
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            with _named(path), os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
-            temporary.chmod(_mode(path))
+                file.flush()
+                os.fsync(file.fileno())  # a machine that stops after the renames must not leave empty files
+            with _named(path):
+                temporary.chmod(_mode(path))
             pairs.append((temporary, path))
         for temporary, path in pairs:
-            temporary.replace(path)
+            with _named(path):
+                temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let an error speak of what the user knows, not of a temporary file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def create(path: Path, text: str) -> None:

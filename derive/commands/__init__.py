@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["INTERRUPTED", "PIPE_CLOSED", "main", "run"]
+__all__ = ["INTERRUPTED", "PIPE_CLOSED", "TERMINATED", "main", "run"]
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+TERMINATED = 143
+"""The exit status where another process ended this one: 128 + SIGTERM."""
 
 PIPE_CLOSED = 141
 """The exit status where the reader of our output went away: 128 + SIGPIPE."""
@@ -63,5 +67,6 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without the letters still gets an answer
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # like Ctrl-C: what is half-written is removed
     status = main()
     sys.exit(status if _flush() or status else 2)
