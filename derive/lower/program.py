@@ -14,26 +14,14 @@ from pathlib import Path
 from sympy import Expr, S
 
 from derive.algebra.functions import AtLeast, AtMost, Guard, LogSigmoid
-from derive.algebra.indices import elements, rebuild
+from derive.algebra.indices import rebuild
 from derive.algebra.nodes import (
     BATCH_SIZE,
-    ArgMax,
-    Element,
     Hyper,
     Index,
-    KeepingReduction,
-    Kind,
     LogSoftmax,
-    LogSumExp,
-    Max,
-    Mean,
-    Min,
-    Reduction,
     Softmax,
-    Std,
-    Var,
 )
-from derive.algebra.text import show
 from derive.calculus.program import Program
 from derive.language.layer import Layer, Statement
 from derive.lower.affine import Ranges
@@ -54,7 +42,6 @@ from derive.lower.arrays import (
     Guarded,
     Input,
     Instruction,
-    Labels,
     Name,
     Number,
     Part,
@@ -67,6 +54,7 @@ from derive.lower.arrays import (
     walk,
 )
 from derive.lower.expressions import Expressions
+from derive.lower.labels import label_checks, nonempty_sizes
 from derive.lower.memory import has_windows, peak
 from derive.lower.offsets import windows_apart
 from derive.lower.passes import by_function, function_of, joined, local_name, localized, owners, qualified
@@ -159,7 +147,7 @@ def lower(program: Program) -> ArrayProgram:
     fields += tuple(
         Field(f.size.name if f.part is not Part.BATCH else "batch", None, Dtype.NUMBER, f.size) for f in lacking
     )
-    labels = _labels(layer, original)
+    labels = label_checks(layer, original)
     forward_sizes, lost = find_sizes(
         forward_code,
         inputs,
@@ -195,7 +183,7 @@ def lower(program: Program) -> ArrayProgram:
         dtypes=dtypes,
         precision=precision,
         labels=labels,
-        nonempty=_nonempty(layer, original),
+        nonempty=nonempty_sizes(layer, original),
         conditions=layer.conditions,
         memory=_memory(program, forward_code, code.get("", ()), fields),
         forward_formulas=tuple(map(_formula, original.forward)),
@@ -404,49 +392,3 @@ def _hypers(expr: Expr) -> set[Hyper]:
     for arg in expr.args:
         found |= _hypers(arg)
     return found
-
-
-def _labels(layer: Layer, program: Program) -> tuple[Labels, ...]:
-    """Return which integer tensors must lie inside which axes: those that are subscripts."""
-    found: dict[tuple[str, Expr], Labels] = {}
-    kinds = {p.name: p.kind for p in layer.parameters}
-    for statement in (*layer.statements, *program.forward):
-        for element in elements(statement.expr):
-            owner = layer.parameter(element.name) or layer.statement(element.name) or program.definition(element.name)
-            if owner is None:
-                continue
-            for subscript, size in zip(element.subscripts, owner.axes, strict=True):
-                if isinstance(subscript, Element) and kinds.get(subscript.name) is Kind.INT:
-                    found.setdefault((subscript.name, size), Labels(subscript.name, size))
-    return tuple(found.values())
-
-
-_UNDEFINED = (Mean, Max, Min, Var, Std, ArgMax, LogSumExp)
-
-
-def _nonempty(layer: Layer, program: Program) -> tuple[tuple[Expr, str], ...]:
-    """Return the sizes that must not be 0: what is reduced by a mean or an extreme, divided by, or read at a place."""
-    found: dict[Expr, str] = {}
-
-    def visit(expr: Expr) -> None:
-        if isinstance(expr, (*_UNDEFINED, KeepingReduction)):
-            for index in expr.indices:
-                found.setdefault(index.size, f"{expr.word}[{index.name}]")
-        elif isinstance(expr, Reduction):
-            pass
-        elif expr.is_Pow and expr.exp.is_negative and is_number(expr.base):
-            for size in sorted(sizes_in(expr.base), key=str):
-                if expr.base.subs(size, 0).is_zero:
-                    found.setdefault(size, f"a division by {show(expr.base)}")
-        elif isinstance(expr, Element):
-            owner = layer.parameter(expr.name) or layer.statement(expr.name) or program.definition(expr.name)
-            if owner is not None:
-                for subscript, size in zip(expr.subscripts, owner.axes, strict=True):
-                    if is_number(subscript):
-                        found.setdefault(size, show(expr))
-        for arg in expr.args:
-            visit(arg)
-
-    for statement in (*layer.statements, *program.forward):
-        visit(statement.expr)
-    return tuple((size, why) for size, why in found.items() if not size.is_Integer)
