@@ -323,7 +323,7 @@ def test_generate_puts_in_place_whole_files_or_none(derive: Invoke, monkeypatch:
 
     monkeypatch.setattr(files.os, "fdopen", fdopen)
     write("two.layer", TWO)
-    assert derive("generate", "two.layer") == (2, "", "error: no space left on device\n")
+    assert derive("generate", "two.layer") == (2, "", "error: generated/second.py: no space left on device\n")
     assert len(opened) == 2
     assert list(Path("generated").iterdir()) == []
 
