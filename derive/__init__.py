@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from derive.calculus.program import Program as Program
     from derive.check import Report as Report
+    from derive.diagnosis import Diagnosis as Diagnosis
+    from derive.diagnosis import diagnose as diagnose
     from derive.errors import CheckError as CheckError
     from derive.errors import DerivationError as DerivationError
     from derive.errors import DeriveError as DeriveError
@@ -57,6 +59,8 @@ _HOME = {
     "latex": "derive.render.latex",
     "show": "derive.render.terminal",
     "Report": "derive.check",
+    "diagnose": "derive.diagnosis",
+    "Diagnosis": "derive.diagnosis",
     "DeriveError": "derive.errors",
     "LayerSyntaxError": "derive.errors",
     "UnknownNameError": "derive.errors",

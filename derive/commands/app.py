@@ -21,6 +21,7 @@ from click.shell_completion import CompletionItem, get_completion_class, shell_c
 
 from derive import __version__
 from derive.commands.console import Progress, colourful, complain, say, width, writes
+from derive.commands.diagnose import command as diagnose
 from derive.errors import CheckError, DeriveError
 from derive.files import TARGETS
 
@@ -315,27 +316,58 @@ def generate(
 @LAYERS
 @click.option("--json", "as_json", is_flag=True, help="The results as JSON.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
+@click.option("--accuracy", is_flag=True, help="Measure the errors of the code against multiprecision instead.")
+@click.option(
+    "--plot",
+    "picture",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --accuracy: draw error against input (.png, .svg, .pdf; needs matplotlib).",
+)
 @JVP
 @SECOND
 @WRT
-def check(layer: tuple[str, ...], as_json: bool, seed: int, jvp: bool, second: bool, wrt: str | None) -> int:
+def check(
+    layer: tuple[str, ...],
+    as_json: bool,
+    seed: int,
+    accuracy: bool,
+    picture: Path | None,
+    jvp: bool,
+    second: bool,
+    wrt: str | None,
+) -> int:
     """Check formulas and code by independent evaluation.
 
     Formulas are compared with finite differences in multiprecision, generated
     code with finite differences in double precision and with the formulas in
     float64 and float32. The exit status is 1 where one disagrees.
 
+    --accuracy measures instead how accurate the code is: elementwise layers in
+    units in the last place, from the smallest number to the largest (at most 4
+    forward and 8 backward where the result is a normal number), others
+    relative to the largest element of each result.
+
     \b
     Example:
       derive check batchnorm
       derive check mine.layer --json
+      derive check --accuracy gelu --plot gelu.svg
     """
     from derive.commands.names import differentiated
     from derive.language import load_all
     from derive.pipeline import inspect
 
+    if picture is not None and not accuracy:
+        raise DeriveError("--plot draws what --accuracy measures", hint="add --accuracy")
     layers = [item for word in layer for item in load_all(word)]
     names = differentiated(wrt, layers)
+    if accuracy:
+        from derive.commands.trust import check_accuracy
+
+        if jvp or second:
+            raise DeriveError("--accuracy measures forward and backward alone", hint="leave out --jvp and --second")
+        return OK if check_accuracy(layers, names, seed, as_json=as_json, picture=picture) else FAILED
     reports = []
     with Progress(len(layers)) as progress:
         for item in layers:
@@ -356,15 +388,13 @@ def check(layer: tuple[str, ...], as_json: bool, seed: int, jvp: bool, second: b
 
 def _print_tables(reports: Sequence[Report]) -> None:
     """Print one table a report."""
-    from rich.console import Console
-
     from derive.check.report import table
+    from derive.commands.trust import print_tables
 
-    console = Console(color_system="auto" if colourful(sys.stdout) else None, width=width(sys.stdout), highlight=False)
-    for i, report in enumerate(reports):
-        if i:
-            console.print()
-        console.print(table(report))
+    print_tables([table(report) for report in reports])
+
+
+app.add_command(diagnose)
 
 
 @app.command()

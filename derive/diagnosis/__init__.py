@@ -1,0 +1,85 @@
+"""What is wrong with a backward pass that somebody wrote by hand.
+
+    found = diagnose("batchnorm", backward, forward=forward)
+    found.right, found.first, found.explanations, str(found)
+
+The user's gradients are compared with the derivation's at random inputs
+(:mod:`derive.diagnosis.compare`). For what is wrong, guesses are made from the
+derivation: a factor, a sum, a path or a name that is another one
+(:mod:`derive.diagnosis.edits`, :mod:`derive.diagnosis.wholes`). A guess that
+accounts for the wrong numbers at one input has to do so at others, of other
+sizes, before it is reported (:mod:`derive.diagnosis.search`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from derive.diagnosis.causes import Cause, Explanation
+from derive.diagnosis.code import UserCode
+from derive.diagnosis.compare import examine
+from derive.diagnosis.forms import derivation
+from derive.diagnosis.layout import Layout
+from derive.diagnosis.report import Diagnosis, Result
+from derive.errors import UnknownNameError
+from derive.language import load
+from derive.language.layer import Layer
+
+__all__ = ["Cause", "Diagnosis", "Explanation", "Result", "diagnose"]
+
+
+def diagnose(
+    layer: Layer | str,
+    backward: Callable[..., Any],
+    *,
+    forward: Callable[..., Any] | None = None,
+    args: Sequence[str] | None = None,
+    returns: Sequence[str] | None = None,
+    forward_args: Sequence[str] | None = None,
+    shapes: Mapping[str, str] | None = None,
+    torch: bool = False,
+    batch: int | None = None,
+    owner: type | None = None,
+    title: str | None = None,
+    seed: int = 0,
+) -> Diagnosis:
+    """Compare a backward pass with the derivation, and say what is wrong with it.
+
+    Args:
+        layer: a layer, or its name in the catalogue.
+        backward: the function; its arguments and results are known by their names.
+        forward: makes the cache that ``backward`` takes; may return ``(y, cache)`` or the cache.
+        args: what the arguments of ``backward`` stand for, in order, where their names do not say it.
+        returns: what its results are (``dx``, ``dgamma``; ``_`` for none), in order.
+        forward_args: as ``args``, of ``forward``.
+        shapes: the shape in which the code wants a tensor: ``{"w": "O, I"}`` a
+            transpose, ``"4*H"`` two axes in one, ``"1, D"`` an axis more.
+        torch: whether the code works on PyTorch tensors.
+        batch: the number of batch axes, where the layer has ``...``; None for one
+            that the code takes.
+        owner: a class of which the two functions are methods.
+        title: the name of the function in messages.
+        seed: of the random inputs.
+
+    Raises:
+        DeriveError: an argument or a result stands for nothing that the layer has.
+    """
+    if isinstance(layer, str):
+        layer = load(layer)
+    derived = derivation(layer)
+    layouts = {name: _layout(derived.layer, name, text, derived.forward) for name, text in (shapes or {}).items()}
+    name = title or getattr(backward, "__name__", "backward")
+    code = UserCode(derived, backward, forward, name, args, returns, forward_args, layouts, torch, owner)
+    return examine(derived, code, seed=seed, batch=batch)
+
+
+def _layout(layer: Layer, name: str, text: str, forward: Sequence[Any]) -> Layout:
+    parameter = layer.parameter(name)
+    statement = next((s for s in forward if s.name == name), None)
+    owner = parameter or statement
+    if owner is None:
+        raise UnknownNameError(
+            f"'{name}' is no tensor of layer '{layer.name}'", hint="shapes are of parameters, outputs and intermediates"
+        )
+    return Layout.parse(text, owner.axes)

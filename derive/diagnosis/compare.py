@@ -1,0 +1,270 @@
+"""The comparison of a user's results with the derivation's, and the whole of a diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from derive.algebra.nodes import BATCH_SIZE
+from derive.check.samples import Sample, sample
+from derive.check.sizes import choose_sizes, other_hypers
+from derive.diagnosis.causes import Cause, Explanation
+from derive.diagnosis.code import Answer, Crash, UserCode
+from derive.diagnosis.dense import Values
+from derive.diagnosis.experiment import Experiment
+from derive.diagnosis.forms import Derivation
+from derive.diagnosis.report import Diagnosis, Result
+from derive.diagnosis.search import Trial, distance, explain
+from derive.diagnosis.wholes import misshapen
+from derive.errors import DeriveError
+from derive.language.layer import Layer
+
+__all__ = ["TOLERANCE", "experiments", "examine"]
+
+TOLERANCE = {"float64": 1e-7, "float32": 2e-4}
+"""The relative error that results may have, of the size of the terms that they are sums of."""
+
+_SEEDS = 3
+
+
+def experiments(derived: Derivation, hypers: frozenset[str], ones: bool, seed: int, batch: int) -> list[Experiment]:
+    """Return experiments of pairwise different sizes.
+
+    Args:
+        derived: the derivation.
+        hypers: the hyper-parameters that the user's code is given; the others keep their defaults.
+        ones: whether scalar cotangents are 1.
+        seed: of the inputs.
+        batch: the number of batch axes.
+    """
+    layer = derived.layer
+    found: list[Experiment] = []
+    batches = [(2, 3, 4)[:batch], (3, 2, 2)[:batch], (4, 2, 3)[:batch]]
+    first = None
+    for k in range(_SEEDS):
+        values = other_hypers(layer) if k else None
+        if values is not None:
+            values = {h.name: values[h.name] if h.name in hypers else h.default for h in layer.hypers}
+        instance = choose_sizes(
+            layer, batch=batches[k], start=3 + (k == 2), first=first if k == 1 else None, hypers=values
+        )
+        first = first or instance
+        found.append(Experiment(derived, _sample(layer, instance, seed + 100 * k), ones=ones))
+    return found
+
+
+def _sample(layer: Layer, instance: object, seed: int) -> Sample:
+    return sample(layer, instance, seed)  # type: ignore[arg-type]
+
+
+def examine(derived: Derivation, code: UserCode, *, seed: int = 0, batch: int | None = None) -> Diagnosis:
+    """Compare a user's backward with the derivation and explain what is wrong."""
+    runs, crash, inputs = _answers(derived, code, seed, batch)
+    shown = tuple(str(e.instance) for e in inputs)
+    if crash is not None:
+        explanation = Explanation(Cause.CRASH, str(crash), "", "", (), 0.0, 0.0, 0)
+        return Diagnosis(derived.layer.name, code.title, (), (explanation,), experiments=shown)
+    return _Examination(derived, code, inputs, runs).diagnosis(shown)
+
+
+def _answers(
+    derived: Derivation, code: UserCode, seed: int, batch: int | None
+) -> tuple[list[list[Answer]], Crash | None, list[Experiment]]:
+    """Run the user's code at all experiments, with as many batch axes as it takes."""
+    layer = derived.layer
+    batched = any(BATCH_SIZE in p.axes for p in layer.parameters)
+    ranks = (0,) if not batched else ((batch,) if batch is not None else (1, 0, 2))
+    unseen = code.unseen_cotangents
+    scalar = {c for o, c in derived.cotangents.items() if not layer.axes(o)}
+    if not set(unseen) <= scalar:
+        names = ", ".join(c for c in unseen if c not in scalar)
+        raise DeriveError(
+            f"{code.title} is not given the cotangent {names}",
+            hint=f"name it in --args, e.g. --args {','.join([*derived.cotangents.values(), 'cache'])}",
+        )
+    crashes: list[tuple[Crash, list[Experiment]]] = []
+    for rank in ranks:
+        inputs = experiments(derived, code.hypers, bool(unseen), seed, rank)
+        try:
+            return [code.run(e, calls=2) for e in inputs], None, inputs
+        except Crash as crash:
+            crashes.append((crash, inputs))
+    for crash, inputs in crashes[:1]:
+        return [], crash, inputs
+    raise AssertionError("diagnose: no batch was tried")
+
+
+class _Examination:
+    """One user's code at all experiments."""
+
+    def __init__(
+        self, derived: Derivation, code: UserCode, inputs: Sequence[Experiment], runs: Sequence[Sequence[Answer]]
+    ) -> None:
+        self.derived, self.code, self.inputs, self.runs = derived, code, inputs, runs
+        self.order = [s for s in self._derivation_order() if s in runs[0][0].results]
+        self.single = all(
+            a.results[s].dtype == np.float32
+            for a in (runs[0][0],)
+            for s in self.order
+            if a.results[s].dtype.kind == "f"
+        ) and bool(self.order)
+        self.tolerance = TOLERANCE["float32" if self.single else "float64"]
+
+    def _derivation_order(self) -> list[str]:
+        right = self.inputs[0].right()
+        own = {self.derived.symbols.get(p): None for p, _ in self.derived.program.gradients}
+        stages = [s for s in right if s not in own]
+        return [*stages, *(s for s in right if s in own)]
+
+    # One result
+
+    def own(self, symbol: str, answer: Answer, experiment: Experiment) -> Values | None:
+        """Return a result in the derivation's axes, or None where its shape is not the right one."""
+        value = answer.results[symbol]
+        layout = self.code.layout(symbol)
+        axes = experiment.axes_of(symbol)
+        expected = experiment.instance.shape(axes) if layout is None else layout.shape(experiment.instance)
+        if value.shape != expected:
+            return None
+        value = value.astype(float)
+        return experiment.flat(value, axes) if layout is None else layout.taken(value, experiment.instance)
+
+    def expected_shape(self, symbol: str) -> tuple[int, ...]:
+        layout, first = self.code.layout(symbol), self.inputs[0]
+        return first.instance.shape(first.axes_of(symbol)) if layout is None else layout.shape(first.instance)
+
+    def size(self, symbol: str, experiment: Experiment) -> float:
+        """Return how large the terms are whose sum a result is: what its rounding is relative to."""
+        return max(experiment.magnitude(symbol), float(np.abs(experiment.right()[symbol]).max(initial=0.0)))
+
+    def compared(self, symbol: str, call: int) -> Result:
+        """Return how a result compares at all experiments."""
+        worst, right = 0.0, True
+        where = None
+        for k, (experiment, answers) in enumerate(zip(self.inputs, self.runs, strict=True)):
+            value = self.own(symbol, answers[call], experiment)
+            expected = experiment.right()[symbol]
+            if value is None:
+                return Result(
+                    symbol, False, float("inf"), answers[call].results[symbol].shape, self.expected_shape(symbol)
+                )
+            size = self.size(symbol, experiment)
+            with np.errstate(all="ignore"):
+                off = np.abs(value - expected)
+                off = np.where(np.isfinite(off), off, np.inf)
+            error = float(off.max(initial=0.0)) / size if size else float(off.max(initial=0.0))
+            if not error <= self.tolerance:
+                right = False
+            if error >= worst:
+                worst = error
+            if k == 0 and off.size:
+                at = np.unravel_index(int(off.argmax()), off.shape)
+                where = tuple(map(int, at)), float(expected[at]), float(value[at])
+        shape = self.runs[0][call].results[symbol].shape
+        return Result(symbol, right, worst, shape, self.expected_shape(symbol), where)
+
+    # All of them
+
+    def diagnosis(self, shown: tuple[str, ...]) -> Diagnosis:
+        results = [self.compared(s, 0) for s in self.order]
+        explanations = [*self._misshapen(results), *self._explained(results)]
+        explanations += self._calls(results)
+        claimed = {s for e in explanations for s in e.explains}
+        left = tuple(r.symbol for r in results if not r.right and r.symbol not in claimed)
+        if left:
+            text = "nothing that was tried explains it"
+            before = max(r.error for r in results if r.symbol in left)
+            explanations.append(Explanation(Cause.UNEXPLAINED, text, "", "", left, before, before, 0))
+        place = {s: k for k, s in enumerate(self.order)}
+        explanations.sort(key=lambda e: min((place[s] for s in e.explains), default=-1))
+        gradients = [self.derived.symbols.get(p, f"d{p}") for p, _ in self.derived.program.gradients]
+        return Diagnosis(
+            self.derived.layer.name,
+            self.code.title,
+            tuple(results),
+            tuple(explanations),
+            tuple(self._notes(results)),
+            tuple(g for g in gradients if g not in self.order),
+            shown,
+        )
+
+    def _misshapen(self, results: Sequence[Result]) -> list[Explanation]:
+        found = []
+        for r in results:
+            if r.error == float("inf") and r.shape != r.expected and self.code.layout(r.symbol) is None:
+                explanation = self._shape(r)
+                if explanation is not None:
+                    found.append(explanation)
+        return found
+
+    def _shape(self, r: Result) -> Explanation | None:
+        """Return the explanation of a result of a wrong shape that holds at every experiment."""
+        common: dict[str, tuple[Cause, str]] | None = None
+        after = 0.0
+        for experiment, answers in zip(self.inputs, self.runs, strict=True):
+            got = answers[0].results[r.symbol].astype(float)
+            here = {}
+            for cause, text, value in misshapen(self.derived, r.symbol, got, experiment):
+                off = distance(got, value)
+                key = text if cause is not Cause.SHAPE else "shape"
+                if off <= self.tolerance and key not in here:
+                    here[key] = cause, text
+                    after = max(after, off)
+            common = here if common is None else {k: v for k, v in common.items() if k in here}
+        for cause, text in (common or {}).values():
+            return Explanation(
+                cause, text, *self._place(r.symbol), (r.symbol,), float("inf"), after, len(self.inputs) - 1
+            )
+        return None
+
+    def _place(self, symbol: str) -> tuple[str, str]:
+        from derive.diagnosis.wholes import place
+
+        return place(self.derived, symbol)
+
+    def _explained(self, results: Sequence[Result]) -> list[Explanation]:
+        got = []
+        for experiment, answers in zip(self.inputs, self.runs, strict=True):
+            here: dict[str, Values] = {}
+            for s in self.order:
+                value = self.own(s, answers[0], experiment)
+                if value is not None:
+                    here[s] = value
+            got.append(here)
+        wrong = tuple(r.symbol for r in results if not r.right and all(r.symbol in g for g in got))
+        right = tuple(r.symbol for r in results if r.right)
+        if not wrong or not self.derived.forms:
+            return []
+        tolerance = self.tolerance if self.single else 1e-8
+        return explain(self.derived, Trial(self.inputs, got, wrong, right, tolerance))
+
+    def _calls(self, results: Sequence[Result]) -> list[Explanation]:
+        """What changes from call to call: state that is kept, arguments that are written to."""
+        found = []
+        again = {r.symbol: r for r in (self.compared(s, 1) for s in self.order)}
+        changed = [r for r in results if r.right and not again[r.symbol].right]
+        doubled, other = [], []
+        for r in changed:
+            first, second = (self.own(r.symbol, a, self.inputs[0]) for a in self.runs[0][:2])
+            twice = first is not None and second is not None and distance(second, 2 * first) <= self.tolerance
+            (doubled if twice else other).append(r)
+        for group, text in (
+            (doubled, "is added to what the call before gave: the second call on the same numbers gives twice as much"),
+            (other, "is another in the second call on the same numbers"),
+        ):
+            if group:
+                symbols = tuple(r.symbol for r in group)
+                before = max(again[s].error for s in symbols)
+                found.append(Explanation(Cause.ACCUMULATED, f"{symbols[0]} {text}" if len(symbols) == 1 else text,
+                                         "", "", symbols, before, 0.0, len(self.inputs) - 1))  # fmt: skip
+        return found
+
+    def _notes(self, results: Sequence[Result]) -> list[str]:
+        notes = []
+        written = sorted({name for answers in self.runs for a in answers for name in a.written})
+        if written:
+            notes.append(f"{self.code.title} writes to its argument {', '.join(written)}")
+        if self.single:
+            notes.append("given float64, it returns float32: compared to single precision only")
+        return notes
