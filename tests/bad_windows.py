@@ -223,7 +223,7 @@ WINDOWS = (
     Bad(
         "the start read by its place",
         steps("h[-1, d] = 0", "h[t, d] = h[t-1, d] + x[t, d]", "y[d] = h[-1, d]", "return y"),
-        "'-1' may be the step before the first of 'h'",
+        "and the last step is at T - 1; a copy may be read anywhere: g[t] = h[t]",
     ),
     Bad(
         "a padded recurrence two steps earlier",
@@ -270,6 +270,26 @@ WINDOWS = (
         "a quotient of what may be negative",
         steps("y: Real[T, D]", "y[t, d] = padded(x)[(t - 1) // 2, d]", "return y"),
         "what is divided in '(t - 1) // 2' may be negative",
+    ),
+    Bad(
+        "an axis that is a circle",
+        steps("y: Real[T, D]", "y[t, d] = x[(t + T - 1 - d) % T, d]", "return y"),
+        "an axis that is a circle is two reads, padded(x)[i + s] + padded(x)[i + s - N]",
+    ),
+    Bad(
+        "a size that is divided like a number",
+        steps("P = T / 2", "y: Real[P, D]", "y[p, d] = x[p, d]", "return y"),
+        "'P' is a tensor, not a size",
+    ),
+    Bad(
+        "a size that nothing defines",
+        steps("y: Real[K, D]", "y[k, d] = padded(x)[k, d]", "return y"),
+        "known here: D, T; K = … before this line defines a size K",
+    ),
+    Bad(
+        "a size of a parameter computed",
+        steps("D = T - 1", "y[t] = sum[d](x[t, d])", "return y"),
+        "'D' is a size of the parameters, found from the arrays",
     ),
     Bad(
         "a quotient that leaves its axis",
@@ -363,7 +383,7 @@ WINDOWS = (
     Bad(
         "padded keyword",
         steps("y[t, d] = padded(x, fill=1)[t, d]", "return y"),
-        "'padded' takes a tensor and the value outside, got 2",
+        "'padded' takes a tensor and the value outside, without names",
     ),
     Bad("padded by a tensor", steps("y[t, d] = padded(x, x[0, 0])[t, d]", "return y"), "'x[0, 0]' is not a constant"),
     Bad("padded by an index", steps("y[t, d] = padded(x, t)[t, d]", "return y"), "the value outside, 't', is an index"),

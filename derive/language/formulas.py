@@ -60,6 +60,8 @@ def expression(node: ast.expr, text: Text) -> Expression:
             return _padded(node, head, text)
         case ast.Subscript(value=ast.Subscript()):
             raise LayerSyntaxError("brackets after brackets", at, "write all subscripts in one pair: x[n, d]")
+        case ast.Subscript(value=ast.Attribute() as head):
+            raise refused(head, text)
         case ast.Subscript():
             raise LayerSyntaxError("subscripts of an expression", at, "give it a name first: y[n] = …, then y[n]")
     raise refused(node, text)
@@ -123,8 +125,10 @@ def _padded(node: ast.Subscript, head: ast.Call, text: Text) -> Expression:
     for argument in head.args:
         if isinstance(argument, ast.Starred):
             raise refused(argument, text)
-    if head.keywords or not 1 <= len(head.args) <= 2:
-        count = len(head.args) + len(head.keywords)
+    if head.keywords:
+        raise LayerSyntaxError("'padded' takes a tensor and the value outside, without names", whole, _PADDED)
+    if not 1 <= len(head.args) <= 2:
+        count = len(head.args)
         raise LayerSyntaxError(f"'padded' takes a tensor and the value outside, got {count}", whole, _PADDED)
     tensor = head.args[0]
     if isinstance(tensor, ast.Subscript) and isinstance(tensor.value, ast.Name):

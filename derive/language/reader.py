@@ -9,11 +9,13 @@ one :class:`~derive.errors.LayerSyntaxError` with a place.
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 import warnings
 from dataclasses import dataclass
 
 from derive.errors import LayerSyntaxError, Source, Span
+from derive.language.scope import REDUCTIONS
 
 __all__ = ["MAX_BRACKETS", "MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "Text", "decode", "read"]
 
@@ -184,6 +186,13 @@ def _syntax_error(error: SyntaxError, place: Text) -> LayerSyntaxError:
         message = message[0].lower() + message[1:]
     if message.startswith("invalid syntax"):
         hint = "a layer file has Python's syntax: def name(x: Real[N, D]): … return y"
+        at, text = (error.offset or 1) - 1, error.text or ""
+        word = re.match(r"\w+", text[at:])
+        if word and keyword.iskeyword(word[0]):
+            hint = f"'{word[0]}' is a word of Python's syntax: choose another name"
+        reduced = re.search(r"\b(\w+)\[([^][]*)\] *$", text[:at])
+        if reduced and reduced[1] in REDUCTIONS:
+            hint = f"what is reduced stands in brackets: {reduced[1]}[{reduced[2]}](…)"
     if isinstance(error, IndentationError):
         hint = "the body of a def is indented by the same number of spaces on every line"
     line = min(max(error.lineno or 1, 1), len(place.lines))

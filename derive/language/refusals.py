@@ -53,6 +53,14 @@ _REFUSED: dict[type[ast.AST], tuple[str, str | None]] = {
     ast.Await: ("await", None),
     ast.Slice: ("a slice", "write an index; an equation holds for every value of it"),
 }
+# What arrays have, by its name there, and how a layer says it.
+_ATTRIBUTES = {
+    "T": "write the indices in the order that is meant: x[d, n]",
+    "mT": "write the indices in the order that is meant: x[d, n]",
+    "shape": "a size is a capitalised name in the brackets, x: Real[N, D], and may stand as a number",
+    "size": "a size is a capitalised name in the brackets, x: Real[N, D], and may stand as a number",
+    **{name: f"write {name}[d](x[n, d])" for name in ("sum", "mean", "max", "min", "prod", "std", "var", "argmax")},
+}
 REFUSED_OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
     ast.MatMult: ("@", "write the sum: sum[k](a[n, k] * b[k, m])"),
     ast.BitAnd: ("&", "write 'and'"),
@@ -70,5 +78,9 @@ REFUSED_OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
 
 def refused(node: ast.AST, text: Text) -> LayerSyntaxError:
     """Return the error of a form that is not in the language."""
+    if isinstance(node, ast.Attribute) and node.attr in _ATTRIBUTES:
+        return LayerSyntaxError(
+            f"an attribute, '.{node.attr}', is not part of the layer language", text.span(node), _ATTRIBUTES[node.attr]
+        )
     what, hint = _REFUSED.get(type(node), (f"'{written(text.span(node))}'", None))
     return LayerSyntaxError(f"{what} is not part of the layer language", text.span(node), hint)

@@ -336,7 +336,8 @@ class _Resolver:
                 case Number() | Operation(operator="neg", operands=(Number(),)):
                     raise DerivationError(
                         f"an equation for one element, '{written(target.at)}', is not supported", subscript.at,
-                        "the left side names a whole tensor, y[n, d]; the start of a recurrence is h[-1, …]",
+                        "the left side names a whole tensor, y[n, d]; the start of a recurrence is h[-1, …], before "
+                        "its first step, and a first step of its own is where(t == 0, …, …)",
                     )  # fmt: skip
                 case Read():
                     raise DerivationError(

@@ -209,6 +209,17 @@ class Scope(Lengths):
                     f"'{axis.id}' is a hyper-parameter, not a size", axis.at,
                     f"R = {axis.id} before this line defines a size R",
                 )  # fmt: skip
+            elif axis.id in self.tensors:
+                raise UnknownNameError(
+                    f"'{axis.id}' is a tensor, not a size", axis.at,
+                    "a size is made of sizes, integers and Int hyper-parameters with + - * // %, as in P = N // 2",
+                )  # fmt: skip
+            elif axis.id not in self.later and not nearest(axis.id, self.sizes):
+                known = f"known here: {', '.join(sorted(self.sizes))}; " if self.sizes else ""
+                raise UnknownNameError(
+                    f"unknown size '{axis.id}'", axis.at,
+                    f"{known}{axis.id} = … before this line defines a size {axis.id}",
+                )  # fmt: skip
             else:
                 raise self.unknown(axis, "size", self.sizes)
         return tuple(found)
@@ -246,10 +257,15 @@ class Scope(Lengths):
             return name, f"d{name}"
         return None
 
+    def _is_given(self, size: str) -> bool:
+        """Return whether a size stands in the signature."""
+        return self.sizes[size] == Size(size) and all(d.size != self.sizes[size] for d in self.derived)
+
     def _taken(self, name: Name) -> tuple[str, Span, str]:
         word = name.id
         if word in self.sizes:
-            return f"'{word}' is a size", name.at, "no name is both a size and something else"
+            what = "is a size of the parameters, found from the arrays" if self._is_given(word) else "is a size"
+            return f"'{word}' {what}", name.at, "no name is both a size and something else: choose another one"
         if word in self.hypers:
             return f"'{word}' is a hyper-parameter", name.at, "each name is defined once: choose another one"
         story = self.tensors[word].story

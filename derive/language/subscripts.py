@@ -298,7 +298,8 @@ class Subscripts:
             if affine.steps:
                 raise ShapeError(
                     f"'{text}' may be the step before the first of '{known.tensor.name}'", node.at,
-                    f"only t - 1 reads the start; copy it first: g[t] = {known.tensor.name}[t]",
+                    f"only t - 1 reads the start, and the last step is at {show(size - 1)}; "
+                    f"a copy may be read anywhere: g[t] = {known.tensor.name}[t]",
                 )  # fmt: skip
             if not letters:
                 raise self._constant_outside(node, value, size, place)
@@ -336,7 +337,8 @@ class Subscripts:
         if ranges is None:
             raise ShapeError(
                 f"what is divided in '{written(node.at)}' may be negative", node.at,
-                "a quotient of an index is of one that runs from 0 on: x[i // s]",
+                "what is divided runs from 0 on: x[i // s]; "
+                "an axis that is a circle is two reads, padded(x)[i + s] + padded(x)[i + s - N]",
             )  # fmt: skip
         return value.xreplace(ranges)
 
