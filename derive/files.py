@@ -32,7 +32,7 @@ MADE_BY = "Made by derive"
 """Stands in the header of every generated module; a file without it is somebody's own."""
 
 
-TARGETS = ("numpy",)
+TARGETS = ("numpy", "c")
 """What modules can be generated for."""
 
 
@@ -41,9 +41,9 @@ class Written:
     """A module that was put in place.
 
     Attributes:
-        path: of the file.
+        path: of the Python module.
         report: how its check went.
-        changed: whether the file is new or differs from what was there.
+        changed: whether the module, or a file that belongs to it, is new or differs from what was there.
     """
 
     path: Path
@@ -62,6 +62,9 @@ def generate(
     begin: Callable[[Layer], object] | None = None,
 ) -> tuple[Written, ...]:
     """Build and check each layer's module, then write them all as ``out/NAME.py``.
+
+    In C they are ``out/NAME.c``, ``NAME.h`` and ``NAME_c.py``, beside which a
+    NumPy module has its place, and ``_compiled.py`` and ``_compiled.c``, which all share.
 
     Args:
         layers: one module each; with ``calls``, one for each layer that they call, too.
@@ -87,7 +90,7 @@ def generate(
     folder = Path(out)
     paths: dict[Path, Layer] = {}
     for layer in planned(layers, calls=calls):
-        path = folder / f"{layer.name}.py"
+        path = folder / module_file(layer.name, target)
         if path in paths:
             raise DeriveError(
                 f"two layers are called '{layer.name}': both would be {path}",
@@ -99,16 +102,32 @@ def generate(
     called = {call.layer.name for layer in paths.values() for call in layer.calls} if calls else set()
     texts: dict[Path, str] = {}
     reports: list[Report] = []
+    owned: dict[Path, list[Path]] = {}
     for path, layer in paths.items():
         if begin is not None:
             begin(layer)
         modules = {known.stem: text for known, text in texts.items()} if calls else None
         own = None if layer.name in called else wrt
-        texts[path], report = build(layer, target, own, modules=modules, jvp=jvp, second=second)
+        built, report = build(layer, target, own, modules=modules, jvp=jvp, second=second)
+        files = {path.name: built} if isinstance(built, str) else built
+        owned[path] = [folder / name for name in files]
+        texts |= {folder / name: text for name, text in files.items()}
         reports.append(report)
+    for path in texts:
+        _refuse_foreign(path)
     changed = {path: _read(path) != text for path, text in texts.items()}
     put_in_place({path: text for path, text in texts.items() if changed[path]})
-    return tuple(Written(path, report, changed[path]) for path, report in zip(paths, reports, strict=True))
+    news = [any(changed[each] for each in owned[path]) for path in paths]
+    return tuple(Written(*each) for each in zip(paths, reports, news, strict=True))
+
+
+def module_file(layer: str, target: str) -> str:
+    """Return the name of the Python module of a layer for a target."""
+    if target == "c":
+        from derive.render.c_python import module_name
+
+        return f"{module_name(layer)}.py"
+    return f"{layer}.py"
 
 
 def planned(layers: Sequence[Layer], *, calls: bool) -> tuple[Layer, ...]:

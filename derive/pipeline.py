@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 from derive.calculus.differentiate import differentiate
 from derive.calculus.program import Program
@@ -15,7 +15,10 @@ from derive.stability import stabilize
 if TYPE_CHECKING:
     from derive.check import Report
 
-__all__ = ["build", "build_module", "build_network", "derive_program", "inspect"]
+__all__ = ["build", "build_compiled", "build_module", "build_network", "derive_program", "inspect"]
+
+Files = dict[str, str]
+"""The texts of a module of several files, by their names."""
 
 
 def derive_program(
@@ -63,16 +66,57 @@ def build_network(layer: Layer, wrt: Sequence[str] | None = None) -> str:
     return render(lower_calls(woven(network, program)))
 
 
+def build_compiled(layer: Layer, wrt: Sequence[str] | None = None) -> Files:
+    """Return the files of a layer in C, not yet checked: ``NAME.c``, ``NAME.h``, ``NAME_c.py`` and what it imports."""
+    return _compiled(layer, derive_program(layer, wrt))
+
+
+def _compiled(layer: Layer, program: Program) -> Files:
+    from derive.nests.build import nests
+    from derive.render.c import c_files
+    from derive.render.c_python import module_name, python_module, shared_files
+
+    functions = nests(program)
+    return {
+        **c_files(functions),
+        f"{module_name(layer.name)}.py": python_module(functions, layer),
+        **shared_files(),
+    }
+
+
+@overload
 def inspect(
     layer: Layer,
     wrt: Sequence[str] | None = None,
     seed: int = 0,
     modules: Mapping[str, str] | None = None,
     *,
+    target: Literal["numpy"] = "numpy",
     jvp: bool = False,
     second: bool = False,
-) -> tuple[str, Report]:
-    """Return the text of a layer's NumPy module and the report of its check, whatever the verdict.
+) -> tuple[str, Report]: ...
+@overload
+def inspect(
+    layer: Layer,
+    wrt: Sequence[str] | None = None,
+    seed: int = 0,
+    modules: Mapping[str, str] | None = None,
+    *,
+    target: str,
+    jvp: bool = False,
+    second: bool = False,
+) -> tuple[str | Files, Report]: ...
+def inspect(
+    layer: Layer,
+    wrt: Sequence[str] | None = None,
+    seed: int = 0,
+    modules: Mapping[str, str] | None = None,
+    *,
+    target: str = "numpy",
+    jvp: bool = False,
+    second: bool = False,
+) -> tuple[str | Files, Report]:
+    """Return a layer's module and the report of its check, whatever the verdict: for ``"c"`` its files by name.
 
     Args:
         layer: from ``parse`` or ``load``.
@@ -80,11 +124,14 @@ def inspect(
         seed: of the check's inputs.
         modules: the texts of the modules of the layers that it calls, by name, to keep its
             calls as calls of theirs; None to write them out.
+        target: ``"numpy"``, or ``"c"``.
         jvp, second: the further functions, as of ``derive_program``.
 
     Raises:
-        DeriveError: further functions of a layer whose calls are kept.
+        DeriveError: further functions of a layer whose calls are kept; in C, either of them, or no C compiler.
     """
+    if target == "c":
+        return _inspect_compiled(layer, wrt, seed, calls=modules is not None, further=jvp or second)
     from derive.check import check
     from derive.lower import lower
     from derive.render.numpy import render
@@ -101,6 +148,46 @@ def inspect(
     return text, check(layer, program, text, seed=seed, modules=modules)
 
 
+def _inspect_compiled(
+    layer: Layer, wrt: Sequence[str] | None, seed: int, *, calls: bool, further: bool
+) -> tuple[Files, Report]:
+    from derive.check import check
+    from derive.check.module import require_compiler
+
+    if further or calls:
+        what = "keeps no calls of layers" if calls else "has no further derivatives"
+        option = "--calls" if calls else "--jvp and --second"
+        raise DeriveError(
+            f"the target c {what}", layer.span, f"leave out {option}, or generate {layer.name} for the target numpy"
+        )
+    program = derive_program(layer, wrt)
+    files = _compiled(layer, program)
+    require_compiler(files)
+    return files, check(layer, program, files, seed=seed)
+
+
+@overload
+def build(
+    layer: Layer,
+    target: Literal["numpy"] = "numpy",
+    wrt: Sequence[str] | None = None,
+    seed: int = 0,
+    modules: Mapping[str, str] | None = None,
+    *,
+    jvp: bool = False,
+    second: bool = False,
+) -> tuple[str, Report]: ...
+@overload
+def build(
+    layer: Layer,
+    target: str,
+    wrt: Sequence[str] | None = None,
+    seed: int = 0,
+    modules: Mapping[str, str] | None = None,
+    *,
+    jvp: bool = False,
+    second: bool = False,
+) -> tuple[str | Files, Report]: ...
 def build(
     layer: Layer,
     target: str = "numpy",
@@ -110,14 +197,13 @@ def build(
     *,
     jvp: bool = False,
     second: bool = False,
-) -> tuple[str, Report]:
-    """Return the text of a layer's module and the report of its check, which it passed; arguments as of ``inspect``.
+) -> tuple[str | Files, Report]:
+    """Return a layer's module and the report of its check, which it passed; arguments and results as of ``inspect``.
 
     Raises:
         CheckError: formulas and code disagree with independent evaluation.
     """
-    assert target == "numpy", target
-    text, report = inspect(layer, wrt, seed, modules, jvp=jvp, second=second)
+    text, report = inspect(layer, wrt, seed, modules, target=target, jvp=jvp, second=second)
     if not report.passed:
         raise CheckError(f"{layer.name}: the generated code does not pass its check", hint=report.failure())
     return text, report

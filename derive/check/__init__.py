@@ -32,7 +32,7 @@ __all__ = ["Report", "Row", "check", "table"]
 def check(
     layer: Layer,
     program: Program,
-    module_text: str | None,
+    module_text: str | Mapping[str, str] | None,
     *,
     seed: int = 0,
     modules: Mapping[str, str] | None = None,
@@ -42,7 +42,7 @@ def check(
     Args:
         layer: as the user wrote it.
         program: forward and backward, as derived.
-        module_text: of the generated module; None to check the formulas alone.
+        module_text: of the generated module, or those of its files by name; None to check the formulas alone.
         seed: of inputs, cotangents and random directions.
         modules: the texts of the modules that the module imports from beside it, by name.
 

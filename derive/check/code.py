@@ -60,7 +60,7 @@ _PROPERTIES = Method("code", "properties", "float64, float32")
 def check_code(
     layer: Layer,
     program: Program,
-    text: str,
+    text: str | Mapping[str, str],
     samples: Sequence[Expected],
     seed: int,
     modules: Mapping[str, str] | None = None,
@@ -70,7 +70,7 @@ def check_code(
     Args:
         layer: as the user wrote it.
         program: its formulas.
-        text: of the module.
+        text: of the module, or those of its files by name.
         samples: inputs and what should come of them; the first is the one that
             differences are taken at.
         seed: of random directions.

@@ -3,13 +3,20 @@
 module = GeneratedModule("batchnorm", text)
 call = module.run(sample, np.float32)
 call.outputs["y"], call.gradients["dx"]
+
+A module of several files (in C) is given by their texts, by name; they are
+written to a temporary folder, which it is run from.
 """
 
 from __future__ import annotations
 
 import builtins
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,9 +26,10 @@ from numpy.typing import NDArray
 from derive.algebra.nodes import Kind
 from derive.check.instance import Array, Instance
 from derive.check.samples import Sample
+from derive.errors import DeriveError
 from derive.language.layer import Layer
 
-__all__ = ["Call", "GeneratedModule", "Inputs", "Values", "arrays_in", "dense", "inputs_of"]
+__all__ = ["Call", "GeneratedModule", "Inputs", "Values", "arrays_in", "dense", "inputs_of", "require_compiler"]
 
 Values = NDArray[Any]
 Inputs = dict[str, Values]
@@ -65,7 +73,8 @@ class GeneratedModule:
 
     Args:
         layer: what it is of.
-        text: of the module.
+        text: of the module; of one of several files, the texts of all, by name: that of the layer itself ends in
+            ``_c.py``.
         modules: the texts of the modules beside it, which it may import, by name.
 
     Attributes:
@@ -73,10 +82,16 @@ class GeneratedModule:
         called: the namespaces of the modules that it and they have imported, each once.
     """
 
-    def __init__(self, layer: Layer, text: str, modules: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, layer: Layer, text: str | Mapping[str, str], modules: Mapping[str, str] | None = None
+    ) -> None:
         self._layer = layer
-        folder = _Folder(modules or {})
-        self.names: dict[str, Any] = folder.executed(layer.name, text).__dict__
+        if isinstance(text, str):
+            folder, name = _Folder(modules or {}), layer.name
+        else:
+            folder, name = _folder_of(text), f"{layer.name}_c"
+            text = text[f"{name}.py"]
+        self.names: dict[str, Any] = folder.executed(name, text).__dict__
         self.called: tuple[dict[str, Any], ...] = tuple(module.__dict__ for module in folder.loaded.values())
 
     def forward(self, inputs: Mapping[str, Values], instance: Instance) -> tuple[dict[str, Values], Any]:
@@ -105,17 +120,23 @@ class _Folder(ModuleType):
     """A package of modules that are no files: ``from . import linear`` gives the module of a text.
 
     Nothing is put where other imports would find it.
+
+    Args:
+        texts: of the modules, by name.
+        place: the folder that they take for theirs.
     """
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
+    def __init__(self, texts: Mapping[str, str], place: Path | None = None) -> None:
         super().__init__("generated")
-        self._texts = texts
+        self._texts, self._place = texts, place
         self.loaded: dict[str, ModuleType] = {}
 
     def executed(self, name: str, text: str) -> ModuleType:
         """Return the module of a text, whose relative imports are from this folder."""
         module = ModuleType(name)
         module.__dict__["__package__"] = self.__name__
+        if self._place is not None:
+            module.__dict__["__file__"] = str(self._place / f"{name}.py")
         module.__dict__["__builtins__"] = {**vars(builtins), "__import__": self._imported}
         exec(compile(text, f"{name}.py", "exec"), module.__dict__)  # the text is the program's own
         return module
@@ -138,6 +159,33 @@ class _Folder(ModuleType):
                 self.loaded[wanted] = self.executed(wanted, self._texts[wanted])
                 setattr(self, wanted, self.loaded[wanted])
         return self
+
+
+def _folder_of(files: Mapping[str, str]) -> _Folder:
+    """Return the folder of files that are written to a temporary one."""
+    place = Path(tempfile.mkdtemp(prefix="derive-check-"))
+    modules = {Path(name).stem: text for name, text in files.items() if name.endswith(".py")}
+    folder = _Folder(modules, place)
+    weakref.finalize(folder, shutil.rmtree, place, ignore_errors=True)
+    for name, text in files.items():
+        (place / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def require_compiler(files: Mapping[str, str]) -> None:
+    """Find the C compiler that the files of a layer in C would be compiled by.
+
+    Raises:
+        DeriveError: there is none.
+    """
+    compiled = _Folder({}).executed("_compiled", files["_compiled.py"]).__dict__
+    try:
+        compiled["compiler"]()
+    except compiled["CompilerError"]:
+        raise DeriveError(
+            "the target c is checked by running it, and no C compiler was found",
+            hint="install gcc or clang, or `pip install ziglang`, or set CC to the command of one",
+        ) from None
 
 
 def arrays_in(value: Any) -> Iterator[Values]:

@@ -57,7 +57,9 @@ def _empty(sample: Sample) -> bool:
     return 0 in sample.instance.sizes.values()
 
 
-def check_pass_code(layer: Layer, program: Program, text: str, sample: Sample, seed: int) -> list[Row]:
+def check_pass_code(
+    layer: Layer, program: Program, text: str | Mapping[str, str], sample: Sample, seed: int
+) -> list[Row]:
     """Compare what the module's further functions return with the formulas, in float64 and float32."""
     module = GeneratedModule(layer, text)
     rows: list[Row] = []

@@ -139,6 +139,9 @@ WRT = click.option(
 )
 
 
+TARGET = click.option(
+    "--target", type=click.Choice(TARGETS), default="numpy", show_default=True, help="What to generate for."
+)
 JVP = click.option("--jvp", is_flag=True, help="Jacobian-vector products too: the outputs' tangents.")
 SECOND = click.option(
     "--second", is_flag=True, help="Second derivatives too: double_backward, and hvp for a scalar result."
@@ -255,7 +258,7 @@ def latex(layer: str, steps: bool, standalone: bool, jvp: bool, second: bool, wr
 
 @app.command()
 @LAYERS
-@click.option("--target", type=click.Choice(TARGETS), default="numpy", show_default=True, help="What to generate for.")
+@TARGET
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -281,9 +284,16 @@ def generate(
     is made of them: forward calls linear.forward, backward linear.backward,
     and OUT/linear.py is written too, with all its gradients.
 
+    With --target c, OUT/NAME.c and NAME.h hold the same in C11, for any build,
+    and OUT/NAME_c.py has the interface of the NumPy module: it compiles the C
+    when it is first called, by cc, gcc, clang, ziglang or $CC, with the help of
+    OUT/_compiled.py and _compiled.c, and keeps the result in the user's cache
+    folder.
+
     \b
     Example:
       derive generate batchnorm
+      derive generate layernorm gelu --target c
       derive generate mine.layer linear --out src/layers --wrt x
       derive generate transformer_encoder_block --calls
       derive generate mse_loss --jvp --second
@@ -324,6 +334,7 @@ def generate(
     type=click.Path(dir_okay=False, path_type=Path),
     help="With --accuracy: draw error against input (.png, .svg, .pdf; needs matplotlib).",
 )
+@TARGET
 @JVP
 @SECOND
 @WRT
@@ -331,6 +342,7 @@ def check(
     layer: tuple[str, ...],
     as_json: bool,
     seed: int,
+    target: str,
     accuracy: bool,
     picture: Path | None,
     jvp: bool,
@@ -352,6 +364,7 @@ def check(
     Example:
       derive check batchnorm
       derive check mine.layer --json
+      derive check batchnorm --target c          # the compiled code
       derive check --accuracy gelu --plot gelu.svg
     """
     from derive.commands.names import differentiated
@@ -365,6 +378,8 @@ def check(
     if accuracy:
         from derive.commands.trust import check_accuracy
 
+        if target != "numpy":
+            raise DeriveError("--accuracy measures the target numpy", hint="leave out --target")
         if jvp or second:
             raise DeriveError("--accuracy measures forward and backward alone", hint="leave out --jvp and --second")
         return OK if check_accuracy(layers, names, seed, as_json=as_json, picture=picture) else FAILED
@@ -372,7 +387,7 @@ def check(
     with Progress(len(layers)) as progress:
         for item in layers:
             progress.begin(item.name)
-            _, report = inspect(item, names, seed, jvp=jvp, second=second)
+            _, report = inspect(item, names, seed, target=target, jvp=jvp, second=second)
             reports.append(report)
     if as_json:
         results = [report.to_json() for report in reports]

@@ -565,11 +565,13 @@ class _Head(ctypes.Structure):
 _ARGUMENT, _CACHE, _RESULT, _OBJECT = range(4)
 _UNLOCKS = 1 << 18
 """Bytes of arguments and results from which on other Python threads run during a call."""
-_PYTHON = (
-    "PyCFunction_NewEx PyCapsule_New PyCapsule_GetPointer PyObject_Call PyObject_CallFunctionObjArgs PyObject_Type "
-    "PyObject_GetItem PyObject_RichCompareBool PyTuple_New PyTuple_GetItem PyTuple_SetItem PyTuple_Size "
-    "PyFloat_AsDouble PyLong_FromLong PyErr_Occurred Py_IncRef Py_DecRef PyEval_SaveThread PyEval_RestoreThread"
-).split()
+_PYTHON = [
+    "PyCFunction_NewEx", "PyCapsule_New", "PyCapsule_GetPointer", "PyObject_Call", "PyObject_CallFunctionObjArgs",
+    "PyObject_Type", "PyObject_GetItem", "PyObject_RichCompareBool", "PyTuple_New", "PyTuple_GetItem",
+    "PyTuple_SetItem", "PyTuple_Size", "PyFloat_AsDouble", "PyLong_FromLong", "PyErr_Occurred", "Py_IncRef",
+    "Py_DecRef", "PyEval_SaveThread", "PyEval_RestoreThread",
+]  # fmt: skip
+"""The functions, and after them the objects, of the table that ``_compiled.c`` calls Python by."""
 _OBJECTS = (None, np.ndarray, float, int, np.empty, tuple.__new__, ())
 
 

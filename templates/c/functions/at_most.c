@@ -1,0 +1,1 @@
+static inline real at_most(real x, real bound) { return x > bound ? bound : x; }

@@ -1,0 +1,8 @@
+/* The n-th derivative of digamma, n > 0. */
+static real polygamma(int n, real x)
+{
+    double factor = n % 2 ? 1 : -1;
+    for (int k = 2; k <= n; ++k)
+        factor *= k;
+    return (real)(factor * zeta(n + 1, x));
+}

@@ -1,0 +1,1 @@
+static inline real square(real x) { return x * x; }
