@@ -1,0 +1,1 @@
+"""Timing a layer's backward pass beside other ways to compute it."""

@@ -1,0 +1,153 @@
+"""Numbers for a layer at sizes that a user gives: sizes, inputs, cotangents."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from derive.algebra.nodes import BATCH_SIZE, Kind
+from derive.bench.formulas import Forward
+from derive.bench.namespaces import numpy_namespace
+from derive.check.instance import Instance
+from derive.check.samples import label_ranges
+from derive.check.search import axes_of
+from derive.check.sizes import allowed, choose_instance, completed, defaults
+from derive.errors import DeriveError, ShapeError, UnknownNameError
+from derive.language.layer import Layer, Parameter
+
+__all__ = ["Arrays", "Sizes", "cotangents", "inputs", "instance_at", "parse_sizes"]
+
+Arrays = dict[str, NDArray[Any]]
+Sizes = Mapping[str, tuple[int, ...]]
+"""Lengths by the name of the size; ``...`` may have several."""
+
+ROWS, OTHER = 1024, 64
+"""The first size of a layer, and any other, where the user gives none."""
+
+_RANGES = ((0.0, 1.0, "normal"), (0.2, 2.0, "uniform"), (0.1, 0.9, "uniform"), (1.1, 3.0, "uniform"))
+
+
+def parse_sizes(text: str) -> dict[str, tuple[int, ...]]:
+    """Return the sizes of ``N=8192,D=512``; ``...=16x8`` gives two batch axes.
+
+    Raises:
+        DeriveError: it is not written so, or a size is below 1.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([A-Za-z_]\w*|\.\.\.)\s*=\s*(\d+(?:x\d+)*)\s*", part)
+        if match is None:
+            raise DeriveError(f"--sizes: cannot read '{part.strip()}'", hint="write e.g. --sizes N=8192,D=512")
+        name, lengths = match[1], tuple(int(n) for n in match[2].split("x"))
+        if min(lengths) < 1:
+            raise DeriveError(f"--sizes: {name} is {match[2]}, and a size is at least 1")
+        if len(lengths) > 1 and name != "...":
+            raise DeriveError(f"--sizes: {name} is one axis, not {len(lengths)}", hint="only ... stands for several")
+        if name in found:
+            raise DeriveError(f"--sizes: {name} is given twice")
+        found[name] = lengths
+    return found
+
+
+def instance_at(layer: Layer, given: Sizes) -> Instance:
+    """Return the layer's sizes: those that are given, and likely ones for the others.
+
+    Raises:
+        UnknownNameError: the layer has no such size.
+        ShapeError: the sizes do not fulfil the layer's conditions.
+    """
+    known = [size.name for size in layer.sizes]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            listed = ", ".join(known) or "none"
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            made = {derived.size.name: derived for derived in layer.derived}
+            why = "is computed from others" if name in made else f"is no size of {layer.name}"
+            raise UnknownNameError(f"--sizes: '{name}' {why}", hint=f"{hint}its sizes are: {listed}")
+    has_batch = BATCH_SIZE in axes_of(layer)
+    first = known[0] if known else ""
+    likely = {name: ROWS if name == first else OTHER for name in known if name != "..."}
+    numbers = {name: given[name][0] if name in given else likely[name] for name in likely}
+    batch = given.get("...", (ROWS if first == "..." else 1,)) if has_batch else ()
+    instance = Instance(numbers, batch, defaults(layer))
+    if allowed(layer, instance) and _positive(layer, instance):
+        return completed(layer, instance)
+    small = choose_instance(layer)
+    numbers = {name: given[name][0] if name in given else small.sizes[name] for name in likely}
+    instance = replace(instance, sizes=numbers)
+    if allowed(layer, instance) and _positive(layer, instance):
+        return completed(layer, instance)
+    raise ShapeError(
+        f"{layer.name} cannot be run at {instance}",
+        layer.span,
+        f"give all of its sizes, so that they fit: --sizes {','.join(f'{name}={small.sizes[name]}' for name in likely)}",
+    )
+
+
+def _positive(layer: Layer, instance: Instance) -> bool:
+    return min(completed(layer, instance).sizes.values(), default=1) >= 1
+
+
+def inputs(layer: Layer, instance: Instance, dtype: Any, seed: int = 0) -> Arrays:
+    """Return random inputs at which the results are finite.
+
+    Real ones are normal, and from other ranges where a result would not be a number.
+
+    Raises:
+        DeriveError: no range gives finite results.
+    """
+    for low, high, kind in _RANGES:
+        random = np.random.default_rng(seed)
+        arrays = {p.name: _one(layer, p, instance, random, (low, high, kind)).astype(_dtype(p, dtype), copy=False)
+                  for p in layer.parameters}  # fmt: skip
+        with np.errstate(all="ignore"):
+            results = Forward(layer, instance, numpy_namespace(dtype))(*arrays.values())
+        if all(np.isfinite(result).all() for result in results):
+            return arrays
+    raise DeriveError(
+        f"{layer.name}: no random inputs give finite results at {instance}",
+        layer.span,
+        "declare inputs of log, sqrt and division as Positive[...] or Unit[...]",
+    )
+
+
+def _dtype(parameter: Parameter, dtype: Any) -> Any:
+    return {Kind.INT: np.int64, Kind.BOOL: np.bool_}.get(parameter.kind, dtype)
+
+
+def _one(
+    layer: Layer, parameter: Parameter, instance: Instance, random: np.random.Generator, real: tuple[float, float, str]
+) -> NDArray[Any]:
+    shape = instance.shape(parameter.axes)
+    match parameter.kind:
+        case Kind.INT:
+            bounds = [instance.extent(size) for size in label_ranges(layer).get(parameter.name, ())]
+            return random.integers(0, min(bounds) if bounds else 3, shape)
+        case Kind.BOOL:
+            return random.random(shape) < 0.75
+        case Kind.POSITIVE:
+            return np.asarray(np.exp(random.uniform(-1.2, 0.9, shape)))
+        case Kind.UNIT:
+            return random.uniform(0.1, 0.9, shape)
+    low, high, kind = real
+    if kind == "uniform":
+        return random.uniform(low, high, shape)
+    return np.asarray(random.standard_normal(shape))
+
+
+def cotangents(layer: Layer, instance: Instance, dtype: Any, seed: int = 1) -> Arrays:
+    """Return random cotangents, one an output; 1 for a scalar."""
+    random = np.random.default_rng(seed)
+    found: Arrays = {}
+    for name in layer.returns:
+        shape = instance.shape(layer.axes(name))
+        value = random.standard_normal(shape) if shape else np.ones(())
+        found[f"d{name}"] = np.asarray(value).astype(dtype)
+    return found
