@@ -69,7 +69,7 @@ def diagnose(
         layer = load(layer)
     derived = derivation(layer)
     layouts = {name: _layout(derived.layer, name, text, derived.forward) for name, text in (shapes or {}).items()}
-    name = title or getattr(backward, "__name__", "backward")
+    name = title or str(getattr(backward, "__name__", "backward"))
     code = UserCode(derived, backward, forward, name, args, returns, forward_args, layouts, torch, owner)
     return examine(derived, code, seed=seed, batch=batch)
 

@@ -9,7 +9,7 @@ from enum import Enum
 from derive.diagnosis.dense import Values
 from derive.diagnosis.experiment import Experiment
 
-__all__ = ["Cause", "Explanation", "Guess", "Parts"]
+__all__ = ["Cause", "Explanation", "Fits", "Guess", "Parts"]
 
 
 class Cause(Enum):
@@ -43,6 +43,10 @@ Parts = Mapping[str, tuple[Values, Values | None]]
 """By symbol: what a result would be, ``base + a·direction`` with a factor a to be found; None: ``base`` itself."""
 
 
+Fits = Callable[[float, "str | None"], "tuple[Cause, str] | None"]
+"""Judges a factor that was found, by its value and its name (None: it has none): cause and sentence, or None."""
+
+
 @dataclass(frozen=True)
 class Guess:
     """One possible mistake, to be tried.
@@ -66,7 +70,7 @@ class Guess:
     cost: float
     parts: Callable[[Experiment], Parts | None]
     reach: frozenset[str]
-    fits: Callable[[float, str | None], tuple[Cause, str] | None] | None = None
+    fits: Fits | None = None
 
 
 @dataclass(frozen=True, slots=True)

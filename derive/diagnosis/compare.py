@@ -12,11 +12,14 @@ from derive.check.sizes import choose_sizes, other_hypers
 from derive.diagnosis.causes import Cause, Explanation
 from derive.diagnosis.code import Answer, Crash, UserCode
 from derive.diagnosis.dense import Values
+from derive.diagnosis.edits import factor_text
 from derive.diagnosis.experiment import Experiment
+from derive.diagnosis.factors import recognized
 from derive.diagnosis.forms import Derivation
 from derive.diagnosis.report import Diagnosis, Result
-from derive.diagnosis.search import Trial, distance, explain
-from derive.diagnosis.wholes import misshapen
+from derive.diagnosis.search import Trial, distance, explain, fitted
+from derive.diagnosis.shapes import misshapen
+from derive.diagnosis.wholes import place
 from derive.errors import DeriveError
 from derive.language.layer import Layer
 
@@ -90,9 +93,8 @@ def _answers(
             return [code.run(e, calls=2) for e in inputs], None, inputs
         except Crash as crash:
             crashes.append((crash, inputs))
-    for crash, inputs in crashes[:1]:
-        return [], crash, inputs
-    raise AssertionError("diagnose: no batch was tried")
+    first, inputs = crashes[0]
+    return [], first, inputs
 
 
 class _Examination:
@@ -200,28 +202,28 @@ class _Examination:
 
     def _shape(self, r: Result) -> Explanation | None:
         """Return the explanation of a result of a wrong shape that holds at every experiment."""
-        common: dict[str, tuple[Cause, str]] | None = None
-        after = 0.0
+        common: list[tuple[Cause, str]] | None = None
+        factors: dict[str, list[float]] = {}
+        after: dict[str, float] = {}
         for experiment, answers in zip(self.inputs, self.runs, strict=True):
             got = answers[0].results[r.symbol].astype(float)
-            here = {}
+            here: dict[str, Cause] = {}
             for cause, text, value in misshapen(self.derived, r.symbol, got, experiment):
-                off = distance(got, value)
-                key = text if cause is not Cause.SHAPE else "shape"
-                if off <= self.tolerance and key not in here:
-                    here[key] = cause, text
-                    after = max(after, off)
-            common = here if common is None else {k: v for k, v in common.items() if k in here}
-        for cause, text in (common or {}).values():
+                error, factor = fitted(got, np.zeros_like(got), value)
+                if error <= self.tolerance and text not in here:
+                    here[text] = cause
+                    factors.setdefault(text, []).append(factor)
+                    after[text] = max(after.get(text, 0.0), error)
+            common = [(c, t) for t, c in here.items()] if common is None else [p for p in common if p[1] in here]
+        judged = [(recognized(factors[text], self.inputs, 1e-6), cause, text) for cause, text in common or ()]
+        for name, cause, text in sorted(judged, key=lambda j: j[0] != "1"):
+            if name is None:
+                continue
+            said = text if name == "1" else factor_text(f"{text}, and it", name)
             return Explanation(
-                cause, text, *self._place(r.symbol), (r.symbol,), float("inf"), after, len(self.inputs) - 1
+                cause, said, *place(self.derived, r.symbol), (r.symbol,), np.inf, after[text], len(self.inputs) - 1
             )
         return None
-
-    def _place(self, symbol: str) -> tuple[str, str]:
-        from derive.diagnosis.wholes import place
-
-        return place(self.derived, symbol)
 
     def _explained(self, results: Sequence[Result]) -> list[Explanation]:
         got = []
@@ -244,7 +246,8 @@ class _Examination:
         found = []
         again = {r.symbol: r for r in (self.compared(s, 1) for s in self.order)}
         changed = [r for r in results if r.right and not again[r.symbol].right]
-        doubled, other = [], []
+        doubled: list[Result] = []
+        other: list[Result] = []
         for r in changed:
             first, second = (self.own(r.symbol, a, self.inputs[0]) for a in self.runs[0][:2])
             twice = first is not None and second is not None and distance(second, 2 * first) <= self.tolerance

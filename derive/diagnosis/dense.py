@@ -139,7 +139,8 @@ class Dense:
         if isinstance(expr, (Softmax, LogSoftmax)):
             return self._normalized(expr)
         if type(expr) in BY_CLASS:
-            return self._combined(_function(type(expr)), *map(self._value, expr.args))
+            kind: Any = type(expr)
+            return self._combined(_function(kind), *map(self._value, expr.args))
         raise AssertionError(f"diagnose: {type(expr).__name__} in {show(expr)} has no evaluation")
 
     def _combined(self, function: Callable[..., Values], *parts: Named) -> Named:

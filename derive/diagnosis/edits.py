@@ -21,12 +21,12 @@ from derive.algebra.letters import readable
 from derive.algebra.nodes import Delta, Element, Hyper, Index, Kind, Padded, Tensor
 from derive.algebra.terms import Term, as_expr
 from derive.algebra.text import show
-from derive.diagnosis.causes import Cause, Guess, Parts
+from derive.diagnosis.causes import Cause, Fits, Guess, Parts
 from derive.diagnosis.dense import Values
 from derive.diagnosis.experiment import Experiment
 from derive.diagnosis.forms import Derivation, Form, Line, Piece
 
-__all__ = ["PHASES", "line_text", "phase"]
+__all__ = ["PHASES", "factor_text", "line_text", "phase"]
 
 _PATHS, _ATOMS, _SUMS, _NAMES, _FURTHER = range(5)
 PHASES = range(5)
@@ -81,7 +81,7 @@ class _Site:
         new: Sequence[Term],
         cost: float,
         *,
-        fits: Callable[[float, str | None], tuple[Cause, str] | None] | None = None,
+        fits: Fits | None = None,
         formula: str | None = None,
     ) -> Guess:
         """Return the guess that the piece (None: the whole line) is ``new``, up to a factor."""
@@ -141,7 +141,7 @@ class _Site:
                 return Cause.PATH_TWICE, f"{which} is counted twice"
             if name == "-1":
                 return Cause.SIGN, f"{which} has the wrong sign"
-            return None if name is None else (Cause.FACTOR, f"{which} has {_factor(name)}")
+            return None if name is None else (Cause.FACTOR, factor_text(which, name))
 
         yield self.guess(Cause.FACTOR, "", piece, [piece.term], 1.0 if not alone else 1.1, fits=fits)
 
@@ -205,7 +205,7 @@ class _Site:
         def fits(value: float, name: str | None) -> tuple[Cause, str] | None:
             if name == "1":
                 return cause, text
-            return None if name is None else (cause, f"{text}, and it has {_factor(name)}")
+            return None if name is None else (cause, factor_text(f"{text}, and it", name))
 
         return self.guess(cause, text, piece, [new], cost, fits=fits, formula=formula)
 
@@ -248,9 +248,6 @@ class _Site:
                 yield self._unsummed(piece, (b,), ())
                 for f in free:
                     yield self._unsummed(piece, (b,), (f,))
-        for f in free:
-            if term.bound or self.line.symbol in self.derived.program.gradients:
-                continue
         yield from self._added(piece)
 
     def _added(self, piece: Piece) -> Iterator[Guess]:
@@ -295,7 +292,7 @@ class _Site:
         def fits(value: float, name: str | None) -> tuple[Cause, str] | None:
             if name == "1":
                 return cause, text
-            return None if name is None else (cause, f"{text}, and it has {_factor(name)}")
+            return None if name is None else (cause, factor_text(f"{text}, and it", name))
 
         reach = self.reach - {self.symbol}
         return Guess(cause, text, self.shown(term), line_text(self.line), 2.2, parts, reach, fits)
@@ -368,11 +365,11 @@ class _Site:
         """Yield the elements of other tensors that could stand in its place."""
         places = element.subscripts
         axes = self._axes(element.name)
-        adjoints = [line for line in self.form.lines[: self.place]]
-        is_adjoint = element.name in {l.symbol for l in self.form.lines} | set(self.derived.cotangents.values())
+        adjoints = self.form.lines[: self.place]
+        is_adjoint = element.name in {line.symbol for line in self.form.lines} | set(self.derived.cotangents.values())
         names: dict[str, Tensor] = {}
         if is_adjoint:
-            names |= {l.symbol: Tensor(l.symbol) for l in adjoints}
+            names |= {line.symbol: Tensor(line.symbol) for line in adjoints}
             names |= {c: Tensor(c) for c in self.derived.cotangents.values()}
         else:
             names |= {p.name: p.tensor for p in self.derived.layer.parameters if p.kind.differentiable}
@@ -459,8 +456,14 @@ def _lesser(atom: Expr) -> Iterator[Expr]:
         yield atom.args[0]
 
 
-def _factor(name: str) -> str:
-    return "the wrong sign" if name == "-1" else f"the factor {name} too many"
+def factor_text(what: str, name: str) -> str:
+    """Say that something has a factor too many, or lacks its inverse."""
+    sign = " and the wrong sign" if name.startswith("-") else ""
+    name = name.removeprefix("-")
+    if "/" in name or name.replace(".", "").isdigit():
+        return f"{what} has the factor {name} too many{sign}"
+    inverse = f"1/({name})" if "*" in name and "(" not in name else f"1/{name}"
+    return f"{what} lacks the factor {inverse}{sign}"
 
 
 def _scaled(symbol: str, value: float, name: str | None) -> tuple[Cause, str] | None:
@@ -470,4 +473,4 @@ def _scaled(symbol: str, value: float, name: str | None) -> tuple[Cause, str] | 
         return None
     if name == "-1":
         return Cause.SIGN, f"{symbol} has the wrong sign"
-    return Cause.FACTOR, f"{symbol} has the factor {name} too many"
+    return Cause.FACTOR, factor_text(symbol, name)

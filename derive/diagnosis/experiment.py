@@ -47,6 +47,7 @@ class Experiment:
 
     def __init__(self, derived: Derivation, sample: Sample, *, ones: bool = False) -> None:
         self.derived = derived
+        self.ones = ones
         self.sample = sample
         self.instance = sample.instance
         layer = derived.layer
@@ -227,6 +228,10 @@ class Experiment:
     def batched(self) -> bool:
         """Whether the layer has batch axes."""
         return any(BATCH_SIZE in p.axes for p in self.derived.layer.parameters)
+
+    def known(self) -> dict[str, Values]:
+        """Return every input, forward value and cotangent by name."""
+        return {**self.forward, **self.inputs, **self.cotangents}
 
     def right(self) -> Mapping[str, Values]:
         """Return every right gradient and adjoint by the name of its symbol."""

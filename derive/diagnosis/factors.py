@@ -10,6 +10,7 @@ import numpy as np
 from sympy import Integer
 
 from derive.algebra.nodes import BATCH_SIZE, Kind
+from derive.diagnosis.dense import Values
 from derive.diagnosis.experiment import Experiment
 from derive.language.layer import Layer
 
@@ -58,29 +59,32 @@ def _sizes(layer: Layer) -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def _candidates(bindings: tuple[tuple[str, tuple[float, ...]], ...]) -> tuple[tuple[str, np.ndarray], ...]:
+def _candidates(bindings: tuple[tuple[str, tuple[float, ...]], ...]) -> tuple[tuple[str, Values], ...]:
     """Return expressions and their values, simplest first."""
-    found: list[tuple[str, np.ndarray]] = []
-    for text, value in _NUMBERS[:3]:
-        found += [(text, np.asarray(value)), (f"-{text}", np.asarray(-value))]
+    found: list[tuple[str, Values]] = []
+
+    def note(text: str, value: Values) -> None:
+        found.extend([(text, value), (f"-{text}", -value)])
+
     monomials = list(_monomials(_arrays(bindings)))
+    for text, number in _NUMBERS[:3]:
+        note(text, np.asarray(number))
     for text, value in monomials:
-        found += [(text, value), (f"-{text}", -value)]
-    for text, value in _NUMBERS[3:]:
-        found += [(text, np.asarray(value)), (f"-{text}", np.asarray(-value))]
-    for number, scale in _NUMBERS[1:7]:
+        note(text, value)
+    for text, number in _NUMBERS[3:]:
+        note(text, np.asarray(number))
+    for scale, number in _NUMBERS[1:7]:
         for text, value in monomials:
-            joined = f"{number}*{text}" if not text.startswith("1/") else f"{number}{text[1:]}"
-            found += [(joined, scale * value), (f"-{joined}", -scale * value)]
+            note(f"{scale}*{text}" if not text.startswith("1/") else f"{scale}{text[1:]}", number * value)
     return tuple(found)
 
 
-def _arrays(bindings: tuple[tuple[str, tuple[float, ...]], ...]) -> Mapping[str, np.ndarray]:
+def _arrays(bindings: tuple[tuple[str, tuple[float, ...]], ...]) -> Mapping[str, Values]:
     """Return the bindings as arrays."""
     return {name: np.asarray(values) for name, values in bindings}
 
 
-def _monomials(known: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+def _monomials(known: Mapping[str, Values]) -> Iterator[tuple[str, Values]]:
     for n, v in known.items():
         yield n, v
         yield f"1/{n}", 1 / v

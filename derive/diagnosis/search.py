@@ -15,7 +15,7 @@ from derive.diagnosis.factors import recognized
 from derive.diagnosis.forms import Derivation
 from derive.diagnosis.wholes import whole_guesses
 
-__all__ = ["Trial", "distance", "explain"]
+__all__ = ["Trial", "distance", "explain", "fitted"]
 
 
 def distance(got: Values, expected: Values) -> float:
@@ -115,7 +115,7 @@ def _tried(guess: Guess, trial: Trial, target: str, left: Sequence[str]) -> tupl
         if parts is None or target not in parts:
             return None
         base, direction = parts[target]
-        error, factor = _fitted(got[target], base, direction, trial.tolerance)
+        error, factor = fitted(got[target], base, direction)
         was = distance(got[target], experiment.right()[target])
         if not error <= max(trial.tolerance, 1e-4 * was) or error > 0.01 * was:
             return None
@@ -148,7 +148,7 @@ def _tried(guess: Guess, trial: Trial, target: str, left: Sequence[str]) -> tupl
     return explanation, len(broken)
 
 
-def _fitted(got: Values, base: Values, direction: Values | None, tolerance: float) -> tuple[float, float]:
+def fitted(got: Values, base: Values, direction: Values | None) -> tuple[float, float]:
     """Return the error of ``base + a·direction``, and the factor a that makes it least."""
     if direction is None:
         return distance(got, base), 1.0

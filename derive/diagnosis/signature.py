@@ -181,7 +181,7 @@ def returned_names(function: Callable[..., Any]) -> tuple[str, ...] | None:
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
     body = next((node for node in tree.body if isinstance(node, ast.FunctionDef)), None)
-    returns = [node for node in _own(body.body)] if body is not None else []
+    returns = list(_own(body.body)) if body is not None else []
     for node in reversed(returns):
         if isinstance(node.value, ast.Tuple) and all(isinstance(e, ast.Name) for e in node.value.elts):
             return tuple(e.id for e in node.value.elts if isinstance(e, ast.Name))
