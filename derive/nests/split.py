@@ -1,0 +1,670 @@
+"""Statements as pieces: reductions taken out of expressions, softmax written out, deltas landed.
+
+    y[n] = sum[d](x[n, d]**2)/D + b[n]
+        sum_x[n] = 0;  sum_x[n] += x[n, d]**2;  y[n] = sum_x[n]/D + b[n]
+
+    dz[n, c] = g[n]*(p[n, c] - delta(c, t[n]))
+        dz[n, c] = g[n]*p[n, c];  dz[n, t[n]] += -g[n]
+
+    dx[i] = sum[p, r](delta(i, 2*p + r)*dy[p]*w[r])
+        dx[i] = 0;  dx[2*p + r] += dy[p]*w[r]  where 0 <= 2*p + r < N
+
+What can't be taken apart stays as it is: a delta is then a comparison. So there
+is a piece for every expression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import sympy
+from sympy import Add, Expr, Mul, S
+
+from derive.algebra.functions import Eq, Ge, Guard, Lt, Maximum, Where
+from derive.algebra.indices import elements, free_indices, fresh, names, rebuild, replace_elements, substitute
+from derive.algebra.nodes import (
+    BATCH,
+    ArgMax,
+    Delta,
+    Element,
+    Index,
+    KeepingReduction,
+    Kind,
+    LogSoftmax,
+    LogSumExp,
+    Max,
+    Mean,
+    Min,
+    Norm,
+    Padded,
+    Prod,
+    Reduction,
+    Softmax,
+    Std,
+    Sum,
+    Tensor,
+    Var,
+)
+from derive.algebra.windows import solve
+from derive.language.layer import Statement
+from derive.language.loops import Loop, loops
+from derive.lower.affine import Ranges, affine
+from derive.lower.layout import natural_order
+from derive.lower.prepare import settled
+from derive.lower.scalars import is_number
+from derive.nests.pieces import Apart, Letters, Piece, Temporary
+from derive.nests.products import Operands, arranged, operands
+
+__all__ = ["Splitter"]
+
+_START: dict[type[Expr], Expr] = {Max: S.NegativeInfinity, Min: S.Infinity, Prod: S.One, Sum: S.Zero}
+_OP: dict[type[Expr], str] = {Max: "max", Min: "min", Prod: "*=", Sum: "+="}
+
+
+class Splitter:
+    """Turns statements into pieces, in order.
+
+    Args:
+        shapes: the axes of every tensor that is handed in.
+        ranges: what is known of the sizes.
+        taken: names that temporaries may not have; theirs are added.
+        labels: ``(integer tensor, size)`` that are checked to lie inside when the function is called.
+
+    Attributes:
+        pieces: what came out so far.
+        tensors: everything that is computed, by name.
+    """
+
+    def __init__(
+        self, shapes: dict[str, tuple[Expr, ...]], ranges: Ranges, taken: set[str], labels: Iterable[tuple[str, Expr]]
+    ) -> None:
+        self.shapes = shapes
+        self.ranges = ranges
+        self.taken = taken
+        self.labels = set(labels)
+        self.pieces: list[Piece] = []
+        self.tensors: dict[str, Temporary] = {}
+        self._known: dict[Expr, Element] = {}
+        self._stored: dict[tuple[Expr, Letters], Element] = {}
+        self._loop: Loop | None = None
+        self._group = 0
+        self._formula = ""
+        self._stem = ""
+
+    # Statements
+
+    def split(self, statements: Sequence[Statement]) -> list[Piece]:
+        """Return the pieces of the forward or of the backward statements."""
+        self.pieces, self._known, self._stored = [], {}, {}
+        for statement in statements:
+            self._declare(statement.name, statement.indices, statement.kind, statement)
+        for piece in loops(statements):
+            if isinstance(piece, Loop):
+                self._recurrence(piece)
+            else:
+                self._statement(piece)
+        return self.pieces
+
+    def _recurrence(self, loop: Loop) -> None:
+        for statement in loop.statements:
+            self._start(statement)
+        self._group += 1
+        outer, self.pieces = self.pieces, []
+        self._loop = loop
+        for statement in loop.statements:
+            own = _own_letter(statement, loop)
+            if own != loop.index:
+                statement = _with_letter(statement, own, loop.index)
+            self._statement(statement)
+        self._loop = None
+        inside = [p for p in self.pieces if loop.index in p.loops]
+        outer += [p for p in self.pieces if loop.index not in p.loops]
+        outer += [
+            replace(p, loops=(loop.index, *(i for i in p.loops if i != loop.index)), step=loop.step, group=self._group)
+            for p in inside
+        ]
+        self.pieces = outer
+
+    def _start(self, statement: Statement) -> None:
+        """Compute the start of a recurrence where it is more than an element."""
+        carry = statement.carry
+        if carry is None:
+            return
+        start = settled(carry.start)
+        if not is_number(start) and not isinstance(start, Element):
+            indices = tuple(i for i in statement.indices if i != carry.index)
+            name = self._name(f"{statement.name}_start")
+            self._declare(name, indices, statement.kind)
+            self._formula = f"{name} = {start}"
+            self._assign(name, indices, self._started(start))
+            start = self.tensors[name].element
+        self.tensors[statement.name] = replace(self.tensors[statement.name], carry=replace(carry, start=start))
+
+    def _statement(self, statement: Statement) -> None:
+        if statement.carry is not None and self.tensors[statement.name].carry == statement.carry:
+            self._start(statement)
+        self._formula = str(replace(statement, carry=None))
+        self._stem = statement.name
+        self._assign(statement.name, statement.indices, self._started(settled(statement.expr)))
+
+    def _started(self, expr: Expr) -> Expr:
+        """Return the expression with reads before the first step of a recurrence as its start."""
+
+        def read(element: Element) -> Expr | None:
+            tensor = self.tensors.get(element.name)
+            if tensor is None or tensor.carry is None:
+                return None
+            axis = tensor.indices.index(tensor.carry.index)
+            place = element.subscripts[axis]
+            if isinstance(place, Index):
+                return None
+            others = {i: s for k, (i, s) in enumerate(zip(tensor.indices, element.subscripts, strict=True)) if k != axis}
+            start = substitute(tensor.carry.start, others)
+            inside = Ge(place, S.Zero) if tensor.carry.step == 1 else Lt(place, tensor.carry.index.size)
+            return Where(inside, element, start)
+
+        return replace_elements(expr, read)
+
+    # Names
+
+    def _name(self, stem: str) -> str:
+        name, number = stem, 2
+        while name in self.taken:
+            name, number = f"{stem}{number}", number + 1
+        self.taken.add(name)
+        return name
+
+    def _declare(self, name: str, indices: Letters, kind: Kind, statement: Statement | None = None) -> None:
+        self.tensors[name] = Temporary(name, indices, kind, statement.carry if statement is not None else None)
+        self.shapes[name] = tuple(i.size for i in indices)
+
+    def temporary(self, stem: str, indices: Letters, kind: Kind = Kind.REAL) -> str:
+        """Return the name of a new tensor."""
+        name = self._name(stem)
+        self._declare(name, indices, kind)
+        return name
+
+    def add(
+        self, name: str, subscripts: Sequence[Expr], op: str, expr: Expr, letters: Iterable[Index], **more: object
+    ) -> None:
+        """Append a piece, its loops in the order of memory."""
+        piece = Piece(name, tuple(subscripts), op, expr, tuple(letters), formula=self._formula, **more)  # type: ignore[arg-type]  # passed on
+        self.pieces.append(replace(piece, loops=self.ordered(piece)))
+
+    def ordered(self, piece: Piece) -> Letters:
+        """Return the loops of a piece so that the innermost ones step through neighbours."""
+        reads = piece.reads
+        accesses = [piece.subscripts, *(e.subscripts for e in reads)]
+        far: dict[Index, int] = {}
+        seen: dict[Index, int] = {}
+        for subscripts in accesses:
+            for k, subscript in enumerate(subscripts):
+                letters = sorted(free_indices(subscript), key=str)
+                if len(letters) > 1:
+                    found = affine(subscript)
+                    if found is not None:
+                        letters = [i for i, _ in self.ranges.offsets(found.letters, S.One)]
+                        letters = self._positions(letters)
+                for place, letter in enumerate(letters):
+                    distance = 2 * (len(subscripts) - 1 - k) + (1 if place else 0)
+                    far[letter] = max(far.get(letter, -1), distance)
+                    seen.setdefault(letter, len(seen))
+        return tuple(sorted(piece.loops, key=lambda i: (i != BATCH, -far.get(i, 99), seen.get(i, 0), i.name)))
+
+    def ordered_letters(self, expr: Expr, letters: Letters) -> Letters:
+        """Return those of the letters that the expression has, in the order of memory where it is read."""
+        free = free_indices(expr)
+        return self.ordered(Piece("", (), "=", expr, tuple(i for i in letters if i in free)))
+
+    def operand(self, expr: Expr, indices: Letters) -> Element:
+        """Return a temporary that holds an operand of a product."""
+        if (expr, indices) not in self._stored:
+            stem = "_".join(sorted(names(expr))[:2])
+            name = self.temporary(f"{stem}_columns" if expr.has(Padded) else f"{stem}_matrix", indices)
+            self._assign(name, indices, expr)
+            self._stored[expr, indices] = self.tensors[name].element
+        return self._stored[expr, indices]
+
+    def _positions(self, letters: Sequence[Index]) -> list[Index]:
+        """Return the letters of a window: its position first, then its offsets."""
+        return sorted(letters, key=lambda i: (self.ranges.is_small(i), i.name))
+
+    # Expressions
+
+    def _assign(self, name: str, indices: Letters, expr: Expr) -> None:
+        if expr.has(Delta) and self._scattered(name, indices, expr):
+            return
+        if isinstance(expr, Reduction):
+            self._reduce(name, indices, expr)
+            return
+        if isinstance(expr, KeepingReduction) and set(expr.indices) <= set(indices) and expr.at == expr.indices:
+            self._keep(name, indices, expr)
+            return
+        plain, sums = self._products(expr, indices)
+        if sums:
+            first = True
+            if plain != 0:
+                self.add(name, indices, "=", self.lifted(plain, indices), indices)
+                first = False
+            for alpha, inner in sums:
+                self._sum(name, indices, inner, alpha, first=first)
+                first = False
+            return
+        self.add(name, indices, "=", self.lifted(expr, indices), indices)
+
+    def _products(self, expr: Expr, indices: Letters) -> tuple[Expr, list[tuple[Expr, Sum]]]:
+        """Divide an expression into the sums that are matrix products, each with its factor, and the rest."""
+        rest: list[Expr] = []
+        sums: list[tuple[Expr, Sum]] = []
+        for term in Add.make_args(expr):
+            inside = [f for f in Mul.make_args(term) if isinstance(f, Sum)]
+            alpha = Mul(*(f for f in Mul.make_args(term) if f not in inside))
+            if len(inside) == 1 and not free_indices(alpha) and not alpha.has(Reduction, KeepingReduction):
+                if free_indices(inside[0]) == set(indices) and self._is_product(inside[0]):
+                    sums.append((alpha, inside[0]))
+                    continue
+            rest.append(term)
+        return Add(*rest), sums
+
+    def _is_product(self, expr: Sum) -> bool:
+        return any(operands(term, expr.indices) is not None for term in Add.make_args(expr.body))
+
+    def lifted(self, expr: Expr, order: Sequence[Index] = ()) -> Expr:
+        """Return the expression with a temporary for every reduction."""
+        if not expr.args or isinstance(expr, (Element, Padded)) or is_number(expr):
+            return expr
+        if isinstance(expr, (Reduction, KeepingReduction)):
+            return self._temporary_for(expr, order)
+        if isinstance(expr, Add):
+            letters = free_indices(expr)
+            own = natural_order([expr], order)
+            if letters:
+                rest, sums = self._products(expr, own)
+                if len(sums) > 1:
+                    together = Add(*(a * s for a, s in sums))
+                    if together not in self._known:
+                        name = self.temporary(f"pre_{self._stem}", own)
+                        self._assign(name, own, together)
+                        self._known[together] = self.tensors[name].element
+                    return self.lifted(rest, order) + self._known[together]
+        return rebuild(expr, (self.lifted(a, order) for a in expr.args))
+
+    def _temporary_for(self, expr: Expr, order: Sequence[Index]) -> Expr:
+        if isinstance(expr, KeepingReduction):
+            return self._kept_at(expr, order)
+        if expr not in self._known:
+            indices = natural_order([expr], order)
+            stem = "_".join([getattr(expr, "word", "sum"), *sorted(names(expr))[:2]])
+            name = self.temporary(stem, indices, Kind.INT if isinstance(expr, ArgMax) else Kind.REAL)
+            self._assign(name, indices, expr)
+            self._known[expr] = self.tensors[name].element
+        return self._known[expr]
+
+    def _kept_at(self, expr: KeepingReduction, order: Sequence[Index]) -> Expr:
+        missing = [i for i in expr.indices if i not in free_indices(expr.body)]
+        if missing:
+            count = sympy.Mul(*(i.size for i in missing))
+            kept = [k for k, i in enumerate(expr.indices) if i not in missing]
+            indices, at = tuple(expr.indices[k] for k in kept), tuple(expr.at[k] for k in kept)
+            inner = expr.func(expr.body, indices, at) if kept else (S.One if isinstance(expr, Softmax) else S.Zero)
+            inner = self.lifted(inner, order)
+            return inner / count if isinstance(expr, Softmax) else inner - sympy.log(count)
+        whole = expr.func(expr.body, expr.indices, expr.indices)
+        if whole not in self._known:
+            indices = natural_order([expr.body], order)
+            name = self.temporary("p" if isinstance(expr, Softmax) else "logp", indices)
+            self._keep(name, indices, whole)
+            self._known[whole] = self.tensors[name].element
+        return substitute(self._known[whole], dict(zip(expr.indices, expr.at, strict=True)))
+
+    # Reductions
+
+    def _reduce(self, name: str, indices: Letters, expr: Reduction) -> None:
+        """Append the pieces of ``name[indices] = reduction``."""
+        bound, body = expr.indices, expr.body
+        if isinstance(expr, Sum):
+            self._sum(name, indices, expr, S.One)
+        elif isinstance(expr, Mean):
+            self.add(name, indices, "=", self.lifted(Sum(body, *bound), indices) / expr.count, indices)
+        elif isinstance(expr, Var):
+            shifted = body - self.lifted(Mean(body, *bound), indices)
+            self.add(name, indices, "=", self.lifted(Sum(shifted**2, *bound), indices) / expr.count, indices)
+        elif isinstance(expr, Std):
+            self.add(name, indices, "=", sympy.sqrt(self.lifted(Var(body, *bound), indices)), indices)
+        elif isinstance(expr, Norm):
+            top = self.lifted(Max(sympy.Abs(body), *bound), indices)
+            scale = self._guarded(f"scale_{name}", top, indices, S.One, positive=True)
+            squares = self.lifted(Sum((body / scale) ** 2, *bound), indices)
+            self.add(name, indices, "=", scale * sympy.sqrt(squares), indices)
+        elif isinstance(expr, LogSumExp):
+            top = self._guarded(f"top_{name}", self.lifted(Max(body, *bound), indices), indices, S.Zero)
+            total = self.lifted(Sum(sympy.exp(body - top), *bound), indices)
+            self.add(name, indices, "=", top + sympy.log(total), indices)
+        elif isinstance(expr, ArgMax):
+            self._argmax(name, indices, expr)
+        else:
+            kind = type(expr)
+            inner = self.lifted(body, (*indices, *bound))
+            self.add(name, indices, "=", _START[kind], indices)
+            self.add(name, indices, _OP[kind], inner, (*indices, *bound))
+
+    def _guarded(self, stem: str, value: Expr, indices: Letters, other: Expr, *, positive: bool = False) -> Element:
+        """Return a temporary that holds the value where it is finite (and positive), else ``other``."""
+        name = self.temporary(stem, indices)
+        finite = Lt(sympy.Abs(value), S.Infinity)
+        expr = Where(Lt(S.Zero, value), Where(finite, value, other), other) if positive else Where(finite, value, other)
+        self.add(name, indices, "=", expr, indices)
+        return self.tensors[name].element
+
+    def _argmax(self, name: str, indices: Letters, expr: ArgMax) -> None:
+        """The first place of the largest: the least number of those whose element equals the maximum."""
+        top = self.lifted(Max(expr.body, *expr.indices), indices)
+        place, size = S.Zero, S.One
+        for index in expr.indices:
+            place = place * index.size + index
+            size = size * index.size
+        self.add(name, indices, "=", size - 1, indices)
+        body = self.lifted(expr.body, (*indices, *expr.indices))
+        self.add(name, indices, "min", Where(Eq(body, top), place, size - 1), (*indices, *expr.indices))
+
+    def _keep(self, name: str, indices: Letters, expr: KeepingReduction) -> None:
+        """Append the pieces of a softmax or log-softmax over letters of ``indices``."""
+        over = expr.indices
+        outer = tuple(i for i in indices if i not in over)
+        body = self.lifted(expr.body, indices)
+        own = Element(self.tensors[name].element.tensor, *indices)
+        if not isinstance(body, Element):
+            self.add(name, indices, "=", body, indices)
+            body = own
+        top = self.temporary(f"max_{name}", outer)
+        self.add(top, outer, "=", S.NegativeInfinity, outer)
+        self.add(top, outer, "max", body, indices)
+        shifted = body - self.tensors[top].element
+        total = self.temporary(f"sum_{name}", outer)
+        self.add(total, outer, "=", S.Zero, outer)
+        if isinstance(expr, Softmax):
+            self.add(name, indices, "=", sympy.exp(shifted), indices)
+            self.add(total, outer, "+=", own, indices)
+            scale = self.temporary(f"scale_{name}", outer)
+            self.add(scale, outer, "=", 1 / self.tensors[total].element, outer)
+            self.add(name, indices, "*=", self.tensors[scale].element, indices)
+        else:
+            assert isinstance(expr, LogSoftmax), expr
+            self.add(total, outer, "+=", sympy.exp(shifted), indices)
+            log = self.temporary(f"log_{name}", outer)
+            self.add(log, outer, "=", sympy.log(self.tensors[total].element), outer)
+            self.add(name, indices, "=", _apart(shifted, self.tensors[log].element), indices)
+
+    # Sums
+
+    def _sum(self, name: str, indices: Letters, expr: Sum, alpha: Expr, *, first: bool = True) -> None:
+        """Append the pieces of ``name[indices] (+)= alpha * sum``."""
+        bound = expr.indices
+        body = self.lifted(expr.body, (*indices, *bound))
+        plain: list[Expr] = []
+        for term in Add.make_args(body):
+            found = operands(term, bound)
+            if found is None or not self._product(name, indices, found, alpha, first=first):
+                plain.append(term)
+            else:
+                first = False
+        if plain:
+            if first:
+                self.add(name, indices, "=", S.Zero, indices)
+            self._accumulate(name, indices, alpha * Add(*plain), (*indices, *bound), ())
+
+    def _accumulate(
+        self,
+        name: str,
+        subscripts: Sequence[Expr],
+        body: Expr,
+        letters: Iterable[Index],
+        conditions: tuple[tuple[Expr, Expr], ...],
+    ) -> None:
+        """Append ``name[subscripts] += body``; a factor that is 0 outside its tensor is a condition."""
+        factors: list[Expr] = []
+        for factor in Mul.make_args(body):
+            base = factor.base if factor.is_Pow and factor.exp.is_Integer and factor.exp > 0 else factor
+            if isinstance(base, Padded) and base.fill == 0:
+                element = base.element
+                conditions += tuple(
+                    (s, n)
+                    for s, n in zip(element.subscripts, self.shapes[element.name], strict=True)
+                    if not self.inside(s, n)
+                )
+                factor = factor.func(element, factor.exp) if factor.is_Pow else element
+            factors.append(factor)
+        conditions = tuple(dict.fromkeys(conditions))
+        self.add(name, subscripts, "+=", Mul(*factors), letters, conditions=conditions)
+
+    def _product(self, name: str, indices: Letters, found: Operands, alpha: Expr, *, first: bool) -> bool:
+        """Append a sum that is a matrix product; False where it is none after all."""
+        made = arranged(self, indices, found)
+        if made is None:
+            return False
+        product, letters, target, outer = made
+        product = replace(product, alpha=alpha * product.alpha)
+        direct = target is None and outer == 1
+        if target is None:
+            target = indices
+        where = name if direct else self.temporary(f"product_{self._stem}", target)
+        if not direct:
+            product = replace(product, alpha=S.One)
+        reads = Mul(product.a, product.b)
+        own = (*product.rows, *product.columns, *product.inner)
+        within = tuple(i for i in letters if i not in product.inner)
+        accumulated = [i for i in letters if i not in target]
+        if (first or not direct) and accumulated:
+            self.add(where, target, "=", S.Zero, target)
+        op = "=" if (first or not direct) and not accumulated else "+="
+        assert not set(within) & set(own)
+        self.add(where, target, op, reads, within, product=product)
+        if not direct:
+            element = self.tensors[where].element
+            self.add(name, indices, "=" if first else "+=", alpha * outer * element, indices)
+        return True
+
+    # Deltas
+
+    def inside(self, place: Expr, size: Expr) -> bool:
+        """Return whether a place surely lies in 0 … size-1."""
+        if isinstance(place, Index):
+            return self.ranges.is_at_least(size - place.size)
+        if isinstance(place, Element):
+            return (place.name, size) in self.labels
+        form = affine(place)
+        if form is None:
+            return is_number(place) and self.ranges.is_at_least(place) and self.ranges.is_at_least(size - 1 - place)
+        return self.ranges.is_at_least(form.least) and self.ranges.is_at_least(
+            self.ranges.upper(size - 1 - form.largest)
+        )
+
+    def _scattered(self, name: str, indices: Letters, expr: Expr) -> bool:
+        """Append the pieces of an expression with deltas; False where none of them can be landed."""
+        base: list[Expr] = []
+        landed: list[tuple[list[Expr], list[Index]]] = []
+        for term in _delta_terms(expr):
+            parts = _flat(term, indices) if term.has(Delta) else None
+            if parts is None or not any(isinstance(f, Delta) for f in parts[0]):
+                base.append(term)
+            else:
+                landed.append(parts)
+        if not landed:
+            return False
+        formula = self._formula
+        self._assign_base(name, indices, Add(*base))
+        for factors, bound in landed:
+            self._formula = formula
+            self._land(name, indices, factors, bound)
+        return True
+
+    def _assign_base(self, name: str, indices: Letters, base: Expr) -> None:
+        if base == 0:
+            self.add(name, indices, "=", S.Zero, indices)
+        else:
+            self._assign(name, indices, base)
+
+    def _land(self, name: str, indices: Letters, factors: list[Expr], bound: list[Index]) -> None:
+        places: dict[Index, Expr] = {}
+        conditions: list[tuple[Expr, Expr]] = []
+        kept: list[Expr] = []
+
+        def put(changes: dict[Expr, Expr]) -> None:
+            factors[:] = [substitute(f, changes) for f in factors]
+            kept[:] = [substitute(f, changes) for f in kept]
+            conditions[:] = [(substitute(p, changes).expand(), s) for p, s in conditions]
+            for i in places:
+                places[i] = substitute(places[i], changes).expand()
+
+        while True:
+            delta = next((f for f in factors if isinstance(f, Delta)), None)
+            if delta is None:
+                break
+            factors.remove(delta)
+            gathered = self._gathered(delta, bound)
+            if gathered is not None:
+                letter, value = gathered
+                bound.remove(letter)
+                if not self.inside(value, letter.size):
+                    conditions.append((value, letter.size))
+                put({letter: value})
+                continue
+            landing = self._landing(delta, [i for i in indices if i not in places], bound)
+            if landing is not None:
+                letter, place = landing
+                places[letter] = place
+                put({letter: place})
+                continue
+            solution = next((s for s in (solve(delta, i) for i in bound) if s is not None and s.condition.divisor == 1), None)
+            if solution is not None:
+                bound.remove(solution.letter)
+                conditions.append((solution.value, solution.letter.size))
+                put({solution.letter: solution.value})
+                continue
+            kept.append(delta)
+        for letter, place in places.items():
+            if not self.inside(place, letter.size):
+                conditions.append((place, letter.size))
+        factors += kept
+        subscripts = tuple(places.get(i, i) for i in indices)
+        outside = {i for e in (*subscripts, *(p for p, _ in conditions)) for i in free_indices(e)} | set(indices)
+        inner = [i for i in bound if i not in outside]
+        letters = [i for i in indices if i not in places] + [i for i in bound if i not in inner]
+        order = (*letters, *inner)
+        lifted = [self.lifted(f, order) for f in factors]
+        summed = [f for f in lifted if free_indices(f).intersection(inner)]
+        rest = [f for f in lifted if f not in summed]
+        if inner and operands(Mul(*summed), tuple(inner)) is not None:
+            free = free_indices(Sum(Mul(*summed), *inner))
+            own = self._columns_order(Mul(*summed), tuple(i for i in letters if i in free), indices, places)
+            column = self.temporary(f"{name}_columns", own)
+            self._sum(column, own, Sum(Mul(*summed), *inner), S.One)
+            rest.append(self.tensors[column].element)
+            inner, summed = [], []
+        self._accumulate(name, subscripts, Mul(*rest, *summed), (*letters, *inner), tuple(dict.fromkeys(conditions)))
+
+    def _columns_order(self, body: Expr, letters: Letters, indices: Letters, places: dict[Index, Expr]) -> Letters:
+        """Return the letters of what lands somewhere so that the last ones step through neighbours of the target."""
+        last = places.get(indices[-1], indices[-1]) if indices else S.Zero
+        ends = set(self._positions([i for i in free_indices(last)])[:1])
+        groups = [set(free_indices(f)) & set(letters) for f in Mul.make_args(body)]
+        tail = next((g for g in groups if g & ends), set())
+        common = {i for i in letters if all(i in g for g in groups)}
+        tail -= common
+        where = {
+            i: next((k for k, j in enumerate(indices) if i in free_indices(places.get(j, j))), len(indices))
+            for i in letters
+        }
+        first = min((where[i] for i in letters if i not in tail), default=0)
+        tail = {i for i in tail if where[i] >= first}
+        return tuple(
+            sorted(letters, key=lambda i: (i not in common, i in tail, where[i], self.ranges.is_small(i), i.name))
+        )
+
+    def _gathered(self, delta: Delta, bound: Sequence[Index]) -> tuple[Index, Expr] | None:
+        """Return the one bound letter of a delta, and its value, where nothing has to be divided."""
+        letters = [i for i in bound if i in free_indices(delta)]
+        if len(letters) != 1:
+            return None
+        found = solve(delta, letters[0])
+        if found is None or found.condition.divisor != 1:
+            return None
+        return letters[0], found.value
+
+    def _landing(self, delta: Delta, letters: Sequence[Index], bound: Sequence[Index]) -> tuple[Index, Expr] | None:
+        for letter, place in (delta.args, delta.args[::-1]):
+            if isinstance(letter, Index) and letter in letters and letter not in free_indices(place):
+                return letter, place
+        return None
+
+
+def _own_letter(statement: Statement, loop: Loop) -> Index:
+    return statement.carry.index if statement.carry is not None else loop.index
+
+
+def _with_letter(statement: Statement, old: Index, new: Index) -> Statement:
+    change: dict[Expr, Expr] = {old: new}
+    carry = statement.carry
+    if carry is not None:
+        carry = replace(carry, index=new)
+    return replace(
+        statement,
+        indices=tuple(new if i == old else i for i in statement.indices),
+        expr=substitute(statement.expr, change),
+        carry=carry,
+    )
+
+
+def _apart(value: Expr, less: Expr) -> Expr:
+    """``value - less`` in this order, whatever the value's terms."""
+    return Add(Apart(value), -less)
+
+
+def _delta_terms(expr: Expr) -> list[Expr]:
+    """Return the terms of an expression, multiplied out where a delta stands in a factor."""
+    result: list[Expr] = []
+    for term in Add.make_args(expr):
+        if not term.has(Delta):
+            result.append(term)
+            continue
+        factors = list(Mul.make_args(term))
+        place = next((k for k, f in enumerate(factors) if isinstance(f, Add) and f.has(Delta)), None)
+        if place is not None:
+            rest = factors[:place] + factors[place + 1 :]
+            for part in factors[place].args:
+                result += _delta_terms(Mul(part, *rest))
+            continue
+        inner = next((f for f in factors if isinstance(f, Sum) and isinstance(f.body, Add) and f.has(Delta)), None)
+        if inner is not None:
+            rest = [f for f in factors if f is not inner]
+            for part in inner.body.args:
+                result += _delta_terms(Mul(settled(Sum(part, *inner.indices)), *rest))
+            continue
+        result.append(term)
+    return result
+
+
+def _flat(term: Expr, indices: Letters) -> tuple[list[Expr], list[Index]] | None:
+    """Return the factors of a term and its bound letters, the sums with deltas opened; None where a delta is deeper."""
+    factors: list[Expr] = list(Mul.make_args(term))
+    bound: list[Index] = []
+    while True:
+        place = next((k for k, f in enumerate(factors) if isinstance(f, Sum) and f.has(Delta)), None)
+        if place is None:
+            break
+        factor = factors[place]
+        others = factors[:place] + factors[place + 1 :]
+        taken: set[Index | str] = {i for f in others for i in free_indices(f)} | set(indices) | set(bound)
+        renames: dict[Expr, Expr] = {}
+        for index in factor.indices:
+            renames[index] = fresh(index, taken | (free_indices(factor.body) - {index}))
+            taken.add(renames[index])
+            bound.append(renames[index])
+        inner = list(Mul.make_args(substitute(factor.body, renames)))
+        factors = [*others, *inner]
+        if any(isinstance(f, Add) and f.has(Delta) for f in inner):
+            return None
+    if any(not isinstance(f, Delta) and f.has(Delta) for f in factors):
+        return None
+    return factors, bound

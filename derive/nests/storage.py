@@ -1,0 +1,268 @@
+"""Where tensors live: an axis whose letter is a common loop of all that touch it is dropped.
+
+    for n:                              for n:
+        s[n] = 0                            real s = 0;
+        for d: s[n] += x[n, d]              for d: s += x[n, d]
+        y[n] = s[n]/D                       y[n] = s/D
+
+What has no axes left is a variable in that loop; what has some is a buffer in
+the workspace; what is handed in stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import sympy
+from sympy import Add, Expr, Mul, S
+
+from derive.algebra.indices import free_indices, rebuild, substitute
+from derive.algebra.nodes import Element, Index, Tensor
+from derive.algebra.nodes import Kind as Elements
+from derive.lower.affine import affine
+from derive.nests.fuse import Leaf, Nest, Tree
+from derive.nests.nodes import Buffer, Comment, Gemm, Kind, Local, Loop, Matrix, Node, Range, Store
+from derive.nests.pieces import Letters, Piece, Temporary
+
+__all__ = ["stored"]
+
+_KINDS = {Elements.INT: Kind.INT, Elements.BOOL: Kind.BOOL}
+_ZERO: Mapping[str, Expr] = {"+=": S.Zero, "max": S.NegativeInfinity, "min": S.Infinity}
+
+
+@dataclass(slots=True)
+class _Place:
+    """How a tensor is stored: the axes that are left, and for a variable the loops around it."""
+
+    axes: tuple[int, ...]
+    shape: tuple[Expr, ...]
+    depth: int
+    kind: Kind
+    local: bool
+    writes: int
+
+
+def stored(
+    trees: Sequence[Tree], tensors: Mapping[str, Temporary], handed: Mapping[str, tuple[Expr, ...]]
+) -> tuple[tuple[Node, ...], tuple[Buffer, ...]]:
+    """Return the nests as nodes, and the buffers that they need.
+
+    Args:
+        trees: from :func:`derive.nests.fuse.fused`.
+        tensors: everything that is computed.
+        handed: the shapes of the arrays that the function is called with.
+    """
+    paths: dict[str, list[tuple[tuple[Nest, ...], tuple[Expr, ...], str]]] = {}
+    for path, piece in _leaves(trees, ()):
+        for name, subscripts, op in _accesses(piece):
+            paths.setdefault(name, []).append((path, subscripts, op))
+    places: dict[str, _Place] = {}
+    buffers: list[Buffer] = []
+    for name, uses in paths.items():
+        if name in handed:
+            places[name] = _Place(tuple(range(len(handed[name]))), handed[name], 0, Kind.REAL, False, 0)
+            continue
+        tensor = tensors[name]
+        common = _common([path for path, _, _ in uses])
+        letters = {nest.index for nest in common}
+        axes = tuple(
+            k
+            for k in range(len(tensor.indices))
+            if not any(all(subscripts[k] == letter for _, subscripts, _ in uses) for letter in letters)
+        )
+        shape = tuple(tensor.indices[k].size for k in axes)
+        kind = _KINDS.get(tensor.kind, Kind.REAL)
+        writes = sum(op != "" for _, _, op in uses)
+        places[name] = _Place(axes, shape, len(common), kind, not axes, writes)
+        if axes:
+            buffers.append(Buffer(name, kind, shape))
+    writer = _Writer(places)
+    return tuple(writer.nodes(trees, 0)), tuple(buffers)
+
+
+def _leaves(trees: Sequence[Tree], path: tuple[Nest, ...]) -> Iterator[tuple[tuple[Nest, ...], Piece]]:
+    for tree in trees:
+        if isinstance(tree, Leaf):
+            yield path, tree.piece
+        else:
+            yield from _leaves(tree.children, (*path, tree))
+
+
+def _accesses(piece: Piece) -> Iterator[tuple[str, tuple[Expr, ...], str]]:
+    for element in piece.reads:
+        yield element.name, element.subscripts, ""
+    yield piece.name, piece.subscripts, piece.op
+
+
+def _common(paths: Sequence[tuple[Nest, ...]]) -> tuple[Nest, ...]:
+    first, *rest = paths
+    count = len(first)
+    for path in rest:
+        same = 0
+        while same < min(count, len(path)) and path[same] is first[same]:
+            same += 1
+        count = same
+    return first[:count]
+
+
+@dataclass(slots=True)
+class _Writer:
+    places: dict[str, _Place]
+    declared: set[str] = field(default_factory=set)
+    _sums: int = 0
+
+    def nodes(self, trees: Sequence[Tree], depth: int) -> list[Node]:
+        """Return the nodes of a list of trees; variables are declared where they are first assigned."""
+        result: list[Node] = []
+        formula = ""
+        for tree in trees:
+            formulas = _formulas(tree)
+            if depth == 0 and formulas and formulas != formula:
+                result.append(Comment(tuple(formulas.split("\n"))))
+                formula = formulas
+            if isinstance(tree, Leaf):
+                result.append(self._leaf(tree.piece))
+            else:
+                result += self._loop(tree, depth)
+        return result
+
+    def _loop(self, nest: Nest, depth: int) -> list[Node]:
+        body = tuple(self.nodes(nest.children, depth + 1))
+        inner = not any(isinstance(node, (Loop, Gemm)) for node in body)
+        ranges: tuple[Range, ...] = ()
+        before: list[Node] = []
+        after: list[Node] = []
+        if inner:
+            body, ranges = _restricted(nest.index, body)
+            body, before, after = self._accumulators(nest.index, body)
+        reductions = tuple(
+            dict.fromkeys(
+                (node.op, node.name)
+                for node in body
+                if isinstance(node, Store) and not node.shape and node.op in _ZERO and not _declared(node.name, body)
+            )
+        )
+        simd = inner and nest.step == 0 and _independent(nest.index, body, {name for _, name in reductions})
+        loop = Loop(nest.index, body, nest.step or 1, simd, reductions if simd else (), False, ranges)
+        return [*before, loop, *after]
+
+    def _accumulators(self, index: Index, body: tuple[Node, ...]) -> tuple[tuple[Node, ...], list[Node], list[Node]]:
+        """Sum in a variable what is added to the same element in every iteration."""
+        before: list[Node] = []
+        after: list[Node] = []
+        result: list[Node] = []
+        for node in body:
+            fixed = (
+                isinstance(node, Store)
+                and node.shape
+                and node.op in _ZERO
+                and not any(index in free_indices(s) for s in node.subscripts)
+                and not any(index in free_indices(p) for p, _ in node.conditions)
+            )
+            if not fixed:
+                result.append(node)
+                continue
+            assert isinstance(node, Store)
+            self._sums += 1
+            name = f"{node.name}_part" if self._sums == 1 else f"{node.name}_part{self._sums}"
+            before.append(Local(name, Kind.REAL, _ZERO[node.op], constant=False))
+            after.append(replace(node, value=Element(Tensor(name))))
+            result.append(Store(name, (), (), node.op, node.value))
+        return tuple(result), before, after
+
+    def _leaf(self, piece: Piece) -> Node:
+        place = self.places[piece.name]
+        subscripts = tuple(piece.subscripts[k] for k in place.axes)
+        if piece.product is not None:
+            return self._gemm(piece)
+        value = self._value(piece.expr)
+        conditions = tuple((self._value(p), s) for p, s in piece.conditions)
+        if place.local and piece.name not in self.declared and piece.op == "=":
+            self.declared.add(piece.name)
+            return Local(piece.name, place.kind, value, place.writes == 1)
+        return Store(piece.name, place.shape, tuple(map(self._value, subscripts)), piece.op, value, conditions)
+
+    def _value(self, expr: Expr) -> Expr:
+        """Return an expression with the elements as they are stored."""
+        if not expr.args:
+            return expr
+        new = rebuild(expr, map(self._value, expr.args))
+        if isinstance(new, Element) and new.name in self.places:
+            place = self.places[new.name]
+            if len(place.axes) < len(new.subscripts):
+                return Element(new.tensor, *(new.subscripts[k] for k in place.axes))
+        return new
+
+    def _gemm(self, piece: Piece) -> Gemm:
+        product = piece.product
+        assert product is not None
+        rows, columns, inner = product.rows, product.columns, product.inner
+        target = Element(Tensor(piece.name), *piece.subscripts)
+        a = self._matrix(product.a, rows, inner)
+        b = self._matrix(product.b, inner, columns)
+        c = self._matrix(target, rows, columns)
+        assert not c.transposed
+        m, n, k = (sympy.Mul(*(i.size for i in letters)) for letters in (rows, columns, inner))
+        return Gemm(a, b, c, m, n, k, self._value(product.alpha), 0 if piece.op == "=" else 1)
+
+    def _matrix(self, element: Element, rows: Letters, columns: Letters) -> Matrix:
+        place = self.places[element.name]
+        subscripts = [element.subscripts[k] for k in place.axes]
+        strides = [Mul(*place.shape[k + 1 :]) for k in range(len(place.shape))]
+        own = {*rows, *columns}
+        offset = Add(*(self._value(s) * d for s, d in zip(subscripts, strides, strict=True) if s not in own))
+        by_letter = {s: d for s, d in zip(subscripts, strides, strict=True)}
+        transposed = subscripts[-1] in rows
+        stride = by_letter[(columns if transposed else rows)[-1]]
+        return Matrix(element.name, offset, stride, transposed)
+
+
+def _formulas(tree: Tree) -> str:
+    found = dict.fromkeys(piece.formula for _, piece in _leaves([tree], ()) if piece.formula)
+    return "\n".join(found)
+
+
+def _declared(name: str, body: Sequence[Node]) -> bool:
+    return any(isinstance(node, Local) and node.name == name for node in body)
+
+
+def _restricted(index: Index, body: tuple[Node, ...]) -> tuple[tuple[Node, ...], tuple[Range, ...]]:
+    """Turn conditions that all nodes of an innermost loop share into restrictions of the loop."""
+    stores = [node for node in body if isinstance(node, Store)]
+    if len(stores) != 1 or len(body) != 1:
+        return body, ()
+    (store,) = stores
+    ranges: list[Range] = []
+    rest: list[tuple[Expr, Expr]] = []
+    for place, size in store.conditions:
+        form = affine(place)
+        factors = dict(form.letters) if form is not None else {}
+        if index in factors:
+            factor = factors[index]
+            ranges.append(Range(factor, sympy.expand(place - factor * index), size))
+        else:
+            rest.append((place, size))
+    return (replace(store, conditions=tuple(rest)),), tuple(ranges)
+
+
+def _independent(index: Index, body: Sequence[Node], reductions: set[str]) -> bool:
+    """Return whether no iteration touches what another writes."""
+    own = {node.name for node in body if isinstance(node, Local)}
+    for node in body:
+        if not isinstance(node, Store) or node.name in own or node.name in reductions:
+            continue
+        if not any(_moves(s, index) for s in node.subscripts):
+            return False
+    return True
+
+
+def _moves(subscript: Expr, index: Index) -> bool:
+    """Return whether different values of the letter give different places."""
+    if subscript == index:
+        return True
+    form = affine(subscript)
+    return form is not None and index in dict(form.letters)
+
+
+_ = substitute

@@ -1,0 +1,396 @@
+"""A ``CProgram`` as text: one C file and one header, without dependencies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import sympy
+from sympy import Expr, Mul
+
+from derive import __version__
+from derive.algebra.indices import free_indices
+from derive.algebra.nodes import BATCH, BATCH_SIZE, Element, Hyper, Index
+from derive.algebra.text import show
+from derive.nests.nodes import (
+    Argument,
+    Check,
+    Comment,
+    CProgram,
+    Function,
+    Gemm,
+    Kind,
+    Local,
+    Loop,
+    Matrix,
+    Node,
+    Role,
+    Store,
+)
+from derive.render.c_functions import HELPERS, SPELLINGS, VECTOR_FUNCTIONS, needed
+from derive.render.c_text import Text
+from derive.render.templates import environment
+
+__all__ = ["render"]
+
+WIDTH = 118
+_INDENT = "    "
+
+_KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
+register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof
+and or not xor bool true false class new delete this private public template namespace using virtual try catch throw
+operator main real workspace space bytes batch taken aligned gemm blas_gemm ptrdiff_t size_t int64_t INFINITY NAN NULL
+I linux unix errno complex imaginary sqrt fabs pow exp log log1p expm1 sin cos tan asin acos atan sinh cosh tanh erf
+erfc lgamma floor ceil rint fmod""".split()
+_CTYPES = {Kind.REAL: "real", Kind.INT: "int64_t", Kind.BOOL: "unsigned char"}
+
+
+@dataclass(slots=True)
+class _FunctionText:
+    signature: str
+    workspace: str
+    lines: list[str]
+    room: list[str]
+    comment: list[str]
+
+
+def render(program: CProgram) -> tuple[str, str]:
+    """Return the text of ``NAME.c`` and ``NAME.h``."""
+    used: set[str] = set()
+    functions = [_function(program, f, used) for f in (program.forward, program.backward)]
+    helpers = [environment("c").get_template(f"functions/{name}.c").render().rstrip("\n") for name in needed(used)]
+    text = "\n".join([*helpers, *(line for f in functions for line in f.lines)])
+    vector = [name for name in VECTOR_FUNCTIONS if re.search(rf"\b{name}\(", text)]
+    view = {
+        "name": program.layer,
+        "version": __version__,
+        "source": program.source,
+        "doc": program.doc.strip().splitlines(),
+        "guard": f"DERIVE_{program.layer.upper()}_H",
+        "helpers": helpers,
+        "vector": [_vector(name) for name in vector],
+        "gemm": "gemm" in used,
+        "functions": functions,
+    }
+    env = environment("c")
+    return env.get_template("layer.c.jinja").render(view), env.get_template("layer.h.jinja").render(view)
+
+
+@dataclass(slots=True)
+class _Writer:
+    text: Text
+    names: dict[str, str]
+    taken: set[str]
+    prefix: str
+    lines: list[str] = field(default_factory=list)
+    scopes: list[set[str]] = field(default_factory=list)
+
+    def line(self, depth: int, text: str) -> None:
+        """Append a line, broken where it is long."""
+        self.lines += _broken(_INDENT * depth, text)
+
+    def nodes(self, nodes: Iterable[Node], depth: int) -> None:
+        for node in nodes:
+            match node:
+                case Comment():
+                    self.lines.append("")
+                    self._comment(node, depth)
+                case Check():
+                    self._check(node, depth)
+                case Local():
+                    self._local(node, depth)
+                case Store():
+                    self._store(node, depth)
+                case Gemm():
+                    self._gemm(node, depth)
+                case Loop():
+                    self._loop(node, depth)
+
+    def _comment(self, node: Comment, depth: int) -> None:
+        lines = [line.replace("*/", "* /") for line in node.lines]
+        for k, line in enumerate(lines):
+            start = "/* " if k == 0 else "   "
+            end = " */" if k == len(lines) - 1 else ""
+            self.lines += _wrapped(_INDENT * depth + start, line + end, _INDENT * depth + "     ")
+
+    def _check(self, node: Check, depth: int) -> None:
+        name = self.names[node.name]
+        count = self.text.whole(Mul(*self.text.shapes[node.name]))
+        size = self.text.whole(node.size)
+        self.line(depth, f"for (ptrdiff_t i = 0; i < {count}; ++i)")
+        self.line(depth + 1, f"if ({name}[i] < 0 || {name}[i] >= {size})")
+        self.line(depth + 2, f"return {node.code};")
+
+    def _local(self, node: Local, depth: int) -> None:
+        name = self._declared(node.name)
+        kind = {Kind.REAL: "real", Kind.INT: "int64_t", Kind.BOOL: "int"}[node.kind]
+        value = self.text.typed(node.value, real=node.kind is Kind.REAL or not self.text.is_int(node.value))
+        self.line(depth, f"{'const ' if node.constant else ''}{kind} {name} = {value};")
+
+    def _declared(self, name: str) -> str:
+        if name not in self.names:
+            self.names[name] = _free(name, self.taken)
+            self.taken.add(self.names[name])
+        return self.names[name]
+
+    def _store(self, node: Store, depth: int) -> None:
+        conditions = [self.text.inside(p, s) for p, s in node.conditions]
+        if conditions:
+            self.line(depth, f"if ({' && '.join(conditions)})")
+            depth += 1
+        target = self.text.access(node.name, node.subscripts)
+        real = not self.text.is_int(node.value)
+        value = self.text.typed(node.value, real=real or node.op != "=")
+        if node.op in ("max", "min"):
+            sign = ">" if node.op == "max" else "<"
+            if not isinstance(node.value, Element):
+                if conditions:
+                    self.line(depth - 1, "{")
+                self.line(depth, f"{'{ ' if not conditions else ''}const real element = {value};")
+                self.line(depth, f"{target} = element {sign} {target} ? element : {target};{' }' if not conditions else ''}")
+                if conditions:
+                    self.line(depth - 1, "}")
+                return
+            self.line(depth, f"{target} = {value} {sign} {target} ? {value} : {target};")
+            return
+        number, rest = node.value.as_coeff_Mul()
+        if node.op == "+=" and number.is_negative:
+            value = self.text.typed(-node.value, real=True)
+            self.line(depth, f"{target} -= {value};")
+            return
+        self.line(depth, f"{target} {node.op} {value};")
+
+    def _gemm(self, node: Gemm, depth: int) -> None:
+        self.text.used.add("gemm")
+        alpha = self.text.value(node.alpha)
+        sizes = ", ".join(self.text.whole(s) for s in (node.m, node.n, node.k))
+        a, b, c = (self._matrix(m) for m in (node.a, node.b, node.c))
+        flags = f"{int(node.a.transposed)}, {int(node.b.transposed)}"
+        self.line(depth, f"gemm({flags}, {sizes}, {alpha}, {a}, {b}, {node.beta}, {c});")
+
+    def _matrix(self, matrix: Matrix) -> str:
+        offset = self.text.whole(matrix.offset)
+        name = self.names[matrix.name]
+        return f"{name}{f' + {offset}' if offset != '0' else ''}, {self.text.whole(matrix.stride)}"
+
+    def _loop(self, node: Loop, depth: int) -> None:
+        outer = dict(self.text.letters)
+        letter = _free("b" if node.index == BATCH else node.index.name, self.taken | set(outer.values()))
+        size = self.text.whole(node.index.size)
+        first, stop = "0", size
+        for number, r in enumerate(node.ranges):
+            self.text.used |= {"first_inside", "stop_inside"}
+            numbers = [self.text.whole(e) for e in (r.factor, r.start, r.size)]
+            names = [_free(f"{letter}_{word}", self.taken) for word in ("first", "stop")]
+            self.taken |= set(names)
+            given = ", ".join(numbers)
+            start, end = f"first_inside({given})", f"stop_inside({given}, {stop})"
+            if number:
+                start = f"{first} > {start} ? {first} : {start}"
+            self.line(depth, f"const ptrdiff_t {names[0]} = {start};")
+            self.line(depth, f"const ptrdiff_t {names[1]} = {end};")
+            first, stop = names
+        self.text.letters[node.index] = letter
+        if node.simd:
+            clauses = "".join(
+                f" reduction({ {'+=': '+', 'max': 'max', 'min': 'min'}[op] } : {self.names[name]})"
+                for op, name in node.reductions
+            )
+            self.lines.append(f"#pragma omp simd{clauses}")
+        if node.step == -1:
+            head = f"for (ptrdiff_t {letter} = {stop} - 1; {letter} >= {first}; --{letter})"
+        else:
+            head = f"for (ptrdiff_t {letter} = {first}; {letter} < {stop}; ++{letter})"
+        before = set(self.names)
+        inner = _Writer(self.text, self.names, self.taken, self.prefix)
+        inner.nodes(node.body, depth + 1)
+        braces = len(node.body) != 1 or isinstance(node.body[0], Local) or len(inner.lines) > 1
+        self.line(depth, head + (" {" if braces else ""))
+        self.lines += inner.lines
+        if braces:
+            self.line(depth, "}")
+        for name in set(self.names) - before:  # declared in the loop
+            del self.names[name]
+        self.text.letters.clear()
+        self.text.letters.update(outer)
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    taken = set(taken)
+    if name not in taken:
+        return name
+    number = 2
+    while f"{name}{number}" in taken:
+        number += 1
+    return f"{name}{number}"
+
+
+def _broken(indent: str, text: str) -> list[str]:
+    """Break a long line after a comma or before an operator, continued under its first bracket or indented."""
+    if len(indent) + len(text) <= WIDTH:
+        return [indent + text]
+    lines: list[str] = []
+    lead = indent
+    more = indent + " " * 4
+    rest = text
+    while len(lead) + len(rest) > WIDTH:
+        room = WIDTH - len(lead)
+        places = [m.end() for m in re.finditer(r", | (?=[-+*/?:&|] )|\) (?=[-+*/?:&|=])|= ", rest[:room])]
+        if not places:
+            break
+        place = max(places)
+        lines.append((lead + rest[:place]).rstrip())
+        rest = rest[place:]
+        lead = more
+    lines.append(lead + rest)
+    return lines
+
+
+def _wrapped(lead: str, text: str, more: str) -> list[str]:
+    lines: list[str] = []
+    while len(lead) + len(text) > WIDTH:
+        place = text.rfind(" ", 0, WIDTH - len(lead))
+        if place <= 0:
+            break
+        lines.append(lead + text[:place])
+        text = text[place + 1 :]
+        lead = more
+    return [*lines, lead + text]
+
+
+def _function(program: CProgram, function: Function, used: set[str]) -> _FunctionText:
+    reserved = {*_KEYWORDS, *HELPERS, *VECTOR_FUNCTIONS}
+    taken: set[str] = set(reserved)
+    names: dict[str, str] = {}
+    for argument in function.arguments:
+        name = "batch" if argument.source == "..." else _free(argument.name, taken)
+        names[argument.name] = name
+        taken.add(name)
+    for size, _ in function.derived:
+        names[size.name] = _free(size.name, taken)
+        taken.add(names[size.name])
+    for buffer in function.buffers:
+        names[buffer.name] = _free(buffer.name, taken)
+        taken.add(names[buffer.name])
+    shapes = {a.name: a.shape for a in function.arguments if not a.by_value}
+    shapes |= {b.name: b.shape for b in function.buffers}
+    text = Text(names, shapes)
+    writer = _Writer(text, names, taken, program.layer)
+    writer.nodes(function.body, 1)
+    derived = [f"{_INDENT}const ptrdiff_t {names[s.name]} = {text.whole(e)};" for s, e in function.derived]
+    sized = [(b, _bytes(text, b.kind, b.shape)) for b in function.buffers]
+    buffers = [
+        line
+        for b, size in sized
+        for line in _broken(
+            _INDENT, f"{_CTYPES[b.kind]} *restrict {names[b.name]} = taken(&space, {size}); /* {_shape(b.shape)} */"
+        )
+    ]
+    if buffers:
+        text.used |= {"taken", "aligned"}
+        buffers.insert(0, f"{_INDENT}char *space = workspace;")
+    room = [line for _, size in sized for line in _broken(_INDENT, f"bytes += aligned({size});")]
+    used |= text.used
+    body = "\n".join(writer.lines)
+    together = "\n".join([*derived, *buffers, body])
+    kept = _live(derived, "\n".join([*buffers, body]))
+    quiet = [
+        f"{_INDENT}(void){names[a.name]};"
+        for a in function.arguments
+        if not re.search(rf"\b{names[a.name]}\b", _code("\n".join([*kept, *buffers, body])))
+    ]
+    if not buffers:
+        quiet.append(f"{_INDENT}(void)workspace;")
+    room_kept = _live(derived, "\n".join(room))
+    room_quiet = [
+        f"{_INDENT}(void){names[a.name]};"
+        for a in function.arguments
+        if a.by_value and not re.search(rf"\b{names[a.name]}\b", "\n".join([*room_kept, *room]))
+    ]
+    del together
+    lines = [*quiet, *kept, *buffers, *writer.lines]
+    while lines and lines[0] == "":
+        del lines[0]
+    return _FunctionText(
+        signature=_signature(f"int {function.name}", function.arguments, names, "void *workspace"),
+        workspace=_signature(
+            f"size_t {function.name}_workspace", [a for a in function.arguments if a.by_value], names, ""
+        ),
+        lines=lines,
+        room=[*room_quiet, *room_kept, f"{_INDENT}size_t bytes = 0;", *room],
+        comment=_description(function, names),
+    )
+
+
+def _vector(name: str) -> str:
+    """Return the declarations that let a compiler call the C library's vector version of a function."""
+    def declared(suffix: str, kind: str) -> str:
+        arguments = f"{kind}, {kind}" if name == "pow" else kind
+        return f'__attribute__((simd("notinbranch"))) {kind} ({name}{suffix})({arguments});'
+
+    return declared("f", "float") + "\n" + declared("", "double")
+
+
+def _live(derived: Sequence[str], text: str) -> list[str]:
+    """Return the definitions of sizes that are used."""
+    kept: list[str] = []
+    for line in reversed(derived):
+        name = line.split(" = ")[0].split()[-1]
+        if re.search(rf"\b{name}\b", _code("\n".join([text, *kept]))):
+            kept.insert(0, line)
+    return kept
+
+
+def _code(text: str) -> str:
+    return re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+
+
+def _bytes(text: Text, kind: Kind, shape: Sequence[Expr]) -> str:
+    return f"sizeof({_CTYPES[kind]}) * (size_t)({text.whole(Mul(*shape))})"
+
+
+def _shape(shape: Sequence[Expr]) -> str:
+    return "[" + ", ".join("..." if s == BATCH_SIZE else show(s) for s in shape) + "]"
+
+
+def _signature(head: str, arguments: Sequence[Argument], names: dict[str, str], last: str) -> str:
+    parts: list[str] = []
+    for a in arguments:
+        name = names[a.name]
+        if a.role is Role.SIZE:
+            parts.append(f"ptrdiff_t {name}")
+        elif a.role is Role.HYPER:
+            parts.append(f"{ {Kind.REAL: 'real', Kind.INT: 'ptrdiff_t', Kind.BOOL: 'int'}[a.kind] } {name}")
+        else:
+            written = a.written or (a.role is Role.CACHE and head.endswith("_forward"))
+            parts.append(f"{'' if written else 'const '}{_CTYPES[a.kind]} *restrict {name}")
+    if last:
+        parts.append(last)
+    lead = f"{head}("
+    lines: list[str] = []
+    for k, part in enumerate(parts):
+        end = "," if k < len(parts) - 1 else ")"
+        if lines and len(lines[-1]) + len(part) + len(end) + 1 <= WIDTH:
+            lines[-1] += f" {part}{end}"
+        elif not lines:
+            lines.append(lead + part + end)
+        else:
+            lines.append(" " * len(lead) + part + end)
+    return "\n".join(lines) if parts else f"{head}(void)"
+
+
+def _description(function: Function, names: dict[str, str]) -> list[str]:
+    """Return what the header says of a function's arrays."""
+    lines: list[str] = []
+    for role, word in (
+        (Role.INPUT, "in"), (Role.CACHE, "cache"), (Role.COTANGENT, "in"), (Role.OUTPUT, "out"), (Role.GRADIENT, "out"),
+    ):  # fmt: skip
+        for a in function.arguments:
+            if a.role is role:
+                kind = {Kind.REAL: "", Kind.INT: ", int64_t", Kind.BOOL: ", 0 or 1"}[a.kind]
+                lines.append(f"{names[a.name]}: {_shape(a.shape)}{kind} ({word})")
+    return lines
+
+
+_ = (sympy, free_indices, Hyper, Index, SPELLINGS)
