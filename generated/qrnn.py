@@ -85,8 +85,8 @@ def forward(x, h0, wz, wf, wo):
 def backward(dh, cache):
     """Return Gradients(dx, dh0, dwz, dwf, dwo).
 
-        dc_in[t, n, j]   = dh[t, n, j]*o[t, n, j]
-        dc[t, n, j]      = dc_in[t, n, j] + dc_next[t + 1, n, j]
+        dc_in2[t, n, j]  = dh[t, n, j]*o[t, n, j]
+        dc[t, n, j]      = dc_in2[t, n, j] + dc_next[t + 1, n, j]
         dc_next[T, n, j] = 0; dc_next[t, n, j] = dc[t, n, j]*f[t, n, j]
         dpre_o[t, n, j]  = dh[t, n, j]*h[t, n, j]*(1 - o[t, n, j])
         dpre_f[t, n, j]  = dc_next[t, n, j]*(1 - f[t, n, j])*(c[t - 1, n, j] - z[t, n, j])
@@ -107,12 +107,12 @@ def backward(dh, cache):
     R, I, H = wz.shape
     T = z.shape[0]
     dh = _cotangent("dh", dh, z.shape, np.result_type(*dtypes))
-    dc_in = dh * o
+    dc_in2 = dh * o
     dc = np.empty(z.shape, dtype=dh.dtype)
     dc_next = np.empty(z.shape, dtype=dh.dtype)
     dc_next_t = np.zeros((N, H), dtype=dh.dtype)
     for t in reversed(range(T)):
-        dc[t] = dc_in[t] + dc_next_t
+        dc[t] = dc_in2[t] + dc_next_t
         dc_next_t = f[t] * dc[t]
         dc_next[t] = dc_next_t
     dpre_o = dh * h * (1 - o)

@@ -67,6 +67,7 @@ def simplified(staged: Staged) -> tuple[tuple[Statement, ...], Steps]:
     written = (statement_of(line, results) for line in lines)
     statements = tuple(read_forward_values(statement, staged.forward, facts.axes) for statement in written)
     taken = {s.name for s in (*statements, *staged.forward)} | {p.name for p in staged.layer.parameters}
+    taken |= set(symbols.values())  # also of those that were written out: their names mean something else
     statements, _ = hoisted(statements, partial(_choose, taken))
     return statements, Steps(lambda: steps, lambda: map(result_step, statements))
 
