@@ -39,6 +39,10 @@ SHARED = ("_compiled.py", "_compiled.c")
 
 _KINDS = {Number.REAL: "Real", Number.INT: "Int", Number.BOOL: "Bool"}
 _MOST = 118  # columns of a line
+_OUT = (
+    "out: Gradients, a sequence or a dict of arrays to write the gradients to, None for a new one. They must not",
+    "share memory with one another; what they share with a cotangent or the cache is read before it is written.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +197,11 @@ def _backward(program: CProgram, names: _Names) -> FunctionView:
     doc = [*wrapped(f"Return Gradients({', '.join(f'd{p}' for p, _ in program.gradients)})."), ""]
     doc += formulas(program.formulas[1])
     doc += ["", *shapes((a.source, a.shape, Kind.REAL) for a in cotangents)]
-    doc += wrapped("out: Gradients whose arrays are written to and returned; None for a new one.")
+    doc += _OUT
     doc.append("Raises ValueError for another shape.")
     given = [a.source for a in cotangents]
     body = call_lines(f"return {names.layer}.backward", [*given, "cache", "out"])
-    signature = _signature("backward", [*given, "cache", "*", "out=None"])
+    signature = _signature("backward", [*given, "cache", "out=None"])
     return FunctionView(signature, docstring(doc, "    "), tuple(body))
 
 

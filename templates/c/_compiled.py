@@ -11,9 +11,11 @@ Made by derive; the same for every layer. Modules of layers (``layernorm_c.py``)
   is a plan; a call that fits an earlier plan is made by ``_compiled.c``, in some tenths of a microsecond.
 """
 
+import atexit
 import ctypes
 import functools
 import hashlib
+import math
 import os
 import platform
 import shutil
@@ -21,13 +23,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from math import prod
+import time
 from operator import index
 from pathlib import Path
 
 import numpy as np
 
-OPTIONS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp")
+OPTIONS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-fopenmp")
 """Of the compiler, beside what a C11 library takes; one that it doesn't know is left out."""
 
 
@@ -83,100 +85,246 @@ def _processor():
 
 
 def folder():
-    """Return the cache folder, the user's own; a new one for this process where there can be none."""
+    """Return the cache folder, the user's own; one for this process alone where there can be none."""
     if os.environ.get("XDG_CACHE_HOME"):
         base = Path(os.environ["XDG_CACHE_HOME"])
     elif sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", tempfile.gettempdir()))
     else:
-        base = Path("~/Library/Caches" if sys.platform == "darwin" else "~/.cache").expanduser()
-    path = base / "derive"
+        base = Path("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
     try:
+        path = base.expanduser() / "derive"
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.access(path, os.W_OK) and (os.name == "nt" or path.stat().st_uid == os.getuid()):
+        state = path.stat()
+        own = os.name == "nt" or (state.st_uid == os.getuid() and not state.st_mode & 0o002)  # else others may write
+        if own and os.access(path, os.W_OK):
             return path
-    except OSError:
+    except (OSError, RuntimeError):  # no such folder, or no home
         pass
     return _own_folder()
 
 
 @functools.cache
 def _own_folder():
-    return Path(tempfile.mkdtemp(prefix="derive-"))
+    path = tempfile.mkdtemp(prefix="derive-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return Path(path)
 
 
 def library(text, name, *, near=(), options=None):
-    """Return the loaded library of a C text.
+    """Return the library of a C text, loaded; compiled where it is not in the cache folder.
 
-    text: the C; ``near``: the folder that its ``#include "…"`` are from, with all of whose .c and .h the text is kept.
+    text: the C; ``near``: files beside what it includes, all of whose text is part of what is kept.
     name: what the file of the library begins with.
     """
     command, options = compiler(), OPTIONS if options is None else options
     kept = hashlib.sha256("\0".join([text, *command, _version(tuple(command)), *options, _processor()]).encode())
-    kept.update(b"".join(path.read_bytes() for path in near))
+    for path in near:
+        kept.update(b"\0" + path.read_bytes())
     path = folder() / f"{name}-{kept.hexdigest()[:24]}.so"
-    if not path.exists():
-        include = [f"-I{Path(near[0]).parent}"] if near else []
-        _compile(text, command, (*options, *include), path)
+    include = [f"-I{near[0].parent}"] if near else []
+    if path.exists():
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:
+            pass  # not whole: a disk was full, or a machine stopped
+    _compile(text, command, (*options, *include), path)
     return ctypes.CDLL(str(path))
 
 
 def _compile(text, command, options, path):
     """Compile to a file of another name, which then takes its place: processes may do so side by side."""
-    base = [*command, "-std=c11", "-fPIC", "-shared"]
+    base = (*command, "-std=c11", "-fPIC", "-shared")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as work:
         source, result = Path(work, "layer.c"), Path(work, "layer.so")
         source.write_text(text, encoding="utf-8")
-        known = _known(tuple(base), tuple(o for o in options if not o.startswith("-I")))
-        flags = [o for o in options if o in known or o.startswith("-I")]
-        done = [*base, *flags, str(source), "-o", str(result), "-lm"]
-        run = subprocess.run(done, capture_output=True, text=True)
+        run = _run(base, options, source, result)
         if run.returncode:
-            raise CompilerError(f"{' '.join(done)}\n{run.stderr.strip()}")
+            known = _known(base, options)
+            run = _run(base, known, source, result) if known != options else run
+        if run.returncode:
+            raise CompilerError(f"{' '.join(run.args)}\n{run.stderr.strip()}")
         result.replace(path)
+
+
+def _run(base, options, source, result):
+    command = [*base, *options, str(source), "-o", str(result), "-lm"]
+    return subprocess.run(command, capture_output=True, text=True, errors="replace")
 
 
 @functools.cache
 def _known(base, options):
-    """Return the options that the compiler takes: all at once, or each on its own."""
-
-    def takes(*some):
-        with tempfile.TemporaryDirectory() as work:
-            source = Path(work, "empty.c")
-            source.write_text("int nothing(void) { return 0; }\n", encoding="utf-8")
-            command = [*base, *some, str(source), "-o", str(Path(work, "empty.so")), "-lm"]
-            return subprocess.run(command, capture_output=True).returncode == 0
-
-    return options if takes(*options) else tuple(option for option in options if takes(option))
+    """Return the options that the compiler takes, each tried on its own."""
+    with tempfile.TemporaryDirectory() as work:
+        source, result = Path(work, "empty.c"), Path(work, "empty.so")
+        source.write_text("int nothing(void) { return 0; }\n", encoding="utf-8")
+        return tuple(each for each in options if _run(base, [each], source, result).returncode == 0)
 
 
 # Matrix products
 
 
+_KINDS_OF_PRODUCTS = ("s64", "d64", "s32", "d32", "sf", "df")
+"""In the order of ``_compiled.c``: single and double; C functions with sizes of 64 or of 32 bits, or Fortran's."""
+_NAMES = (("scipy_cblas_{}gemm64_", 64), ("cblas_{}gemm$NEWLAPACK$ILP64", 64), ("cblas_{}gemm64_", 64),
+          ("scipy_cblas_{}gemm", 32), ("cblas_{}gemm", 32))  # fmt: skip
+"""What the products are called in OpenBLAS, in Accelerate, in MKL and in the reference, and the bits of their sizes."""
+
+
 @functools.cache
 def products():
     """Return the library ``_compiled.c``, which has the products of a BLAS, and whether it has any."""
-    text = Path(__file__).with_suffix(".c").read_text(encoding="utf-8")
-    lib = library(text, "compiled", options=("-O2",))
-    functions = _blas()
-    if functions:
-        table = (ctypes.c_void_p * 6)(*(functions.get(kind) for kind in ("s64", "d64", "s32", "d32", "sf", "df")))
-        lib.compiled_set_blas(table)
-    return lib, bool(functions)
+    lib = library(Path(__file__).with_suffix(".c").read_text(encoding="utf-8"), "compiled", options=("-O2",))
+    for functions in (_of_numpy, _of_scipy):
+        found = functions()
+        if found:
+            lib.compiled_set_blas((ctypes.c_void_p * 6)(*(found.get(kind) for kind in _KINDS_OF_PRODUCTS)))
+            if _multiplies(lib):
+                return lib, True
+    return lib, False
 
 
-def _blas():
-    """Return the addresses of single and double products: of C functions with sizes of 64 or 32 bits, or of Fortran."""
+def _of_numpy():
+    """Return the addresses of the products that NumPy uses, or of quicker ones of the same library."""
     import numpy._core._multiarray_umath as core
 
-    lib = ctypes.CDLL(core.__file__)  # a look-up in it finds what it is linked to
-    for name, bits in (("scipy_cblas_{}gemm64_", 64), ("cblas_{}gemm64_", 64), ("cblas_{}gemm", 32)):
+    root = Path(np.__file__).parent
+    beside = [*root.parent.glob("numpy.libs/*openblas*"), *root.glob(".dylibs/*openblas*")]
+    for path in (core.__file__, *beside):
+        lib = ctypes.CDLL(str(path))  # what it is linked to is searched as well
+        found = _addresses(lib)
+        if found:
+            wanted = _core_wanted(lib)
+            copy = wanted and beside and private_openblas(beside[0], wanted, lib)
+            return _addresses(copy) if copy and _quicker(copy, lib) else found
+    return {}
+
+
+def _addresses(lib):
+    for name, bits in _NAMES:
         try:
-            found = {f"{letter}{bits}": lib[name.format(letter)] for letter in "sd"}
+            return {f"{t}{bits}": ctypes.cast(lib[name.format(t)], ctypes.c_void_p).value for t in "sd"}
         except AttributeError:
             continue
-        return {kind: ctypes.cast(function, ctypes.c_void_p).value for kind, function in found.items()}
     return {}
+
+
+def _of_scipy():
+    """Return the addresses of the Fortran products that SciPy hands to Cython."""
+    try:
+        from scipy.linalg.cython_blas import __pyx_capi__ as capsules
+    except ImportError:
+        return {}
+    name, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    name.restype, pointer.restype = ctypes.c_char_p, ctypes.c_void_p
+    name.argtypes, pointer.argtypes = [ctypes.py_object], [ctypes.py_object, ctypes.c_char_p]
+    return {f"{t}f": pointer(capsules[f"{t}gemm"], name(capsules[f"{t}gemm"])) for t in "sd"}
+
+
+def _product(address, dtype, bits):
+    """Return a product of 64-bit or 32-bit sizes as a function of two square arrays and the one to write to."""
+    size, real = (ctypes.c_int64 if bits == 64 else ctypes.c_int), np.ctypeslib.as_ctypes_type(dtype)
+    kinds = [*[ctypes.c_int] * 3, *[size] * 3, real, *[ctypes.c_void_p, size] * 2, real, ctypes.c_void_p, size]
+    function = ctypes.CFUNCTYPE(None, *kinds)(address)
+
+    def call(a, b, c):
+        n = len(a)
+        function(101, 111, 111, n, n, n, 1, a.ctypes.data, n, b.ctypes.data, n, 0, c.ctypes.data, n)
+
+    return call
+
+
+def _multiplies(lib):
+    """Return whether the products of ``_compiled.c`` are right, whatever is transposed."""
+    for name, dtype in (("compiled_sgemm", np.float32), ("compiled_dgemm", np.float64)):
+        real, size = np.ctypeslib.as_ctypes_type(dtype), ctypes.c_ssize_t
+        function = lib[name]
+        function.argtypes = [*[ctypes.c_int] * 2, *[size] * 3, real, *[ctypes.c_void_p, size] * 2, real]
+        function.argtypes = [*function.argtypes, ctypes.c_void_p, size]
+        function.restype = None
+        a, b = np.arange(6, dtype=dtype).reshape(2, 3), np.arange(12, dtype=dtype).reshape(3, 4)
+        for ta, tb in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            x, y = (np.ascontiguousarray(m.T if t else m) for m, t in ((a, ta), (b, tb)))
+            c = np.ones((2, 4), dtype)
+            function(ta, tb, 2, 4, 3, 2, x.ctypes.data, x.shape[1], y.ctypes.data, y.shape[1], 1, c.ctypes.data, 4)
+            if not np.array_equal(c, 2 * (a @ b) + 1):
+                return False
+    return True
+
+
+def _openblas(lib, name):
+    """Return a function of OpenBLAS whose name has a prefix and a suffix of this build; None where there is none."""
+    for prefix in ("scipy_openblas", "openblas"):
+        for suffix in ("64_", ""):
+            try:
+                return lib[f"{prefix}_{name}{suffix}"]
+            except AttributeError:
+                continue
+    return None
+
+
+def _core(lib):
+    """Return the processor that an OpenBLAS has chosen its kernels for, "" for another library."""
+    name = _openblas(lib, "get_corename")
+    if name is None:
+        return ""
+    name.restype = ctypes.c_char_p
+    return (name() or b"").decode()
+
+
+def _core_wanted(lib):
+    """Return the kernels that an OpenBLAS should use where it doesn't know the processor, else "".
+
+    An OpenBLAS that is older than the processor takes kernels for AVX2 on one that has AVX-512, at half the speed.
+    """
+    if sys.platform != "linux" or "OPENBLAS_CORETYPE" in os.environ or not _core(lib):
+        return ""
+    flags = next((line.split() for line in _processor().splitlines() if line.startswith("flags")), [])
+    wide = {"avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl"} <= set(flags)
+    return "SkylakeX" if wide and _core(lib).lower() in ("haswell", "zen", "sandybridge", "nehalem", "prescott") else ""
+
+
+def private_openblas(path, core, like):
+    """Return a copy of an OpenBLAS, loaded beside it with the kernels of that processor; None where it has none.
+
+    A library is loaded once a file, and chooses when it is loaded; what others use stays as it is. The copy has its
+    own threads, as many as ``like`` has.
+    """
+    state = path.stat()
+    stamp = hashlib.sha256(f"{path}{state.st_size}{state.st_mtime_ns}".encode()).hexdigest()[:12]
+    place = folder() / f"{path.stem}-{stamp}-{core}{path.suffix}"
+    try:
+        if not place.exists():
+            with tempfile.TemporaryDirectory(dir=place.parent, prefix=".openblas-") as work:
+                shutil.copyfile(path, Path(work, "copy")).replace(place)
+        before = os.environ.get("OPENBLAS_CORETYPE")
+        os.environ["OPENBLAS_CORETYPE"] = core
+        try:
+            copy = ctypes.CDLL(str(place))
+        finally:
+            if before is None:
+                del os.environ["OPENBLAS_CORETYPE"]
+            else:
+                os.environ["OPENBLAS_CORETYPE"] = before
+    except OSError:
+        return None
+    threads, limit = _openblas(like, "get_num_threads"), _openblas(copy, "set_num_threads")
+    if threads is not None and limit is not None:
+        limit(threads())
+    return copy if _core(copy) == core else None
+
+
+def _quicker(copy, lib):
+    """Return whether one OpenBLAS multiplies quicker than another: measured, alternately, the best of seven."""
+    a = np.ones((256, 256), np.float32)
+    c, best = np.empty_like(a), {}
+    for _ in range(7):
+        for each in (copy, lib):
+            ((kind, address), *_) = _addresses(each).items()
+            start = time.perf_counter()
+            _product(address, np.float32, int(kind[1:]))(a, a, c)
+            best[each] = min(best.get(each, math.inf), time.perf_counter() - start)
+    return best[copy] < 0.9 * best[lib]
 
 
 # Layers
@@ -298,44 +446,48 @@ class Layer:
                 values[name] = _plain(value, call.dtypes[name])
         for (name, output), value in zip(self._cotangents.items(), cotangents, strict=True):
             values[name] = _cotangent(name, value, call.shapes[output], call.dtype)
-        results = self._destinations(call, out, dtypes, [*saved, *cotangents, *values.values()])
-        for name, result in results.items():
-            plain = result is not None and result.dtype == call.dtype and result.flags.carray
-            values[name] = result if plain else np.empty(call.shapes[self._results[name]], call.dtype)
+        of = dict(zip([name for name, (kind, _) in self._inputs.items() if KINDS[kind] == "f"], dtypes, strict=True))
+        given = dict(zip(self._results, self._given(out, call, of), strict=True))
+        read = [value for value in (*saved, *cotangents) if isinstance(value, np.ndarray)]
+        for name, array in given.items():  # one that will not do is copied to afterwards
+            fits = array is not None and array.dtype == call.dtype and array.flags.carray
+            fits = fits and not any(np.may_share_memory(array, other) for other in read)
+            values[name] = array if fits else np.empty(call.shapes[name], call.dtype)
         status = call.run("backward", values, hypers)
         if status:
             self._failed(status, args)
         self._prepare("backward", call)
-        of = dict(zip([name for name, (kind, _) in self._inputs.items() if KINDS[kind] == "f"], dtypes, strict=True))
         gradients = []
-        for name, result in results.items():
-            if result is None:
-                result = values[name].astype(of[self._results[name]], copy=False)
-            elif result is not values[name]:
-                result[...] = values[name]
-            gradients.append(result)
+        for name, array in given.items():
+            if array is None:
+                array = values[name].astype(of[self._results[name]], copy=False)
+            elif array is not values[name]:
+                np.copyto(array, values[name])
+            gradients.append(array)
         return self._gradients(*gradients)
 
-    def _destinations(self, call, out, dtypes, others):
-        """Return the array to write each gradient to, None for a new one; ValueError for one that will not do."""
+    def _given(self, out, call, of):
+        """Return an array or None for each gradient; ValueError where one doesn't fit, or two share memory."""
+        fields = self._gradients._fields
         if out is None:
-            return dict.fromkeys(self._results)
-        if not isinstance(out, tuple) or len(out) != len(self._results):
-            raise ValueError(f"out: expected a tuple of {len(self._results)}, for {', '.join(self._results)}")
-        of = dict(zip([name for name, (kind, _) in self._inputs.items() if KINDS[kind] == "f"], dtypes, strict=True))
-        for (name, like), array in zip(self._results.items(), out, strict=True):
+            return [None] * len(fields)
+        if isinstance(out, dict):
+            if not out.keys() <= set(fields):
+                raise ValueError(f"out: expected names among {', '.join(fields)}, got {', '.join(map(str, out))}")
+            out = [out.get(name) for name in fields]
+        if not isinstance(out, (tuple, list)) or len(out) != len(fields):
+            raise ValueError(f"out: expected Gradients({', '.join(fields)}), a sequence in this order or a dict")
+        for k, (name, array, like) in enumerate(zip(fields, out, self._results.values(), strict=True)):
             if array is None:
                 continue
-            shape, dtype = call.shapes[like], of[like]
-            if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
-                got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-                raise ValueError(f"out: expected an array {dtype} {shape} for {name}, got {got}")
-            if not array.flags.writeable:
-                raise ValueError(f"out: the array for {name} is read-only")
-            if any(np.may_share_memory(array, other) for other in others if isinstance(other, np.ndarray)):
-                raise ValueError(f"out: the array for {name} overlaps one that is read")
-            others = [*others, array]
-        return dict(zip(self._results, out, strict=True))
+            if not (isinstance(array, np.ndarray) and array.flags.writeable):
+                raise ValueError(f"out, {name}: expected an array that can be written to, or None")
+            if (array.shape, array.dtype) != (call.shapes[like], of[like]):
+                wanted = f"{of[like]} of shape {call.shapes[like]}"
+                raise ValueError(f"out, {name}: expected {wanted}, got {array.dtype} of shape {array.shape}")
+            if any(other is not None and np.shares_memory(array, other) for other in out[:k]):
+                raise ValueError(f"out, {name}: shares memory with another one")
+        return list(out)
 
     def _failed(self, status, args):
         """Raise what a status of a C function means."""
@@ -429,7 +581,7 @@ class Call:
         self.dtypes = {name: _DTYPES.get(kind, dtype) for name, kind in kinds.items()}
         self.shapes |= {name: self.shapes[like] for name, like in (layer._cotangents | layer._results).items()}
         self.given = tuple(self.dtype for kind, _ in layer._inputs.values() if KINDS[kind] == "f")
-        known["..."] = prod(known.get("...", ()))
+        known["..."] = math.prod(known.get("...", ()))
         self.numbers, self.entries, self.workspaces, self.takes = {}, {}, {}, layer._takes
         self._real, self.plans = layer._real, {}
         lib = layer.library(dtype)
@@ -452,7 +604,7 @@ class Call:
 
     def _array(self, name):
         shape, dtype = self.shapes[name], self.dtypes[name]
-        return len(shape), (ctypes.c_ssize_t * (len(shape) + 1))(*shape), dtype, prod(shape) * dtype.itemsize
+        return len(shape), (ctypes.c_ssize_t * (len(shape) + 1))(*shape), dtype, math.prod(shape) * dtype.itemsize
 
     def run(self, which, values, hypers):
         """Call the C function with plain arrays; return its status."""
