@@ -34,6 +34,7 @@ __all__ = [
     "Assign",
     "Axis",
     "Binary",
+    "Blocks",
     "Broadcast",
     "CallBackward",
     "CallForward",
@@ -57,17 +58,21 @@ __all__ = [
     "InPlace",
     "Input",
     "Instruction",
+    "Into",
     "Labels",
     "Name",
     "Number",
+    "Ones",
     "Pad",
     "Part",
+    "Purpose",
     "PutAlong",
     "Range",
     "Read",
     "Reduce",
     "Regroup",
     "Reshape",
+    "Room",
     "Rows",
     "SizeOf",
     "Span",
@@ -77,6 +82,7 @@ __all__ = [
     "Transpose",
     "Unary",
     "Update",
+    "Vecdot",
     "Windows",
     "transform",
     "values",
@@ -265,6 +271,18 @@ class Einsum(Array):
     """A product of the arguments, summed over the indices that ``axes`` lacks."""
 
     optimize: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vecdot(Array):
+    """``np.vecdot(a, b)``: the product of two arrays summed over the last axis; a unit in its place if ``keep``."""
+
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ones(Array):
+    """A vector of ones, as long as the first or last axis of the argument: ``ones @ a``, ``a @ ones`` sum over it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,6 +516,59 @@ class ForLoop:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """``name`` is the array that the caller gave for the gradient of ``parameter``, or a new one, not yet written.
+
+    ``axes`` are its sizes, ``like`` an array of that shape, ``reads`` the names of the
+    arrays that are still read when it is written to.
+    """
+
+    name: str
+    parameter: str
+    axes: tuple[Expr, ...]
+    like: str | None
+    reads: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} = room for d{self.parameter}"
+
+
+@dataclass(frozen=True, slots=True)
+class Into:
+    """``np.multiply(a, b, out=name)``: one operation, its result written to an array that is there."""
+
+    name: str
+    value: Array
+
+    def __str__(self) -> str:
+        return f"{self.name}[...] = {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Statements for some rows at a time: ``for rows, scratch in _blocks(of, 1):``.
+
+    Attributes:
+        rows: the name of the slice.
+        of: the array whose rows are counted, of all that are read the widest.
+        like: an array of the working precision.
+        scratch: names of arrays as large as some rows of ``of``.
+        parts: ``(name, array)``: what stands for the array's rows of the block.
+        body: the statements.
+    """
+
+    rows: str
+    of: Array
+    like: str
+    scratch: tuple[str, ...]
+    parts: tuple[tuple[str, Array], ...]
+    body: tuple[Instruction, ...]
+
+    def __str__(self) -> str:
+        return "\n    ".join([f"for rows of {self.of}:", *map(str, self.body)])
+
+
+@dataclass(frozen=True, slots=True)
 class CallForward:
     """``(a, b), cache = module.forward(x, w, eps=0.001)``: the forward of another layer's module.
 
@@ -535,7 +606,19 @@ class CallBackward:
 
 
 Instruction = (
-    Assign | Delete | InPlace | Update | AddAt | PutAlong | Guarded | ForLoop | CallForward | CallBackward
+    Assign
+    | Delete
+    | InPlace
+    | Into
+    | Update
+    | AddAt
+    | PutAlong
+    | Guarded
+    | ForLoop
+    | Blocks
+    | Room
+    | CallForward
+    | CallBackward
 )
 
 
@@ -597,6 +680,14 @@ class SizeOf:
     source: str | None = None
     axes: tuple[Expr | None, ...] = ()
     value: Expr | None = None
+
+
+class Purpose(Enum):
+    """What code is written for."""
+
+    READING = "reading"
+    SPEED = "speed"
+    MEMORY = "memory"
 
 
 class Dtypes(Enum):
@@ -665,6 +756,7 @@ class ArrayProgram:
         nonempty: sizes that must not be 0, each with the reason.
         forward_formulas, backward_formulas: the same in index notation, for people.
         functions: further functions that read the same cache.
+        purpose: what backward has been written for.
     """
 
     name: str
@@ -692,6 +784,7 @@ class ArrayProgram:
     conditions: tuple[Condition, ...] = ()
     memory: tuple[tuple[Expr, ...], tuple[Expr, ...]] | None = None
     functions: tuple[ArrayFunction, ...] = ()
+    purpose: Purpose = Purpose.READING
 
     def __str__(self) -> str:
         lines = ["forward:", *(f"    {s}" for s in self.forward)]
@@ -724,6 +817,8 @@ def values(instruction: Instruction) -> tuple[Array, ...]:
     match instruction:
         case Guarded(body=body) | ForLoop(body=body):
             return tuple(v for s in body for v in values(s))
+        case Blocks(of=of, parts=parts, body=body):
+            return (of, *(part for _, part in parts), *(v for s in body for v in values(s)))
         case Update(places=places, value=value) | AddAt(places=places, value=value):
             return (*places, value)
         case PutAlong(at=at, value=value):
@@ -732,7 +827,7 @@ def values(instruction: Instruction) -> tuple[Array, ...]:
             return (*arguments, *(value for _, value in keywords))
         case CallBackward(arguments=arguments):
             return arguments
-        case Delete():
+        case Delete() | Room():
             return ()
         case _:
             return (instruction.value,)

@@ -39,7 +39,7 @@ from derive.lower.arrays import (
     walk,
 )
 
-__all__ = ["shared"]
+__all__ = ["descriptive_name", "shared"]
 
 _WORK = (Accumulate, Apply, Binary, Contract, Einsum, Helper, Reduce, TakeAlong, Tensordot)
 
@@ -72,7 +72,7 @@ def shared(code: Sequence[Instruction], taken: set[str]) -> list[Instruction]:
         array = places[0].array
         owner = next((p.instruction for p in places if p.whole), None)
         if owner is None:
-            made = Assign(_name(array, taken), array)
+            made = Assign(descriptive_name(array, taken), array)
         else:
             assigned = result[owner]
             assert isinstance(assigned, Assign)
@@ -184,7 +184,7 @@ _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 _OPERATORS = {"+": "plus", "-": "minus", "*": "times", "/": "over", "**": "to_the"}
 
 
-def _name(array: Array, taken: set[str]) -> str:
+def descriptive_name(array: Array, taken: set[str]) -> str:
     """Return a name that says what the expression is: ``one_minus_z``, ``abs_diff``, ``positive``."""
     stem = _wish(array) or "part"
     if len(stem) > _LONGEST or not stem.isidentifier():

@@ -33,6 +33,7 @@ from derive.lower.arrays import (
     Range,
     Regroup,
     Reshape,
+    Room,
     SizeOf,
     Span,
     Take,
@@ -96,6 +97,8 @@ def find_sizes(
         if cotangent.like is None:
             _note_shape(cotangent.axes, needed)
     for instruction in code:
+        if isinstance(instruction, Room) and instruction.like is None:
+            _note_shape(instruction.axes, needed)
         for size in _subscript_sizes(instruction):
             needed.setdefault((size, _part(size)))
         for value in values(instruction):

@@ -30,6 +30,7 @@ from derive.lower.arrays import (
     Guarded,
     InPlace,
     Instruction,
+    Into,
     Name,
     Number,
     PutAlong,
@@ -133,7 +134,7 @@ def mapped(instruction: Instruction, change: Callable[[Array], Array]) -> Instru
             return replace(instruction, places=tuple(map(change, places)), value=change(value))
         case PutAlong(at=at, value=value):
             return replace(instruction, at=change(at), value=change(value))
-        case Assign(value=value) | InPlace(value=value):
+        case Assign(value=value) | InPlace(value=value) | Into(value=value):
             return replace(instruction, value=change(value))
         case Delete():
             return instruction

@@ -19,6 +19,7 @@ from derive.language.layer import Condition
 from derive.lower.arrays import (
     ArrayFunction,
     ArrayProgram,
+    Blocks,
     CallBackward,
     CallForward,
     Dtype,
@@ -26,6 +27,8 @@ from derive.lower.arrays import (
     Field,
     Function,
     Part,
+    Purpose,
+    Room,
     SizeOf,
 )
 from derive.lower.passes import local_name
@@ -134,7 +137,10 @@ def _assigned(instruction: object) -> list[str]:
     body = getattr(instruction, "body", None)
     if body is not None:
         counter = getattr(instruction, "counter", None)
-        return [*([counter] if counter else []), *(n for i in body for n in _assigned(i))]
+        inside = [n for i in body for n in _assigned(i)]
+        if isinstance(instruction, Blocks):
+            inside += [instruction.rows, *instruction.scratch, *(name for name, _ in instruction.parts)]
+        return [*([counter] if counter else []), *inside]
     if isinstance(instruction, CallForward):
         return [*filter(None, [*instruction.results, instruction.cache])]
     if isinstance(instruction, CallBackward):
@@ -152,6 +158,7 @@ assert all(hasattr(builtins, name) for name in _CALLED)
 
 def _view(arrays: ArrayProgram) -> ModuleView:
     helpers = {"_expect", "_cotangent", "_labels", "_norm", "_logsumexp", "_described", "_pad", "_at_least_one"}
+    helpers |= {"out", "_into", "_arrays", "_room", "_blocks"}
     helpers |= passes.RESERVED if arrays.functions else set()
     everything = _all_names(arrays)
     fixed = {i.name for i in arrays.inputs} | {h for h, _ in arrays.hypers}
@@ -179,6 +186,9 @@ def _view(arrays: ArrayProgram) -> ModuleView:
     kinds = dict.fromkeys(i.kind for i in arrays.inputs)
     known = {axis for i in arrays.inputs for axis in i.axes}
     names = ["expect", "cotangent", *passes.helpers(arrays.functions)] + ["labels"] * bool(arrays.labels)
+    names += ["into"] * takes_out(arrays)
+    names += ["room"] * any(isinstance(i, Room) for i in arrays.backward)
+    names += ["blocks"] * any(isinstance(i, Blocks) for i in arrays.backward)
     names += ["at_least_one"] * at_least_one(forward.body) + ["pad"] * (Function.PAD in used)
     names += ["norm"] * (Function.NORM in used) + ["logsumexp"] * (Function.LOGSUMEXP in used)
     return ModuleView(
@@ -257,7 +267,7 @@ def _header(arrays: ArrayProgram) -> tuple[str, ...]:
 def _options(arrays: ArrayProgram) -> str:
     """Return the options that the module was generated with."""
     functions = {f.name for f in arrays.functions}
-    options = [("--calls", arrays.modules), ("--jvp", "jvp" in functions), ("--second", "double_backward" in functions)]
+    options = [(f"--for {arrays.purpose.value}", arrays.purpose is not Purpose.READING), ("--calls", arrays.modules), ("--jvp", "jvp" in functions), ("--second", "double_backward" in functions)]
     return "".join(f" {option}" for option, given in options if given)
 
 
@@ -401,6 +411,32 @@ def _signature(name: str, arguments: Sequence[str]) -> list[str]:
     return [*lines[:-1], lines[-1] + ":"]
 
 
+OUT = [
+    "out: Gradients, a sequence or a dict of arrays to write the gradients to, None for a new one. They must not",
+    "share memory with one another; what they share with a cotangent or the cache is read before it is written.",
+]
+
+
+def takes_out(arrays: ArrayProgram) -> bool:
+    """Return whether backward takes arrays for its results."""
+    return arrays.purpose is not Purpose.READING
+
+
+def _returned(arrays: ArrayProgram, gradients: Sequence[str]) -> list[str]:
+    """Return the lines that return the gradients, each of its parameter's dtype, in the caller's arrays."""
+    before, after = ("_into(out, ", ")") if takes_out(arrays) else ("", "")
+    if arrays.dtypes is Dtypes.EACH:
+        line = f"return {before}Gradients(*map(np.asarray, {tuple_text(gradients)}, dtypes)){after}"
+        if len(line) <= WIDTH - 4:
+            return [line]
+        return [
+            *tuple_lines("gradients", gradients),
+            f"return {before}Gradients(*map(np.asarray, gradients, dtypes)){after}",
+        ]
+    lines = call_lines(f"return {before}Gradients", gradients, WIDTH - 4 - len(after))
+    return [*lines[:-1], lines[-1] + after]
+
+
 def _backward(arrays: ArrayProgram, text: FunctionText) -> FunctionView:
     rename = text.rename
     fields = _fields(arrays, rename)
@@ -414,18 +450,15 @@ def _backward(arrays: ArrayProgram, text: FunctionText) -> FunctionView:
     body = [*_size_lines(arrays.backward_sizes, text), *checks, *statements]
     views = dict(arrays.views)
     gradients = [text.expression(views[name]) if name in views else rename(name) for _, name in arrays.gradients]
-    if arrays.dtypes is Dtypes.EACH:
-        line = f"return Gradients(*map(np.asarray, {tuple_text(gradients)}, dtypes))"
-        if len(line) > WIDTH - 4:
-            body += tuple_lines("gradients", gradients)
-            line = "return Gradients(*map(np.asarray, gradients, dtypes))"
-        body.append(line)
-    else:
-        body += call_lines("return Gradients", gradients)
+    body += _returned(arrays, gradients)
     given = shapes((c.name, c.axes, Kind.REAL) for c in arrays.cotangents)
     doc = [*wrapped(f"Return Gradients({', '.join(f'd{p}' for p, _ in arrays.gradients)})."), ""]
     doc += formulas(arrays.backward_formulas)
-    doc += ["", *given, "Raises ValueError for another shape."]
+    doc += ["", *given]
     arguments = [*(rename(c.name) for c in arrays.cotangents), "cache"]
+    if takes_out(arrays):
+        arguments.append("out=None")
+        doc += OUT
+    doc.append("Raises ValueError for another shape.")
     body = [*passes.unpacked(fields, body), *body]
     return FunctionView(tuple(_signature("backward", arguments)), docstring(doc, "    "), tuple(body))

@@ -24,6 +24,7 @@ from derive.lower.arrays import (
     Assign,
     Axis,
     Binary,
+    Blocks,
     Broadcast,
     CallBackward,
     CallForward,
@@ -43,14 +44,17 @@ from derive.lower.arrays import (
     Helper,
     InPlace,
     Instruction,
+    Into,
     Name,
     Number,
+    Ones,
     Pad,
     PutAlong,
     Range,
     Reduce,
     Regroup,
     Reshape,
+    Room,
     Rows,
     Span,
     Take,
@@ -59,10 +63,12 @@ from derive.lower.arrays import (
     Transpose,
     Unary,
     Update,
+    Vecdot,
     Windows,
     values,
     walk,
 )
+from derive.lower.operations import ufunc
 from derive.render.numpy_calls import backward_call, forward_call
 from derive.render.numpy_numbers import (
     ADD,
@@ -225,7 +231,7 @@ class FunctionText:
 
     @_text.register
     def _(self, array: Reshape) -> Text:
-        first, *rest = (self.numbers.text(a.size)[0] for a in array.indices)
+        first, *rest = ("1" if a is None else self.numbers.text(a.size)[0] for a in array.axes)
         rows = "-1" if array.indices[0].size.has(BATCH_SIZE) else first
         return f"{inside(self._text(array.args[0]), ATOM)}.reshape({', '.join([rows, *rest])})", ATOM
 
@@ -246,6 +252,20 @@ class FunctionText:
     def _(self, array: Contract) -> Text:
         a, b = map(self._text, array.args)
         return f"{inside(a, MUL if isinstance(array.args[0], Contract) else NEG)} @ {inside(b, NEG)}", MUL
+
+    @_text.register
+    def _(self, array: Vecdot) -> Text:
+        a, b = (self._text(x)[0] for x in array.args)
+        if not array.keep:
+            return f"np.vecdot({a}, {b})", ATOM
+        units = "..., None" if BATCH in array.axes or len(array.axes) > 2 else ":, None"
+        return f"np.vecdot({a}, {b})[{units}]", ATOM
+
+    @_text.register
+    def _(self, array: Ones) -> Text:
+        text = inside(self._text(array.args[0]), ATOM)
+        length = f"len({text})" if array.axes == array.args[0].axes[:1] else f"{text}.shape[-1]"
+        return f"np.ones({length}, dtype={text}.dtype)", ATOM
 
     @_text.register
     def _(self, array: Tensordot) -> Text:
@@ -476,6 +496,12 @@ class FunctionText:
                 steps = f"range({self.numbers.text(size)[0]})"
                 header = f"for {self.rename(counter)} in {steps if step == 1 else f'reversed({steps})'}:"
                 return [header, *(_INDENT + line for s in body for line in self._lines(s, width - len(_INDENT)))]
+            case Room():
+                return self._room(instruction, width)
+            case Into(name=name, value=value):
+                return self._into(name, value, width)
+            case Blocks():
+                return self._blocks(instruction, width)
             case CallForward():
                 module = self.modules[instruction.module]
                 return call_lines(*forward_call(instruction, module, self.rename, self.expression), width)
@@ -522,6 +548,41 @@ class FunctionText:
                     new = self.expression(value)
                 return [f"np.put_along_axis({own}, {text}, {new}, axis={axis})"]
         raise AssertionError(f"render: {instruction}")
+
+    def _room(self, room: Room, width: int) -> list[str]:
+        """Return the line that takes the caller's array for a gradient, or a new one."""
+        self.dtype_used = True
+        shape = self.shape(list(room.axes), room.like)
+        arguments = ["out", f'"{room.parameter}"', shape, self.dtype, *map(self.rename, room.reads)]
+        return call_lines(f"{self.rename(room.name)} = _room", arguments, width)
+
+    def _into(self, name: str, value: Array, width: int) -> list[str]:
+        """Return the lines that write the result of one operation to an array."""
+        target = self.rename(name)
+        if isinstance(value, Name):
+            return [f"np.copyto({target}, {self.expression(value)})"]
+        call = ufunc(value)
+        assert call is not None, f"render: {value}"
+        if isinstance(value, Apply) and value.scipy:
+            call = self.numbers.imported(call + ")")[:-1]
+        function, _, places = call.partition("(")
+        arguments = places.format(*(self._text(a)[0] for a in value.args))
+        return call_lines(function, [*_arguments(arguments), f"out={target}"], width)
+
+    def _blocks(self, blocks: Blocks, width: int) -> list[str]:
+        """Return the loop over blocks of rows."""
+        of = self.expression(blocks.of)
+        names = [self.rename(n) for n in blocks.scratch]
+        like = self.rename(blocks.like)
+        given = [of, *([str(len(names))] if names else []), *([f"{like}.dtype"] if names and like != of else [])]
+        header = f"for {', '.join([blocks.rows, *names])} in _blocks({', '.join(given)}):"
+        targets = ", ".join(self.rename(n) for n, _ in blocks.parts)
+        line = f"{targets} = {', '.join(f'{self.expression(a)}[{blocks.rows}]' for _, a in blocks.parts)}"
+        lines = [line]
+        if len(line) > width - len(_INDENT):
+            lines = [f"{self.rename(n)} = {self.expression(a)}[{blocks.rows}]" for n, a in blocks.parts]
+        inner = [line for s in blocks.body for line in self._lines(s, width - len(_INDENT))]
+        return [header, *(_INDENT + line for line in (*lines, *inner))]
 
     def _view(self, update: Update | AddAt) -> str:
         """Return the array that is written to, its axes in the order of ``update.axes``."""
