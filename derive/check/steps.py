@@ -17,8 +17,9 @@ The first step that differs is where a derivation goes wrong.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from math import isfinite
 from random import Random
 from typing import Any
 
@@ -75,13 +76,18 @@ class CheckedStep:
     error: float | None
     passed: bool
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for ``json.dumps``; an infinite error becomes a string."""
+        error = self.error
+        return asdict(self) | {"error": str(error) if error is not None and not isfinite(error) else error}
+
     def __str__(self) -> str:
         error = "" if self.error is None else f", off by {self.error:.3g}"
         return f"step {self.number} ({self.stage}): {self.equation}{error} against {self.against}"
 
 
 def check_steps(
-    layer: Layer, wrt: tuple[str, ...] | None = None, *, seed: int = 0, instance: Instance | None = None
+    layer: Layer, wrt: Sequence[str] | None = None, *, seed: int = 0, instance: Instance | None = None
 ) -> Iterator[CheckedStep]:
     """Derive a layer and yield every step with its error, then the program and the code.
 

@@ -327,6 +327,7 @@ def generate(
 @click.option("--json", "as_json", is_flag=True, help="The results as JSON.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
 @click.option("--accuracy", is_flag=True, help="Measure the errors of the code against multiprecision instead.")
+@click.option("--each-step", is_flag=True, help="Compare every step of the derivation with what stood before instead.")
 @click.option(
     "--plot",
     "picture",
@@ -344,6 +345,7 @@ def check(
     seed: int,
     target: str,
     accuracy: bool,
+    each_step: bool,
     picture: Path | None,
     jvp: bool,
     second: bool,
@@ -360,12 +362,17 @@ def check(
     forward and 8 backward where the result is a normal number), others
     relative to the largest element of each result.
 
+    --each-step evaluates every equation of the derivation on random inputs: the
+    forward made stable, the chain rule, each simplification, the program, the
+    code. The first that differs from what stood before it is named.
+
     \b
     Example:
       derive check batchnorm
       derive check mine.layer --json
       derive check batchnorm --target c          # the compiled code
       derive check --accuracy gelu --plot gelu.svg
+      derive check --each-step batchnorm
     """
     from derive.commands.names import differentiated
     from derive.language import load_all
@@ -375,13 +382,18 @@ def check(
         raise DeriveError("--plot draws what --accuracy measures", hint="add --accuracy")
     layers = [item for word in layer for item in load_all(word)]
     names = differentiated(wrt, layers)
-    if accuracy:
-        from derive.commands.trust import check_accuracy
+    if accuracy or each_step:
+        from derive.commands.trust import check_accuracy, check_each_step
 
+        option = "--accuracy" if accuracy else "--each-step"
+        if accuracy and each_step:
+            raise DeriveError("--accuracy and --each-step are two checks", hint="run one after the other")
         if target != "numpy":
-            raise DeriveError("--accuracy measures the target numpy", hint="leave out --target")
+            raise DeriveError(f"{option} looks at the target numpy", hint="leave out --target")
         if jvp or second:
-            raise DeriveError("--accuracy measures forward and backward alone", hint="leave out --jvp and --second")
+            raise DeriveError(f"{option} looks at forward and backward alone", hint="leave out --jvp and --second")
+        if each_step:
+            return OK if check_each_step(layers, names, seed, as_json=as_json) else FAILED
         return OK if check_accuracy(layers, names, seed, as_json=as_json, picture=picture) else FAILED
     reports = []
     with Progress(len(layers)) as progress:

@@ -1,4 +1,4 @@
-"""What ``derive check`` does with ``--accuracy``: measure, print, draw."""
+"""What ``derive check`` does with ``--accuracy`` and ``--each-step``: measure, print, draw."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from derive.errors import CheckError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
+    from derive.check.steps import CheckedStep
     from derive.language.layer import Layer
 
-__all__ = ["check_accuracy"]
+__all__ = ["check_accuracy", "check_each_step", "print_tables"]
 
 
 def check_accuracy(
@@ -54,6 +56,48 @@ def check_accuracy(
             what = f"{item.layer}: {len(item.failures)} of {len(item.rows)} accuracies are beyond their bounds"
             complain(CheckError(what, hint="\n".join(map(str, item.failures))))
     return passed
+
+
+def check_each_step(layers: Sequence[Layer], wrt: Sequence[str] | None, seed: int, *, as_json: bool) -> bool:
+    """Compare every step of layers' derivations with what stood before; return whether all agree."""
+    from derive.check.steps import check_steps
+
+    checked = []
+    with Progress(len(layers)) as progress:
+        for layer in layers:
+            progress.begin(layer.name)
+            checked.append(list(check_steps(layer, wrt, seed=seed)))
+    wrong = [next((step for step in steps if not step.passed), None) for steps in checked]
+    passed = all(step is None for step in wrong)
+    if as_json:
+        results = [
+            {"layer": layer.name, "passed": first is None, "steps": [step.to_json() for step in steps]}
+            for layer, steps, first in zip(layers, checked, wrong, strict=True)
+        ]
+        say(json.dumps({"passed": passed, "layers": results}, indent=2))
+    else:
+        print_tables([_steps_table(layer.name, steps) for layer, steps in zip(layers, checked, strict=True)])
+    for layer, first in zip(layers, wrong, strict=True):
+        if first is not None:
+            complain(CheckError(f"{layer.name}: {first}", hint=f"the first step that differs; {first.reason}"))
+    return passed
+
+
+def _steps_table(name: str, steps: Sequence[CheckedStep]) -> Table:
+    """Return a row a step: what holds from there on, what it was compared with, how far off it is."""
+    from rich.table import Table
+    from rich.text import Text
+
+    first = next((step for step in steps if not step.passed), None)
+    verdict = Text("every step agrees", "green") if first is None else Text(f"step {first.number} differs", "bold red")
+    shown = Table(title=Text(f"{name}: ").append(verdict), title_justify="left", title_style="")
+    for heading in ("step", "stage", "equation for", "compared with", "error"):
+        shown.add_column(heading, justify="right" if heading in ("step", "error") else "left", overflow="fold")
+    for step in steps:
+        error = "-" if step.error is None else f"{step.error:.1e}"
+        cell = Text(error) if step.passed else Text(f"{error} DIFFERS", "bold red")
+        shown.add_row(str(step.number), step.stage, Text(step.equation), step.against, cell)
+    return shown
 
 
 def print_tables(tables: Sequence[RenderableType]) -> None:
