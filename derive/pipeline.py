@@ -73,12 +73,14 @@ def build_compiled(layer: Layer, wrt: Sequence[str] | None = None) -> Files:
 
 def _compiled(layer: Layer, program: Program) -> Files:
     from derive.nests.build import nests
-    from derive.render.c import c_files
+    from derive.render.c import render
     from derive.render.c_python import module_name, python_module, shared_files
 
     functions = nests(program)
+    source, header = render(functions)
     return {
-        **c_files(functions),
+        f"{layer.name}.c": source,
+        f"{layer.name}.h": header,
         f"{module_name(layer.name)}.py": python_module(functions, layer),
         **shared_files(),
     }
