@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from sympy import Expr, S
+from sympy import Expr, Pow, S
 
 from derive.algebra.functions import BY_CLASS
 from derive.algebra.indices import free_indices, names, rebuild, replace_elements, substitute
@@ -226,8 +226,8 @@ def _copied(line: Line) -> Element | None:
 
 
 def read_forward_values(statement: Statement, forward: Sequence[Statement], axes: Axes) -> Statement:
-    """Read a function of the inputs that forward has computed under its name: ``p`` for ``sigmoid(z)``."""
-    known = [s for s in forward if type(s.expr) in BY_CLASS and not BY_CLASS[type(s.expr)].infix]
+    """Read a function of the inputs that forward has computed under its name: ``p`` for ``sigmoid(z)``, ``z**a``."""
+    known = [s for s in forward if _is_function(s.expr)]
     known = [s for s in known if free_indices(s.expr) == frozenset(s.indices)]
 
     def visit(expr: Expr) -> Expr:
@@ -241,6 +241,13 @@ def read_forward_values(statement: Statement, forward: Sequence[Statement], axes
 
     expr = visit(statement.expr) if known else statement.expr
     return statement if expr is statement.expr else replace(statement, expr=expr)
+
+
+def _is_function(expr: Expr) -> bool:
+    """Whether an expression is one function of the table, or a power that is no root."""
+    if isinstance(expr, Pow):
+        return not expr.exp.is_number
+    return type(expr) in BY_CLASS and not BY_CLASS[type(expr)].infix
 
 
 def _renamed(terms: Terms, name: str, tensor: Tensor) -> Terms:
