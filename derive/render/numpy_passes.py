@@ -41,6 +41,9 @@ RESERVED = frozenset(
 _DIRECTION = {"jvp": "tangents", "hvp": "vectors"}
 """The functions that take a direction of the parameters, and what it is called there."""
 
+_PAIRING = 55
+"""Characters of a sum of products that leave room for the rest of a docstring's line."""
+
 
 def helpers(functions: Sequence[ArrayFunction]) -> list[str]:
     """Return the templates of the small functions that these call."""
@@ -173,7 +176,10 @@ def unpacked(fields: Sequence[str], body: Sequence[str]) -> list[str]:
 
 
 def _pairing(arrays: ArrayProgram) -> str:
-    """``sum(ddx*dx) + sum(ddw*dw)``, what a double backward differentiates; shortened where there are many."""
+    """``sum(ddx*dx) + sum(ddw*dw)``, what a double backward differentiates; shortened where it is long."""
     gradients = [f"d{p}" for p, _ in arrays.gradients]
     terms = [f"sum(d{g}*{g})" for g in gradients]
-    return " + ".join(terms if len(terms) <= 3 else [*terms[:2], "…"])
+    for shown in (terms if len(terms) <= 3 else [*terms[:2], "…"], [*terms[:2], "…"], [terms[0], "…"]):
+        if len(text := " + ".join(shown)) <= _PAIRING:
+            return text
+    return "sum(ddx*dx) over the parameters x"
