@@ -168,7 +168,8 @@ class _Fusion:
         for name, theirs in _accesses(b).items():
             for one in accesses.get(name, ()):
                 for other in theirs:
-                    if (one.op or other.op) and not (self._earlier(name, one, around) or self._earlier(name, other, around)):
+                    earlier = self._earlier(name, one, around) or self._earlier(name, other, around)
+                    if (one.op or other.op) and not earlier:
                         result.append((one, other))
         return result
 

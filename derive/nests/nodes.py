@@ -139,7 +139,7 @@ class Store:
 
     Attributes:
         name: an argument, a buffer or a local.
-        shape: sizes of the array's axes; () for a local.
+        shape: sizes of the array's axes; None for a variable.
         subscripts: one an axis.
         op: ``=``, ``+=``, ``*=``, ``max`` or ``min``.
         value: what is stored.
@@ -147,7 +147,7 @@ class Store:
     """
 
     name: str
-    shape: tuple[Expr, ...]
+    shape: tuple[Expr, ...] | None
     subscripts: tuple[Expr, ...]
     op: str
     value: Expr
@@ -196,7 +196,6 @@ class Check:
     """Return ``code`` unless every element of an integer array lies in 0 … size-1."""
 
     name: str
-    count: Expr
     size: Expr
     code: int
 

@@ -21,7 +21,7 @@ from typing import Any
 import sympy
 from sympy import Expr, S
 
-from derive.algebra.indices import elements, free_indices, substitute
+from derive.algebra.indices import elements, substitute
 from derive.algebra.nodes import Element, Index, Kind, Tensor
 from derive.language.layer import Carry
 
@@ -136,9 +136,3 @@ class Piece:
             conditions=tuple((substitute(p, change), s) for p, s in self.conditions),
             product=product,
         )
-
-    @property
-    def reduced(self) -> frozenset[Index]:
-        """The loops that do not occur in the target."""
-        inside: frozenset[Index] = frozenset().union(*map(free_indices, self.subscripts)) if self.subscripts else frozenset()
-        return frozenset(self.loops) - inside

@@ -17,16 +17,18 @@ from dataclasses import dataclass, replace
 from itertools import product as combinations
 from typing import TYPE_CHECKING
 
-from sympy import Expr, Mul, S
+from sympy import Expr, Mul
 
 from derive.algebra.indices import free_indices
-from derive.algebra.nodes import BATCH, Delta, Element, Index, Sum
+from derive.algebra.nodes import BATCH, Delta, Element, Index
 from derive.nests.pieces import Letters, Product
 
 if TYPE_CHECKING:
     from derive.nests.split import Splitter
 
 __all__ = ["Operands", "arranged", "operands"]
+
+Axes = Sequence[Index | None]
 
 _FEW = 4
 
@@ -87,15 +89,21 @@ def _merged(groups: list[tuple[Expr, frozenset[Index]]]) -> list[tuple[Expr, fro
     return None
 
 
-def arranged(splitter: Splitter, indices: Letters, found: Operands) -> tuple[Product, Letters, Letters | None, Expr] | None:
+Arranged = tuple[Product, Letters, Letters | None, Expr]
+
+
+def arranged(splitter: Splitter, indices: Letters, found: Operands) -> Arranged | None:
     """Return how a product is computed: the product, its loops, the letters of its result, what multiplies it.
 
     The result's letters are None where it is computed in place, in ``indices``.
     """
     in_a, in_b = free_indices(found.a), free_indices(found.b)
     inner = set(found.bound)
-    rows, columns = in_a - in_b, in_b - in_a
-    batch = (in_a & in_b) - inner
+    steps = splitter.steps  # a recurrence is computed step by step: its letter is a loop
+    rows, columns = in_a - in_b - steps, in_b - in_a - steps
+    batch = ((in_a | in_b) - inner) - rows - columns
+    if not rows or not columns:
+        return None
     target: Letters | None = None
     letters = tuple(i for i in indices if i in in_a | in_b)
     if len(letters) < len((in_a | in_b) - inner):
@@ -107,7 +115,7 @@ def arranged(splitter: Splitter, indices: Letters, found: Operands) -> tuple[Pro
     if last in rows:  # the columns are what lies together in the result
         found = replace(found, a=found.b, b=found.a)
         rows, columns = columns, rows
-    own = {i for i in (*rows, *columns, *inner)}
+    own = {*rows, *columns, *inner}
     order = _inner_order(found, inner, splitter)
     outer = tuple(i for i in result if i in batch)
     ranked = (tuple(i for i in result if i in rows), tuple(i for i in result if i in columns), order)
@@ -176,9 +184,9 @@ def _chosen(
     a: Element, b: Element, result: Letters, rows: frozenset[Index], columns: frozenset[Index], inner: set[Index]
 ) -> tuple[Letters, Letters, Letters] | None:
     """Return the letters of each dimension, as many as go together, so that each array has neighbours in one."""
-    axes_a = tuple(s if isinstance(s, Index) else None for s in a.subscripts)
-    axes_b = tuple(s if isinstance(s, Index) else None for s in b.subscripts)
-    axes_c: tuple[Index | None, ...] = tuple(result)
+    axes_a: Axes = [s if isinstance(s, Index) else None for s in a.subscripts]
+    axes_b: Axes = [s if isinstance(s, Index) else None for s in b.subscripts]
+    axes_c: Axes = result
     best: tuple[tuple[int, ...], tuple[Letters, Letters, Letters]] | None = None
     for row, column, summed in combinations(
         _runs(axes_a, axes_c, rows), _runs(axes_b, axes_c, columns), _runs(axes_a, axes_b, inner)
@@ -193,11 +201,11 @@ def _chosen(
     return None if best is None else best[1]
 
 
-def _place(axes: Sequence[Index | None], run: Letters) -> int:
+def _place(axes: Axes, run: Letters) -> int:
     return axes.index(run[-1])
 
 
-def _runs(x: Sequence[Index | None], y: Sequence[Index | None], letters: frozenset[Index] | set[Index]) -> list[Letters]:
+def _runs(x: Axes, y: Axes, letters: frozenset[Index] | set[Index]) -> list[Letters]:
     """Return the runs of letters that are neighbours in the same order in both arrays."""
     found: list[Letters] = []
     for start in range(len(x)):
@@ -205,6 +213,6 @@ def _runs(x: Sequence[Index | None], y: Sequence[Index | None], letters: frozens
             run = x[start:stop]
             if not all(i is not None and i in letters for i in run):
                 break
-            if any(tuple(y[k : k + len(run)]) == tuple(run) for k in range(len(y))):
+            if any(list(y[k : k + len(run)]) == list(run) for k in range(len(y))):
                 found.append(tuple(i for i in run if i is not None))
     return found

@@ -21,8 +21,8 @@ from dataclasses import replace
 import sympy
 from sympy import Add, Expr, Mul, S
 
-from derive.algebra.functions import Eq, Ge, Guard, Lt, Maximum, Where
-from derive.algebra.indices import elements, free_indices, fresh, names, rebuild, replace_elements, substitute
+from derive.algebra.functions import And, Eq, Ge, Lt, Where
+from derive.algebra.indices import free_indices, fresh, names, rebuild, substitute
 from derive.algebra.nodes import (
     BATCH,
     ArgMax,
@@ -43,7 +43,6 @@ from derive.algebra.nodes import (
     Softmax,
     Std,
     Sum,
-    Tensor,
     Var,
 )
 from derive.algebra.windows import solve
@@ -151,20 +150,49 @@ class Splitter:
     def _started(self, expr: Expr) -> Expr:
         """Return the expression with reads before the first step of a recurrence as its start."""
 
-        def read(element: Element) -> Expr | None:
-            tensor = self.tensors.get(element.name)
-            if tensor is None or tensor.carry is None:
-                return None
-            axis = tensor.indices.index(tensor.carry.index)
-            place = element.subscripts[axis]
-            if isinstance(place, Index):
-                return None
-            others = {i: s for k, (i, s) in enumerate(zip(tensor.indices, element.subscripts, strict=True)) if k != axis}
-            start = substitute(tensor.carry.start, others)
-            inside = Ge(place, S.Zero) if tensor.carry.step == 1 else Lt(place, tensor.carry.index.size)
-            return Where(inside, element, start)
+        if not expr.args:
+            return expr
+        if isinstance(expr, Padded):
+            return self._start_or(expr, expr.element, expr.fill)
+        new = rebuild(expr, map(self._started, expr.args))
+        return self._start_or(new, new, None) if isinstance(new, Element) else new
 
-        return replace_elements(expr, read)
+    def _start_or(self, read: Expr, element: Element, fill: Expr | None) -> Expr:
+        """Return a read, or before the first step of a recurrence its start, with ``fill`` outside of the others."""
+        tensor = self.tensors.get(element.name)
+        if tensor is None or tensor.carry is None:
+            return read
+        axis = tensor.indices.index(tensor.carry.index)
+        place = element.subscripts[axis]
+        if isinstance(place, Index):
+            return read
+        others: dict[Expr, Expr] = {
+            i: s for k, (i, s) in enumerate(zip(tensor.indices, element.subscripts, strict=True)) if k != axis
+        }
+        start = substitute(tensor.carry.start, others)
+        if fill is not None:
+            outside = [s for i, s in others.items() if not self.inside(s, i.size)]  # type: ignore[attr-defined]  # an Index
+            start = Padded(start, fill) if isinstance(start, Element) else start
+            for i, s in others.items():
+                if s in outside and not isinstance(start, Padded):
+                    start = Where(And(Ge(s, S.Zero), Lt(s, i.size)), start, fill)  # type: ignore[attr-defined]  # an Index
+        first = S.Zero if tensor.carry.step == 1 else S.NegativeOne
+        last = tensor.carry.index.size
+        started = Ge(place, S.Zero) if tensor.carry.step == 1 else Lt(place, last)
+        if fill is not None and not self._is_step(place, tensor.carry.step):
+            # Before the start, and past the other end, there is nothing.
+            before = Ge(place, first - 1) if tensor.carry.step == 1 else Lt(place, last + 1)
+            start = Where(before, start, fill)
+        return Where(started, read, start)
+
+    def _is_step(self, place: Expr, step: int) -> bool:
+        """Return whether a place is that of the step before an index."""
+        return any(place == i - step for i in free_indices(place))
+
+    @property
+    def steps(self) -> frozenset[Index]:
+        """The letter of the recurrence that is being split, if any."""
+        return frozenset((self._loop.index,)) if self._loop is not None else frozenset()
 
     # Names
 
@@ -260,10 +288,10 @@ class Splitter:
         for term in Add.make_args(expr):
             inside = [f for f in Mul.make_args(term) if isinstance(f, Sum)]
             alpha = Mul(*(f for f in Mul.make_args(term) if f not in inside))
-            if len(inside) == 1 and not free_indices(alpha) and not alpha.has(Reduction, KeepingReduction):
-                if free_indices(inside[0]) == set(indices) and self._is_product(inside[0]):
-                    sums.append((alpha, inside[0]))
-                    continue
+            alone = len(inside) == 1 and not free_indices(alpha) and not alpha.has(Reduction, KeepingReduction)
+            if alone and free_indices(inside[0]) == set(indices) and self._is_product(inside[0]):
+                sums.append((alpha, inside[0]))
+                continue
             rest.append(term)
         return Add(*rest), sums
 
@@ -382,15 +410,16 @@ class Splitter:
         self.add(top, outer, "max", body, indices)
         shifted = body - self.tensors[top].element
         total = self.temporary(f"sum_{name}", outer)
-        self.add(total, outer, "=", S.Zero, outer)
         if isinstance(expr, Softmax):
             self.add(name, indices, "=", sympy.exp(shifted), indices)
+            self.add(total, outer, "=", S.Zero, outer)
             self.add(total, outer, "+=", own, indices)
             scale = self.temporary(f"scale_{name}", outer)
             self.add(scale, outer, "=", 1 / self.tensors[total].element, outer)
             self.add(name, indices, "*=", self.tensors[scale].element, indices)
         else:
             assert isinstance(expr, LogSoftmax), expr
+            self.add(total, outer, "=", S.Zero, outer)
             self.add(total, outer, "+=", sympy.exp(shifted), indices)
             log = self.temporary(f"log_{name}", outer)
             self.add(log, outer, "=", sympy.log(self.tensors[total].element), outer)
@@ -508,11 +537,9 @@ class Splitter:
     def _land(self, name: str, indices: Letters, factors: list[Expr], bound: list[Index]) -> None:
         places: dict[Index, Expr] = {}
         conditions: list[tuple[Expr, Expr]] = []
-        kept: list[Expr] = []
 
         def put(changes: dict[Expr, Expr]) -> None:
             factors[:] = [substitute(f, changes) for f in factors]
-            kept[:] = [substitute(f, changes) for f in kept]
             conditions[:] = [(substitute(p, changes).expand(), s) for p, s in conditions]
             for i in places:
                 places[i] = substitute(places[i], changes).expand()
@@ -522,6 +549,9 @@ class Splitter:
             if delta is None:
                 break
             factors.remove(delta)
+            if free_indices(delta) & self.steps:  # which step it is shows when it is computed
+                conditions.append((delta.args[0] - delta.args[1], S.One))
+                continue
             gathered = self._gathered(delta, bound)
             if gathered is not None:
                 letter, value = gathered
@@ -536,17 +566,17 @@ class Splitter:
                 places[letter] = place
                 put({letter: place})
                 continue
-            solution = next((s for s in (solve(delta, i) for i in bound) if s is not None and s.condition.divisor == 1), None)
+            found = [s for s in (solve(delta, i) for i in bound) if s is not None]
+            solution = next((s for s in found if s.condition.divisor == 1), None)
             if solution is not None:
                 bound.remove(solution.letter)
                 conditions.append((solution.value, solution.letter.size))
                 put({solution.letter: solution.value})
                 continue
-            kept.append(delta)
+            conditions.append((delta.args[0] - delta.args[1], S.One))
         for letter, place in places.items():
             if not self.inside(place, letter.size):
                 conditions.append((place, letter.size))
-        factors += kept
         subscripts = tuple(places.get(i, i) for i in indices)
         outside = {i for e in (*subscripts, *(p for p, _ in conditions)) for i in free_indices(e)} | set(indices)
         inner = [i for i in bound if i not in outside]
@@ -567,7 +597,7 @@ class Splitter:
     def _columns_order(self, body: Expr, letters: Letters, indices: Letters, places: dict[Index, Expr]) -> Letters:
         """Return the letters of what lands somewhere so that the last ones step through neighbours of the target."""
         last = places.get(indices[-1], indices[-1]) if indices else S.Zero
-        ends = set(self._positions([i for i in free_indices(last)])[:1])
+        ends = set(self._positions(list(free_indices(last)))[:1])
         groups = [set(free_indices(f)) & set(letters) for f in Mul.make_args(body)]
         tail = next((g for g in groups if g & ends), set())
         common = {i for i in letters if all(i in g for g in groups)}

@@ -11,13 +11,14 @@ the workspace; what is handed in stays as it is.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy
 from sympy import Add, Expr, Mul, S
 
-from derive.algebra.indices import free_indices, rebuild, substitute
+from derive.algebra.indices import free_indices, rebuild
 from derive.algebra.nodes import Element, Index, Tensor
 from derive.algebra.nodes import Kind as Elements
 from derive.lower.affine import affine
@@ -65,6 +66,8 @@ def stored(
             continue
         tensor = tensors[name]
         common = _common([path for path, _, _ in uses])
+        if tensor.carry is not None:  # what an earlier step computed is read again
+            common = tuple(itertools.takewhile(lambda nest: nest.step == 0, common))
         letters = {nest.index for nest in common}
         axes = tuple(
             k
@@ -140,7 +143,10 @@ class _Writer:
             dict.fromkeys(
                 (node.op, node.name)
                 for node in body
-                if isinstance(node, Store) and not node.shape and node.op in _ZERO and not _declared(node.name, body)
+                if isinstance(node, Store)
+                and node.shape is None
+                and node.op in _ZERO
+                and not _declared(node.name, body)
             )
         )
         simd = inner and nest.step == 0 and _independent(nest.index, body, {name for _, name in reductions})
@@ -155,7 +161,7 @@ class _Writer:
         for node in body:
             fixed = (
                 isinstance(node, Store)
-                and node.shape
+                and node.shape is not None
                 and node.op in _ZERO
                 and not any(index in free_indices(s) for s in node.subscripts)
                 and not any(index in free_indices(p) for p, _ in node.conditions)
@@ -168,7 +174,7 @@ class _Writer:
             name = f"{node.name}_part" if self._sums == 1 else f"{node.name}_part{self._sums}"
             before.append(Local(name, Kind.REAL, _ZERO[node.op], constant=False))
             after.append(replace(node, value=Element(Tensor(name))))
-            result.append(Store(name, (), (), node.op, node.value))
+            result.append(Store(name, None, (), node.op, node.value))
         return tuple(result), before, after
 
     def _leaf(self, piece: Piece) -> Node:
@@ -181,7 +187,8 @@ class _Writer:
         if place.local and piece.name not in self.declared and piece.op == "=":
             self.declared.add(piece.name)
             return Local(piece.name, place.kind, value, place.writes == 1)
-        return Store(piece.name, place.shape, tuple(map(self._value, subscripts)), piece.op, value, conditions)
+        shape = None if place.local else place.shape
+        return Store(piece.name, shape, tuple(map(self._value, subscripts)), piece.op, value, conditions)
 
     def _value(self, expr: Expr) -> Expr:
         """Return an expression with the elements as they are stored."""
@@ -212,7 +219,7 @@ class _Writer:
         strides = [Mul(*place.shape[k + 1 :]) for k in range(len(place.shape))]
         own = {*rows, *columns}
         offset = Add(*(self._value(s) * d for s, d in zip(subscripts, strides, strict=True) if s not in own))
-        by_letter = {s: d for s, d in zip(subscripts, strides, strict=True)}
+        by_letter = dict(zip(subscripts, strides, strict=True))
         transposed = subscripts[-1] in rows
         stride = by_letter[(columns if transposed else rows)[-1]]
         return Matrix(element.name, offset, stride, transposed)
@@ -264,5 +271,3 @@ def _moves(subscript: Expr, index: Index) -> bool:
     form = affine(subscript)
     return form is not None and index in dict(form.letters)
 
-
-_ = substitute

@@ -37,12 +37,14 @@ __all__ = ["render"]
 WIDTH = 118
 _INDENT = "    "
 
-_KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
+_KEYWORDS = frozenset(
+    """auto break case char const continue default do double else enum extern float for goto if inline int long
 register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof
 and or not xor bool true false class new delete this private public template namespace using virtual try catch throw
 operator main real workspace space bytes batch taken aligned gemm blas_gemm ptrdiff_t size_t int64_t INFINITY NAN NULL
 I linux unix errno complex imaginary sqrt fabs pow exp log log1p expm1 sin cos tan asin acos atan sinh cosh tanh erf
-erfc lgamma floor ceil rint fmod""".split()
+erfc lgamma floor ceil rint fmod""".split()  # noqa: SIM905
+)
 _CTYPES = {Kind.REAL: "real", Kind.INT: "int64_t", Kind.BOOL: "unsigned char"}
 
 
@@ -123,16 +125,11 @@ class _Writer:
         self.line(depth + 2, f"return {node.code};")
 
     def _local(self, node: Local, depth: int) -> None:
-        name = self._declared(node.name)
+        name = self.names[node.name]
         kind = {Kind.REAL: "real", Kind.INT: "int64_t", Kind.BOOL: "int"}[node.kind]
         value = self.text.typed(node.value, real=node.kind is Kind.REAL or not self.text.is_int(node.value))
         self.line(depth, f"{'const ' if node.constant else ''}{kind} {name} = {value};")
 
-    def _declared(self, name: str) -> str:
-        if name not in self.names:
-            self.names[name] = _free(name, self.taken)
-            self.taken.add(self.names[name])
-        return self.names[name]
 
     def _store(self, node: Store, depth: int) -> None:
         conditions = [self.text.inside(p, s) for p, s in node.conditions]
@@ -145,16 +142,15 @@ class _Writer:
         if node.op in ("max", "min"):
             sign = ">" if node.op == "max" else "<"
             if not isinstance(node.value, Element):
-                if conditions:
-                    self.line(depth - 1, "{")
-                self.line(depth, f"{'{ ' if not conditions else ''}const real element = {value};")
-                self.line(depth, f"{target} = element {sign} {target} ? element : {target};{' }' if not conditions else ''}")
-                if conditions:
-                    self.line(depth - 1, "}")
+                outer = depth - 1 if conditions else depth
+                self.line(outer, "{")
+                self.line(outer + 1, f"const real element = {value};")
+                self.line(outer + 1, f"{target} = element {sign} {target} ? element : {target};")
+                self.line(outer, "}")
                 return
             self.line(depth, f"{target} = {value} {sign} {target} ? {value} : {target};")
             return
-        number, rest = node.value.as_coeff_Mul()
+        number, _ = node.value.as_coeff_Mul()
         if node.op == "+=" and number.is_negative:
             value = self.text.typed(-node.value, real=True)
             self.line(depth, f"{target} -= {value};")
@@ -202,7 +198,6 @@ class _Writer:
             head = f"for (ptrdiff_t {letter} = {stop} - 1; {letter} >= {first}; --{letter})"
         else:
             head = f"for (ptrdiff_t {letter} = {first}; {letter} < {stop}; ++{letter})"
-        before = set(self.names)
         inner = _Writer(self.text, self.names, self.taken, self.prefix)
         inner.nodes(node.body, depth + 1)
         braces = len(node.body) != 1 or isinstance(node.body[0], Local) or len(inner.lines) > 1
@@ -210,8 +205,6 @@ class _Writer:
         self.lines += inner.lines
         if braces:
             self.line(depth, "}")
-        for name in set(self.names) - before:  # declared in the loop
-            del self.names[name]
         self.text.letters.clear()
         self.text.letters.update(outer)
 
@@ -273,6 +266,9 @@ def _function(program: CProgram, function: Function, used: set[str]) -> _Functio
     for buffer in function.buffers:
         names[buffer.name] = _free(buffer.name, taken)
         taken.add(names[buffer.name])
+    for name in _variables(function.body):
+        names[name] = _free(name, taken)
+        taken.add(names[name])
     shapes = {a.name: a.shape for a in function.arguments if not a.by_value}
     shapes |= {b.name: b.shape for b in function.buffers}
     text = Text(names, shapes)
@@ -321,6 +317,14 @@ def _function(program: CProgram, function: Function, used: set[str]) -> _Functio
         room=[*room_quiet, *room_kept, f"{_INDENT}size_t bytes = 0;", *room],
         comment=_description(function, names),
     )
+
+
+def _variables(nodes: Iterable[Node]) -> Iterable[str]:
+    for node in nodes:
+        if isinstance(node, Local):
+            yield node.name
+        elif isinstance(node, Loop):
+            yield from _variables(node.body)
 
 
 def _vector(name: str) -> str:

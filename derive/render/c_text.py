@@ -268,15 +268,17 @@ class Text:
         op = "==" if isinstance(e, Delta) else TRUTHS[type(e)]
         if op in ("&&", "||"):
             a, b = map(self._condition, e.args)
-            least = _EQUAL if op == "&&" else _AND
-            # Compilers warn of && within || without parentheses.
-            return f"{_atom(a, _EQUAL)} {op} {_atom(b, _EQUAL)}", _LEVELS[op] if least else _LEVELS[op]
+            return f"{_atom(a, _EQUAL)} {op} {_atom(b, _EQUAL)}", _LEVELS[op]  # && in || wants parentheses
         write = self._whole if all(map(self.is_int, e.args)) else self._real
         a, b = map(write, e.args)
         return f"{_atom(a, _SUM)} {op} {_atom(b, _SUM)}", _LEVELS[op]
 
     def inside(self, place: Expr, size: Expr) -> str:
         """Return the condition that a place lies inside an axis."""
+        if size == 1 and isinstance(place, Add):
+            minus = Add(*(-t for t in place.args if t.as_coeff_Mul()[0].is_negative))
+            a, b = self._whole(place + minus), self._whole(minus)
+            return f"{_atom(a, _SUM)} == {_atom(b, _SUM)}"
         text = self._whole(place)
         return f"{_atom(text, _SUM)} >= 0 && {_atom(text, _SUM)} < {_atom(self._whole(size), _SUM)}"
 
