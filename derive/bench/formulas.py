@@ -16,7 +16,7 @@ statement, then those of each sum on the way in. ``...`` is one axis meanwhile.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sympy
@@ -41,6 +41,7 @@ from derive.algebra.functions import (
     Where,
     XLogY,
 )
+from derive.algebra.indices import free_indices, substitute
 from derive.algebra.nodes import (
     ArgMax,
     Delta,
@@ -77,7 +78,7 @@ class NotRun(Exception):
 
 
 _CONSTANTS = {S.Pi: math.pi, S.Exp1: math.e, S.Infinity: math.inf, S.NegativeInfinity: -math.inf}
-_COMPARISONS = {
+_COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
     Lt: lambda a, b: a < b,
     Le: lambda a, b: a <= b,
     Gt: lambda a, b: a > b,
@@ -420,8 +421,6 @@ class _Run:
         own = tuple(Index(f"{i.name}'", i.size) for i in bound) if taken & {*bound} else bound
         body = expr.body
         if own != bound:
-            from derive.algebra.indices import substitute
-
             body = substitute(body, dict(zip(bound, own, strict=True)))
         value = self._full(body, own, scope)
         if len(own) == 1:
@@ -444,6 +443,4 @@ class _Run:
 
 
 def _depends(expr: Expr, bound: Sequence[Index]) -> bool:
-    from derive.algebra.indices import free_indices
-
     return bool(free_indices(expr) & {*bound})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from derive.check.sizes import allowed, choose_instance, completed, defaults
 from derive.errors import DeriveError, ShapeError, UnknownNameError
 from derive.language.layer import Layer, Parameter
 
-__all__ = ["Arrays", "Sizes", "cotangents", "inputs", "instance_at", "parse_sizes"]
+__all__ = ["Arrays", "Sizes", "chosen_sizes", "cotangents", "inputs", "instance_at", "parse_sizes"]
 
 Arrays = dict[str, NDArray[Any]]
 Sizes = Mapping[str, tuple[int, ...]]
@@ -45,8 +45,6 @@ def parse_sizes(text: str) -> dict[str, tuple[int, ...]]:
         if match is None:
             raise DeriveError(f"--sizes: cannot read '{part.strip()}'", hint="write e.g. --sizes N=8192,D=512")
         name, lengths = match[1], tuple(int(n) for n in match[2].split("x"))
-        if min(lengths) < 1:
-            raise DeriveError(f"--sizes: {name} is {match[2]}, and a size is at least 1")
         if len(lengths) > 1 and name != "...":
             raise DeriveError(f"--sizes: {name} is one axis, not {len(lengths)}", hint="only ... stands for several")
         if name in found:
@@ -55,28 +53,59 @@ def parse_sizes(text: str) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def chosen_sizes(layers: Sequence[Layer], layer: Layer, texts: Sequence[str]) -> list[Sizes]:
+    """Return the sizes at which a layer is run: one choice for each text.
+
+    Of several layers each takes the names that it has, and a text without any of its names is not for it.
+
+    Raises:
+        DeriveError: a text cannot be read, or none of the layers has a name in it.
+    """
+    if not texts:
+        return [{}]
+    found: list[Sizes] = []
+    for text in texts:
+        given = parse_sizes(text)
+        every = {name for each in layers for name in _names(each)}
+        own = {name: n for name, n in given.items() if name in _names(layer) or name not in every}
+        if own and own not in found:
+            found.append(own)
+    return found or [{}]
+
+
+def _names(layer: Layer) -> list[str]:
+    """Return what can be given for a layer: its sizes, ``...`` first, and its whole hyper-parameters."""
+    batch = ["..."] if BATCH_SIZE in axes_of(layer) else []
+    whole = [h.name for h in layer.hypers if h.kind is Kind.INT]
+    return [*batch, *(size.name for size in layer.sizes if size != BATCH_SIZE), *whole]
+
+
 def instance_at(layer: Layer, given: Sizes) -> Instance:
-    """Return the layer's sizes: those that are given, and likely ones for the others.
+    """Return the layer's sizes: those that are given, and likely ones for the others; integer hypers alike.
 
     Raises:
         UnknownNameError: the layer has no such size.
         ShapeError: the sizes do not fulfil the layer's conditions.
     """
-    known = [size.name for size in layer.sizes]
+    has_batch = BATCH_SIZE in axes_of(layer)
+    known = [*(("...",) if has_batch else ()), *(size.name for size in layer.sizes if size != BATCH_SIZE)]
+    whole = {h.name for h in layer.hypers if h.kind is Kind.INT}
     for name in given:
-        if name not in known:
+        if name not in known and name not in whole:
             near = difflib.get_close_matches(name, known, 1)
             listed = ", ".join(known) or "none"
             hint = f"did you mean '{near[0]}'? " if near else ""
             made = {derived.size.name: derived for derived in layer.derived}
             why = "is computed from others" if name in made else f"is no size of {layer.name}"
             raise UnknownNameError(f"--sizes: '{name}' {why}", hint=f"{hint}its sizes are: {listed}")
-    has_batch = BATCH_SIZE in axes_of(layer)
+        if name in known and min(given[name]) < 1:
+            raise DeriveError(f"--sizes: {name} = {given[name][0]}, and a size is at least 1")
     first = known[0] if known else ""
     likely = {name: ROWS if name == first else OTHER for name in known if name != "..."}
     numbers = {name: given[name][0] if name in given else likely[name] for name in likely}
     batch = given.get("...", (ROWS if first == "..." else 1,)) if has_batch else ()
-    instance = Instance(numbers, batch, defaults(layer))
+    hypers = defaults(layer) | {name: given[name][0] for name in whole & given.keys()}
+    instance = Instance(numbers, batch, hypers)
     if allowed(layer, instance) and _positive(layer, instance):
         return completed(layer, instance)
     small = choose_instance(layer)
@@ -84,10 +113,11 @@ def instance_at(layer: Layer, given: Sizes) -> Instance:
     instance = replace(instance, sizes=numbers)
     if allowed(layer, instance) and _positive(layer, instance):
         return completed(layer, instance)
+    fitting = ",".join(f"{name}={small.sizes[name]}" for name in likely)
     raise ShapeError(
         f"{layer.name} cannot be run at {instance}",
         layer.span,
-        f"give all of its sizes, so that they fit: --sizes {','.join(f'{name}={small.sizes[name]}' for name in likely)}",
+        f"give all of its sizes, so that they fit: --sizes {fitting}",
     )
 
 

@@ -18,29 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PEERS", "Backward", "Peer", "Prepared", "single_threaded"]
+from derive.bench.formulas import Forward
+from derive.bench.namespaces import Namespace, autograd_namespace, jax_namespace, torch_namespace
+from derive.bench.threads import THREADS
+from derive.check.instance import Instance
+from derive.language.layer import Layer
+
+__all__ = ["PEERS", "Backward", "Peer", "Prepared", "versions"]
 
 Arrays = Mapping[str, NDArray[Any]]
 Function = Callable[..., tuple[Any, ...]]
 Backward = Callable[[], Any]
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-"""What the libraries of linear algebra read when they are loaded."""
-
-
-def single_threaded() -> None:
-    """Ask every library for one thread; takes hold of those that are loaded later, and of those that can be told."""
-    for name in THREADS:
-        os.environ.setdefault(name, "1")
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "multi_thread_eigen" not in flags:
-        more = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-        os.environ["XLA_FLAGS"] = f"{flags} {more}".strip()
-    if importlib.util.find_spec("threadpoolctl") is not None:
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(1)
-
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -63,15 +51,38 @@ class Peer:
         name: on the command line and in tables.
         package: what is imported, and installed with pip.
         title: what a table says.
-        prepare: ``(forward, arrays, wanted, cotangents) -> Prepared``: makes the library's arrays, runs the
-            forward pass, and returns what runs the backward. ``forward`` takes a dtype's name and gives the
+        space: makes the library's namespace for a dtype of its own.
+        differentiated: ``(forward, arrays, wanted, cotangents) -> Prepared``: makes the library's arrays, runs
+            the forward pass, and returns what runs the backward. ``forward`` takes a dtype and gives the
             function of the library's arrays.
     """
 
     name: str
     package: str
     title: str
-    prepare: Callable[[Callable[[Any], Function], Arrays, Sequence[str], Arrays], Prepared]
+    space: Callable[[Any], Namespace]
+    differentiated: Callable[[Callable[[Any], Function], Arrays, Sequence[str], Arrays], Prepared]
+
+    def prepare(
+        self, layer: Layer, instance: Instance, arrays: Arrays, wanted: Sequence[str], cotangents: Arrays
+    ) -> Prepared:
+        """Run the layer's forward pass in the library, and return what runs its backward pass.
+
+        Args:
+            layer: whose formulas are run.
+            instance: the sizes and hyper-parameters.
+            arrays: the inputs by name, in the layer's order.
+            wanted: the inputs whose gradients are asked for.
+            cotangents: one an output, in order; their dtype is that of all real numbers.
+
+        Raises:
+            NotRun: the library has no counterpart of an operation; or an error of the library's own.
+        """
+
+        def forward(dtype: Any) -> Function:
+            return Forward(layer, instance, self.space(dtype))
+
+        return self.differentiated(forward, arrays, wanted, cotangents)
 
     @property
     def installed(self) -> bool:
@@ -103,7 +114,7 @@ def _torch(
 ) -> Prepared:
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get(THREADS[0]) or 1))
     function = forward(getattr(torch, _dtype(cotangents)))
     if compiled:
         import torch._functorch.config
@@ -178,9 +189,20 @@ def _jax(forward: Callable[[Any], Function], arrays: Arrays, wanted: Sequence[st
 
 
 PEERS: tuple[Peer, ...] = (
-    Peer("autograd", "autograd", "autograd", _autograd),
-    Peer("torch", "torch", "PyTorch", _torch_eager),
-    Peer("torch.compile", "torch", "torch.compile", _torch_compiled),
-    Peer("jax", "jax", "JAX jit", _jax),
+    Peer("autograd", "autograd", "autograd", autograd_namespace, _autograd),
+    Peer("torch", "torch", "PyTorch", torch_namespace, _torch_eager),
+    Peer("torch.compile", "torch", "torch.compile", torch_namespace, _torch_compiled),
+    Peer("jax", "jax", "JAX jit", jax_namespace, _jax),
 )
 """The libraries that a layer can be timed beside, in the order of tables."""
+
+
+def versions(against: Sequence[str]) -> dict[str, str]:
+    """Return the versions of NumPy and of the libraries of these names that are installed."""
+    from importlib.metadata import version
+
+    found = {"numpy": version("numpy")}
+    for peer in PEERS:
+        if peer.name in against and peer.installed:
+            found[peer.package] = peer.version
+    return found

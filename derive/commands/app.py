@@ -20,6 +20,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class, shell_complete
 
 from derive import __version__
+from derive.commands.bench import bench
 from derive.commands.console import Progress, colourful, complain, say, width, writes
 from derive.commands.diagnose import command as diagnose
 from derive.errors import CheckError, DeriveError
@@ -422,6 +423,7 @@ def _print_tables(reports: Sequence[Report]) -> None:
 
 
 app.add_command(diagnose)
+app.add_command(bench)
 
 
 @app.command()

@@ -74,8 +74,8 @@ class Progress:
     Nothing is shown where standard error is no terminal, and nothing stays on it.
     """
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, total: int, doing: str = "deriving and checking") -> None:
+        self._total, self._doing = total, doing
         self._done = -1
         self._name = ""
         self._lock = threading.Lock()
@@ -99,7 +99,7 @@ class Progress:
 
     def _text(self) -> str:
         count = f" ({self._done + 1}/{self._total})" if self._total > 1 else ""
-        return f"deriving and checking {self._name}{count}"
+        return f"{self._doing} {self._name}{count}"
 
     def _show(self) -> None:
         from rich.console import Console
