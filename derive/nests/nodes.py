@@ -144,6 +144,7 @@ class Store:
         op: ``=``, ``+=``, ``*=``, ``max`` or ``min``.
         value: what is stored.
         conditions: ``(place, size)``: stored only where ``0 <= place < size``.
+        kind: of the element.
     """
 
     name: str
@@ -152,6 +153,7 @@ class Store:
     op: str
     value: Expr
     conditions: tuple[tuple[Expr, Expr], ...] = ()
+    kind: Kind = Kind.REAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import sympy
-from sympy import Add, Expr, Mul, S
+from sympy import Add, Expr, Integer, Mul, S
 
-from derive.algebra.functions import And, Eq, Ge, Lt, Where
+from derive.algebra.functions import And, AtLeast, Eq, Ge, Lt, Where
 from derive.algebra.indices import free_indices, fresh, names, rebuild, substitute
 from derive.algebra.nodes import (
     BATCH,
@@ -40,6 +40,7 @@ from derive.algebra.nodes import (
     Padded,
     Prod,
     Reduction,
+    SafeSoftmax,
     Softmax,
     Std,
     Sum,
@@ -58,6 +59,7 @@ from derive.nests.products import Operands, arranged, operands
 __all__ = ["Splitter"]
 
 _START: dict[type[Expr], Expr] = {Max: S.NegativeInfinity, Min: S.Infinity, Prod: S.One, Sum: S.Zero}
+_LEAST = Integer(-(10**30))
 _OP: dict[type[Expr], str] = {Max: "max", Min: "min", Prod: "*=", Sum: "+="}
 
 
@@ -406,7 +408,9 @@ class Splitter:
             self.add(name, indices, "=", body, indices)
             body = own
         top = self.temporary(f"max_{name}", outer)
-        self.add(top, outer, "=", S.NegativeInfinity, outer)
+        # Where all are -inf, exp(-inf + 1e30) is 0, and so is their sum; where not, the largest adds 1 to it.
+        safe = isinstance(expr, SafeSoftmax)
+        self.add(top, outer, "=", _LEAST if safe else S.NegativeInfinity, outer)
         self.add(top, outer, "max", body, indices)
         shifted = body - self.tensors[top].element
         total = self.temporary(f"sum_{name}", outer)
@@ -415,7 +419,8 @@ class Splitter:
             self.add(total, outer, "=", S.Zero, outer)
             self.add(total, outer, "+=", own, indices)
             scale = self.temporary(f"scale_{name}", outer)
-            self.add(scale, outer, "=", 1 / self.tensors[total].element, outer)
+            sums = self.tensors[total].element
+            self.add(scale, outer, "=", 1 / (AtLeast(sums, S.One) if safe else sums), outer)
             self.add(name, indices, "*=", self.tensors[scale].element, indices)
         else:
             assert isinstance(expr, LogSoftmax), expr

@@ -62,7 +62,8 @@ def stored(
     buffers: list[Buffer] = []
     for name, uses in paths.items():
         if name in handed:
-            places[name] = _Place(tuple(range(len(handed[name]))), handed[name], 0, Kind.REAL, False, 0)
+            kind = _KINDS.get(tensors[name].kind, Kind.REAL) if name in tensors else Kind.REAL
+            places[name] = _Place(tuple(range(len(handed[name]))), handed[name], 0, kind, False, 0)
             continue
         tensor = tensors[name]
         common = _common([path for path, _, _ in uses])
@@ -188,7 +189,7 @@ class _Writer:
             self.declared.add(piece.name)
             return Local(piece.name, place.kind, value, place.writes == 1)
         shape = None if place.local else place.shape
-        return Store(piece.name, shape, tuple(map(self._value, subscripts)), piece.op, value, conditions)
+        return Store(piece.name, shape, tuple(map(self._value, subscripts)), piece.op, value, conditions, place.kind)
 
     def _value(self, expr: Expr) -> Expr:
         """Return an expression with the elements as they are stored."""

@@ -137,14 +137,13 @@ class _Writer:
             self.line(depth, f"if ({' && '.join(conditions)})")
             depth += 1
         target = self.text.access(node.name, node.subscripts)
-        real = not self.text.is_int(node.value)
-        value = self.text.typed(node.value, real=real or node.op != "=")
+        value = self.text.typed(node.value, real=node.kind is Kind.REAL or not self.text.is_int(node.value))
         if node.op in ("max", "min"):
             sign = ">" if node.op == "max" else "<"
             if not isinstance(node.value, Element):
                 outer = depth - 1 if conditions else depth
                 self.line(outer, "{")
-                self.line(outer + 1, f"const real element = {value};")
+                self.line(outer + 1, f"const {_CTYPES[node.kind]} element = {value};")
                 self.line(outer + 1, f"{target} = element {sign} {target} ? element : {target};")
                 self.line(outer, "}")
                 return
