@@ -31,7 +31,7 @@ FILES = {
     for path in sorted(FOLDER.glob("*.layer"))
     for name in re.findall(r"^def (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
 }
-PARTS = {"unit", "standardize", "bottleneck", "spread", "answer_logp"}  # called by others
+PARTS = {"unit", "standardize", "bottleneck", "spread", "answer_logp", "ot"}  # called by others
 
 
 def between(low: float, high: float) -> Draw:
@@ -55,6 +55,14 @@ def inside(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Arra
     """Points in the unit ball."""
     x = rng.standard_normal(shape)
     return x / np.linalg.norm(x, axis=-1, keepdims=True) * rng.uniform(0.1, 0.8, (*shape[:-1], 1))
+
+
+def times_of_events(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+    return np.sort(rng.uniform(0.5, 5.0, shape), -1)
+
+
+def knots(rng: np.random.Generator, shape: tuple[int, ...], case: Case) -> Array:
+    return np.sort(rng.uniform(-2.0, 2.0, shape), -1)
 
 
 ATTENTION = sizes(T=4, S=5, D=3, E=6)
@@ -235,6 +243,49 @@ CASES: tuple[Case, ...] = (
         "perceiver_pool", sizes(N=2, T=5, K=3, D=4, E=6),
         draw={"mask": mask, "seed": near(40.0, 1.0), "x": near(1.0, 0.02), "wk": near(2.5, 0.1)}, id="large",
     ),
+    Case("min_lstm", sizes(N=2, T=5, I=3, H=4)),
+    Case("clockwork_rnn", sizes(T=6, N=2, I=3, G=3, K=2), draw={"period": exactly(1, 2, 4)}),
+    Case("phased_lstm", sizes(T=5, N=3, I=2, H=4), hypers={"ron": 0.4}),
+    Case("slstm", sizes(T=4, N=2, I=3, H=5)),
+    Case("slstm", sizes(T=4, N=2, I=3, H=5), draw={"b": exactly(*[900.0] * 5, *[-800.0] * 5, *[0.3] * 10)}, id="large"),
+    Case("convlstm", sizes(T=3, N=2, C=2, H=4, W=5, F=3, K=3)),
+    Case("mlstm", sizes(T=6, D=3, E=4)),
+    Case("mamba2_ssd", sizes(B=2, T=5, H=3, P=4, N=6)),
+    Case("gated_linear_attention", sizes(N=2, T=4, D=5, H=2, K=3, V=4, R=6)),
+    Case(
+        "gated_linear_attention", sizes(N=2, T=4, D=5, H=2, K=3, V=4, R=6), draw={"ba": near(-80.0, 1.0)}, id="closed"
+    ),
+    Case("rwkv7", sizes(T=4, H=2, K=3, E=5)),
+    Case("pcen", sizes(T=5, F=3)),
+    Case("garch", sizes(T=7)),
+    Case("hawkes_nll", sizes(N=3, K=5), draw={"t": times_of_events, "end": between(5.0, 6.0)}),
+    Case("vtrace", sizes(T=5, N=3)),
+    Case("wavenet_block", sizes(N=2, C=3, T=9, F=4, K=3, S=5)),
+    Case("dynamic_conv", sizes(N=2, T=6, H=3, D=4, K=3)),
+    Case("dynamic_conv", sizes(N=2, T=6, H=3, D=4, K=3), draw={"w": times(500.0)}, id="sharp"),
+    Case("hyena", sizes(N=2, T=6, D=3, M=4, F=5)),
+    Case("blur_pool", sizes(N=2, C=3, H=8, W=7)),
+    Case("swin_attention", sizes(N=2, H=7, W=5, D=4, A=3, K=2, B=3)),
+    Case("wavelet_lifting", sizes(N=2, T=9)),
+    Case("sobel_loss", sizes(N=2, H=5, W=6)),
+    Case("ssim", sizes(H=6, W=5)),
+    Case("tv2d", sizes(H=6, W=5)),
+    Case("involution", sizes(N=2, C=3, T=7, K=4)),
+    Case("local_attention", sizes(T=6, D=3)),
+    Case("relative_attention", sizes(T=6, D=3, M=4)),
+    Case("kan_layer", sizes(N=5, I=2, G=9, O=3), draw={"knots": knots}),
+    Case("n_step_td", sizes(T=6, N=2)),
+    Case("neural_ode_rk4", sizes(N=3, D=2, H=4)),
+    Case("em_mixture", sizes(N=6, D=2, K=3)),
+    Case("em_mixture", sizes(N=6, D=2, K=3), draw={"x": times(100.0), "m0": times(100.0)}, id="far"),
+    Case("leapfrog", sizes(N=3, D=2)),
+    Case("lista", sizes(N=4, M=3, K=5), draw={"theta": between(0.05, 0.3)}),
+    Case("heat", sizes(I=6, T=4)),
+    Case("sinkhorn_divergence", sizes(N=4, M=5, D=2)),
+    Case("sinkhorn_divergence", sizes(N=4, M=5, D=2), hypers={"eps": 1e-2}, id="cold"),
+    Case("coordinate_attention", sizes(N=2, C=4, H=3, W=5, M=6)),
+    Case("non_local_block", sizes(N=2, C=3, H=5, W=4, K=6)),
+    Case("global_filter", sizes(N=2, T=6, D=3, K=4)),
 )  # fmt: skip
 
 BY_ID = {str(case): case for case in CASES}
@@ -348,7 +399,8 @@ def test_a_batch_may_have_any_rank(name: str, batch: tuple[int, ...]) -> None:
 CHECKED = (
     "softmax_one", "sink_attention", "retention", "cosine_attention", "ngpt_update", "rational", "switch_layer",
     "convolve_and_rectify", "siglip", "energy_distance", "kto", "evidential_loss", "cox_partial_likelihood",
-    "quantile_huber", "laplace_product", "vector_quantize", "concrete_gate",
+    "quantile_huber", "laplace_product", "vector_quantize", "concrete_gate", "clockwork_rnn", "hawkes_nll",
+    "wavelet_lifting",
 )  # fmt: skip
 
 
