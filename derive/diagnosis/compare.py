@@ -12,14 +12,14 @@ from derive.check.sizes import choose_sizes, other_hypers
 from derive.diagnosis.causes import Cause, Explanation
 from derive.diagnosis.code import Answer, Crash, UserCode
 from derive.diagnosis.dense import Values
-from derive.diagnosis.edits import factor_text
 from derive.diagnosis.experiment import Experiment
 from derive.diagnosis.factors import recognized
 from derive.diagnosis.forms import Derivation
 from derive.diagnosis.report import Diagnosis, Result
 from derive.diagnosis.search import Trial, distance, explain, fitted
 from derive.diagnosis.shapes import misshapen
-from derive.diagnosis.wholes import place
+from derive.diagnosis.site import factor_text
+from derive.diagnosis.wholes import axis_names, place
 from derive.errors import DeriveError
 from derive.language.layer import Layer
 
@@ -29,6 +29,7 @@ TOLERANCE = {"float64": 1e-7, "float32": 2e-4}
 """The relative error that results may have, of the size of the terms that they are sums of."""
 
 _SEEDS = 3
+_LARGE = 1e3
 
 
 def experiments(derived: Derivation, hypers: frozenset[str], ones: bool, seed: int, batch: int) -> list[Experiment]:
@@ -46,7 +47,7 @@ def experiments(derived: Derivation, hypers: frozenset[str], ones: bool, seed: i
     batches = [(2, 3, 4)[:batch], (3, 2, 2)[:batch], (4, 2, 3)[:batch]]
     first = None
     for k in range(_SEEDS):
-        values = other_hypers(layer) if k else None
+        values = other_hypers(layer) if k < _SEEDS - 1 else None
         if values is not None:
             values = {h.name: values[h.name] if h.name in hypers else h.default for h in layer.hypers}
         instance = choose_sizes(
@@ -89,12 +90,24 @@ def _answers(
     crashes: list[tuple[Crash, list[Experiment]]] = []
     for rank in ranks:
         inputs = experiments(derived, code.hypers, bool(unseen), seed, rank)
+        runs: list[list[Answer]] = []
         try:
-            return [code.run(e, calls=2) for e in inputs], None, inputs
+            for e in inputs:
+                runs.append(code.run(e, calls=2))
+            return runs, None, inputs
         except Crash as crash:
+            if runs and any(_differ(*answers) for answers in runs):  # what the first calls left is in the way of these
+                return runs, None, inputs[: len(runs)]
             crashes.append((crash, inputs))
     first, inputs = crashes[0]
     return [], first, inputs
+
+
+def _differ(first: Answer, second: Answer) -> bool:
+    """Return whether two calls on the same numbers gave others."""
+    return any(
+        not np.array_equal(first.results[s], second.results.get(s, np.nan), equal_nan=True) for s in first.results
+    )
 
 
 class _Examination:
@@ -172,6 +185,7 @@ class _Examination:
         results = [self.compared(s, 0) for s in self.order]
         explanations = [*self._misshapen(results), *self._explained(results)]
         explanations += self._calls(results)
+        explanations += self._extremes(results)
         claimed = {s for e in explanations for s in e.explains}
         left = tuple(r.symbol for r in results if not r.right and r.symbol not in claimed)
         if left:
@@ -194,7 +208,7 @@ class _Examination:
     def _misshapen(self, results: Sequence[Result]) -> list[Explanation]:
         found = []
         for r in results:
-            if r.error == float("inf") and r.shape != r.expected and self.code.layout(r.symbol) is None:
+            if r.error == float("inf") and r.shape != r.expected:
                 explanation = self._shape(r)
                 if explanation is not None:
                     found.append(explanation)
@@ -208,8 +222,12 @@ class _Examination:
         for experiment, answers in zip(self.inputs, self.runs, strict=True):
             got = answers[0].results[r.symbol].astype(float)
             here: dict[str, Cause] = {}
-            for cause, text, value in misshapen(self.derived, r.symbol, got, experiment):
+            right, names = self._given(r.symbol, experiment)
+            little = 1e-9 * float(np.abs(right).max(initial=0.0))
+            for cause, text, value in misshapen(self.derived, r.symbol, got, experiment, right, names):
                 error, factor = fitted(got, np.zeros_like(got), value)
+                if max(np.abs(got).max(initial=0.0), np.abs(value).max(initial=0.0)) <= little:
+                    error, factor = 0.0, 1.0  # both vanish
                 if error <= self.tolerance and text not in here:
                     here[text] = cause
                     factors.setdefault(text, []).append(factor)
@@ -224,6 +242,14 @@ class _Examination:
                 cause, said, *place(self.derived, r.symbol), (r.symbol,), np.inf, after[text], len(self.inputs) - 1
             )
         return None
+
+    def _given(self, symbol: str, experiment: Experiment) -> tuple[Values, list[str]]:
+        """Return the right result in the user's shape, and what its axes are called."""
+        layout, right = self.code.layout(symbol), experiment.right()[symbol]
+        if layout is None:
+            return right, axis_names(self.derived, experiment, symbol)
+        given = layout.given(right, experiment.instance)
+        return given, [word.strip() for word in layout.text.split(",")][: given.ndim]
 
     def _explained(self, results: Sequence[Result]) -> list[Explanation]:
         got = []
@@ -262,6 +288,30 @@ class _Examination:
                 found.append(Explanation(Cause.ACCUMULATED, f"{symbols[0]} {text}" if len(symbols) == 1 else text,
                                          "", "", symbols, before, 0.0, len(self.inputs) - 1))  # fmt: skip
         return found
+
+    def _extremes(self, results: Sequence[Result]) -> list[Explanation]:
+        """What is finite for large inputs, and is not in the user's code."""
+        if not results or not all(r.right for r in results):
+            return []
+        large = self.inputs[0].scaled(_LARGE)
+        if large is None:
+            return []
+        try:
+            (answer,) = self.code.run(large)
+        except Crash:
+            return []
+        right = large.right()
+        broken = []
+        for r in results:
+            value = self.own(r.symbol, answer, large)
+            expected = right[r.symbol]
+            if value is not None and np.isfinite(expected).all() and not np.isfinite(value).all():
+                broken.append(r.symbol)
+        if not broken:
+            return []
+        names = ", ".join(broken)
+        text = f"{names} is not finite where the inputs are {_LARGE:g} times as large, and should be: an overflow"
+        return [Explanation(Cause.UNSTABLE, text, *place(self.derived, broken[0]), tuple(broken), np.inf, 0.0, 0)]
 
     def _notes(self, results: Sequence[Result]) -> list[str]:
         notes = []

@@ -12,12 +12,13 @@ other adjoint 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 from sympy import Expr
 
-from derive.algebra.nodes import BATCH_SIZE, Index
+from derive.algebra.nodes import BATCH_SIZE, Index, Kind
 from derive.algebra.terms import Term, as_expr, term_names
 from derive.check.contexts import floats
 from derive.check.evaluate import Evaluator
@@ -105,6 +106,19 @@ class Experiment:
         self.gradients = {p: arrays[symbol] for p, symbol in derived.program.gradients}
         self.stages = {}
 
+    def scaled(self, by: float) -> Experiment | None:
+        """Return the experiment with all real inputs that much larger; None where a value there is not finite."""
+        layer = self.derived.layer
+        wide = {p.name for p in layer.parameters if p.kind is Kind.REAL}
+        inputs = {
+            name: {key: by * value for key, value in array.items()} if name in wide else array
+            for name, array in self.sample.inputs.items()
+        }
+        with np.errstate(all="ignore"):
+            found = Experiment(self.derived, replace(self.sample, inputs=inputs), ones=self.ones)
+        values = (*found.forward.values(), *found.gradients.values())
+        return found if all(np.isfinite(v).all() for v in values) else None
+
     # The lines of a form
 
     @cached_property
@@ -128,29 +142,25 @@ class Experiment:
         """Return the values of a term of a line, of the line's shape."""
         return Dense(self.instance, self.arrays(form)).at(as_expr((term,)), line.indices)
 
-    def named(self, form: Form, term: Term) -> Named:
-        """Return the values of a term with its own free indices as axes."""
-        return Dense(self.instance, self.arrays(form)).value(as_expr((term,)))
-
     def moved(
         self, form: Form, place: int, change: Values, odd: tuple[int | Index, ...] | None = None
-    ) -> dict[str, Values] | None:
+    ) -> dict[str, Values]:
         """Return how much every adjoint changes where that of line ``place`` changes by ``change``.
 
         Args:
             form: whose lines they are.
             place: of the line.
             change: of the line's shape, or with the axes ``odd`` says: those of
-                the line by number, others by an index, which is read as the index of
-                the same size that the reading line has (NumPy's broadcasting).
+                the line by number, others by an index. Such an axis is spread as NumPy's broadcasting
+                does it: over the index of that size that a reading line has; where it
+                has none, that line gets the axis too.
 
         Returns:
-            The changes by symbol; None where an odd axis fits nowhere.
+            The changes by symbol; one that has an odd axis has another shape than its line.
         """
         changed: dict[str, Values] = {form.lines[place].symbol: change}
-        oddly = {} if odd is None else {form.lines[place].symbol: odd}
+        oddly: dict[str, tuple[int | Index, ...]] = {} if odd is None else {form.lines[place].symbol: odd}
         quiet = {**self.inputs, **self.forward}
-        zero = {line.symbol: np.asarray(0.0) for line in form.lines}
         for line in form.lines[place + 1 :]:
             if not line.reads & changed.keys():
                 continue
@@ -159,35 +169,22 @@ class Experiment:
                 if name in changed:
                     dense.arrays[name] = changed[name]
                 else:
-                    shape = self.cotangents[name].shape if name in self.cotangents else None
-                    if shape is None:
-                        shape = self.arrays(form)[name].shape
-                    dense.arrays[name] = np.broadcast_to(zero.get(name, np.asarray(0.0)), shape)
+                    known = self.cotangents[name] if name in self.cotangents else self.arrays(form)[name]
+                    dense.arrays[name] = np.broadcast_to(0.0, known.shape)
+            more: list[Index] = []
             for name, axes in oddly.items():
                 if name in line.reads:
-                    fitted = self._fitted(axes, line)
-                    if fitted is None:
-                        return None
-                    dense.odd[name] = fitted
-            total = np.zeros(tuple(map(dense.length, line.indices)))
+                    dense.odd[name], left = _spread(axes, line)
+                    more += [i for i in left if i not in more]
+            order = (*line.indices, *more)
+            total = np.zeros(tuple(map(dense.length, order)))
             for piece in line.pieces:
                 if term_names(piece.term) & changed.keys():
-                    total += dense.at(as_expr((piece.term,)), line.indices)
+                    total = total + dense.value(as_expr((piece.term,))).along(order)
             changed[line.symbol] = total
+            if more:
+                oddly[line.symbol] = (*range(len(line.indices)), *more)
         return changed
-
-    def _fitted(self, axes: tuple[int | Index, ...], line: Line) -> tuple[int | Index, ...] | None:
-        """Return the axes with the line's own index of the same size in place of every other."""
-        found: list[int | Index] = []
-        for axis in axes:
-            if isinstance(axis, int):
-                found.append(axis)
-                continue
-            own = [i for i in line.indices if i.size == axis.size and i not in found]
-            if not own:
-                return None
-            found.append(own[-1])
-        return tuple(found)
 
     def magnitude(self, symbol: str) -> float:
         """Return the largest sum of the sizes of the terms that an adjoint is a sum of."""
@@ -237,3 +234,18 @@ class Experiment:
         """Return every right gradient and adjoint by the name of its symbol."""
         own = {self.derived.symbols.get(p, f"d{p}"): value for p, value in self.gradients.items()}
         return {**self.stages, **own}
+
+
+def _spread(axes: tuple[int | Index, ...], line: Line) -> tuple[tuple[int | Index, ...], list[Index]]:
+    """Return the axes with the line's own index of the same size in place of every odd one, and those left over."""
+    found: list[int | Index] = []
+    left: list[Index] = []
+    for axis in axes:
+        own = [] if isinstance(axis, int) else [i for i in line.indices if i.size == axis.size and i not in found]
+        if isinstance(axis, int) or not own:
+            found.append(axis)
+            if not isinstance(axis, int):
+                left.append(axis)
+        else:
+            found.append(own[-1])
+    return tuple(found), left

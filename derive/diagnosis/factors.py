@@ -112,6 +112,9 @@ def _monomials(known: Mapping[str, Values]) -> Iterator[tuple[str, Values]]:
             yield f"1/({a}*{b})", 1 / (known[a] * known[b])
             yield f"{a}/{b}", known[a] / known[b]
             yield f"{b}/{a}", known[b] / known[a]
+            with np.errstate(all="ignore"):
+                yield f"sqrt({a}/{b})", np.sqrt(known[a] / known[b])
+                yield f"sqrt({b}/{a})", np.sqrt(known[b] / known[a])
             for c in names:
                 if c in (a, b):
                     continue

@@ -18,8 +18,9 @@ from functools import cached_property
 
 from sympy import Expr
 
+from derive.algebra.indices import names
 from derive.algebra.letters import readable
-from derive.algebra.nodes import Element, Index, Tensor
+from derive.algebra.nodes import Delta, Element, Index, Tensor
 from derive.algebra.terms import Letters, Term, as_expr, normal, term_names
 from derive.calculus.adjoint import Adjoint
 from derive.calculus.differentiate import Staged, differentiate
@@ -165,30 +166,36 @@ def _paths(title: str, found: Iterable[Adjoint]) -> Form:
 
 def _closed(program: Program) -> Form:
     owner = {symbol: name for name, symbol in program.gradients}
+    adjoints = frozenset(s.name for s in program.backward) | frozenset(program.cotangents)
     letters = Letters()
     lines = []
     for s in program.backward:
-        pieces = tuple(Piece("", term) for term in _expanded(s.expr, letters))
+        pieces = tuple(Piece("", term) for term in _expanded(s.expr, adjoints, letters))
         lines.append(Line(owner.get(s.name, s.name.removeprefix("d")), s.name, s.indices, pieces))
     return Form("closed", tuple(lines))
 
 
-def _expanded(expr: Expr, letters: Letters) -> Iterable[Term]:
+def _expanded(expr: Expr, adjoints: frozenset[str], letters: Letters) -> Iterable[Term]:
     """Return the terms of an expression, brackets around adjoints multiplied out."""
-    found = normal(expr, letters)
-    again = [t for t in found if any(a.is_Add and e == 1 for a, e in t.factors)]
-    if not again:
-        return found
-    return normal(expr.expand(deep=False, power_base=False, power_exp=False, log=False, multinomial=False), letters)
+    for term in normal(expr, letters):
+        bracket = next(
+            (a for a, e in term.factors if a.is_Add and e == 1 and (names(a) & adjoints or a.has(Delta))), None
+        )
+        if bracket is None:
+            yield term
+            continue
+        rest = Term(term.coefficient, term.without([bracket]), term.bound)
+        for part in normal(bracket, letters):
+            yield from _expanded(as_expr((rest.times(part),)), adjoints, letters)
 
 
 def _ordered(statements: list[Statement], layer: Layer) -> tuple[Statement, ...]:
     """Return the statements, each after those that it reads where that can be (recurrences read themselves)."""
     known = {p.name for p in layer.parameters}
-    names = {s.name for s in statements}
+    defined = {s.name for s in statements}
     waiting, result = list(statements), []
     while waiting:
-        ready = next((s for s in waiting if (s.reads & names) <= known | {s.name}), waiting[0])
+        ready = next((s for s in waiting if (s.reads & defined) <= known | {s.name}), waiting[0])
         waiting.remove(ready)
         known.add(ready.name)
         result.append(ready)

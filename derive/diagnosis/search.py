@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from derive.diagnosis.edits import PHASES, phase
 from derive.diagnosis.experiment import Experiment
 from derive.diagnosis.factors import recognized
 from derive.diagnosis.forms import Derivation
-from derive.diagnosis.wholes import whole_guesses
+from derive.diagnosis.wholes import factors, whole_guesses
 
 __all__ = ["Trial", "distance", "explain", "fitted"]
 
@@ -97,9 +98,12 @@ def _stages(derived: Derivation, trial: Trial, target: str, left: Sequence[str])
     def other(reach: frozenset[str]) -> bool:
         return target in reach and not exact(reach)
 
-    yield whole_guesses(derived, target, trial.experiments[0])
-    for number in PHASES:
+    first = trial.experiments[0]
+    yield chain(whole_guesses(derived, target, first), phase(derived, 0, exact))
+    for number in PHASES[1:]:
         yield phase(derived, number, exact)
+        if number == 3:
+            yield factors(derived, target, first)
     for number in PHASES[:4]:
         yield phase(derived, number, other)
 
@@ -117,7 +121,7 @@ def _tried(guess: Guess, trial: Trial, target: str, left: Sequence[str]) -> tupl
         base, direction = parts[target]
         error, factor = fitted(got[target], base, direction)
         was = distance(got[target], experiment.right()[target])
-        if not error <= max(trial.tolerance, 1e-4 * was) or error > 0.01 * was:
+        if not error <= max(trial.tolerance, 1e-4 * was) or (error > 0.01 * was and was > trial.tolerance):
             return None
         values.append(factor)
         after = max(after, error)
@@ -139,7 +143,7 @@ def _tried(guess: Guess, trial: Trial, target: str, left: Sequence[str]) -> tupl
     if guess.fits is not None:
         flat = all(abs(v) < 1e-7 for v in values)
         name = "0" if flat else recognized(values, trial.experiments, max(1e-6, 10 * trial.tolerance))
-        verdict = guess.fits(0.0 if flat else values[0], None if flat else name)
+        verdict = guess.fits(values[0], name)
         if verdict is None:
             return None
         cause, text = verdict

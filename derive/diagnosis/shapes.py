@@ -14,7 +14,7 @@ from derive.diagnosis.causes import Cause
 from derive.diagnosis.dense import Dense, Values
 from derive.diagnosis.experiment import Experiment
 from derive.diagnosis.forms import Derivation, Form, Line
-from derive.diagnosis.wholes import axis_names, lines_of
+from derive.diagnosis.wholes import lines_of
 
 __all__ = ["Shaped", "misshapen"]
 
@@ -25,20 +25,29 @@ _MOST = 7
 """Indices in a term, at most, for its sums over other axes to be tried."""
 
 
-def misshapen(derived: Derivation, symbol: str, got: Values, experiment: Experiment) -> Iterator[Shaped]:
-    """Yield what a result of another shape could be, the least far-fetched first."""
-    right = experiment.right()[symbol]
-    names = axis_names(derived, experiment, symbol)
+def misshapen(
+    derived: Derivation, symbol: str, got: Values, experiment: Experiment, right: Values, names: list[str]
+) -> Iterator[Shaped]:
+    """Yield what a result of another shape could be, the least far-fetched first.
+
+    Args:
+        derived: the derivation.
+        symbol: the result.
+        got: as the user's code gave it.
+        experiment: where.
+        right: what it should be, in the user's shape.
+        names: what the axes of ``right`` are called.
+    """
     if _bare(got.shape) == _bare(right.shape):
-        yield (
-            Cause.SHAPE,
-            f"{symbol} has the right numbers, and an axis of length 1 too many or too few",
-            right.reshape(got.shape),
-        )
+        text = f"{symbol} has the right numbers, and an axis of length 1 too many or too few"
+        yield Cause.SHAPE, text, right.reshape(got.shape)
     for order in list(permutations(range(right.ndim)))[1:]:
         if tuple(right.shape[k] for k in order) == got.shape:
             axes = ", ".join(names[k] for k in order)
             yield Cause.TRANSPOSE, f"{symbol} is transposed: its axes lie as ({axes})", right.transpose(order)
+    for other, value in experiment.right().items():
+        if other != symbol and value.shape == got.shape:
+            yield Cause.SWAPPED, f"{other} stands in the place of {symbol}", value
     for count in range(1, right.ndim + 1):
         for axes_summed in combinations(range(right.ndim), count):
             total = right.sum(axis=axes_summed)
@@ -50,11 +59,8 @@ def misshapen(derived: Derivation, symbol: str, got: Values, experiment: Experim
         yield from _sums(form, line, got, experiment)
     if right.size == got.size:
         for order in permutations(range(right.ndim)):
-            yield (
-                Cause.SHAPE,
-                f"{symbol} has the right numbers in another shape",
-                right.transpose(order).reshape(got.shape),
-            )
+            other_shape = right.transpose(order).reshape(got.shape)
+            yield Cause.SHAPE, f"{symbol} has the right numbers in another shape", other_shape
     for count in range(1, got.ndim):
         for axes_left in combinations(range(got.ndim), count):
             total = got.sum(axis=axes_left)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 from sympy import Expr
 
-from derive.algebra.nodes import Delta, Element, Kind
+from derive.algebra.indices import free_indices
+from derive.algebra.nodes import Delta, Index
 from derive.algebra.terms import Term, as_expr
 from derive.algebra.text import show
 from derive.check.samples import label_ranges
 from derive.diagnosis.causes import Cause, Fits, Guess, Parts
-from derive.diagnosis.dense import Dense, Values
-from derive.diagnosis.edits import factor_text, line_text
+from derive.diagnosis.dense import Dense, Named, Values
 from derive.diagnosis.experiment import Experiment
 from derive.diagnosis.forms import Derivation, Form, Line
+from derive.diagnosis.site import factor_text, line_text, with_factor
 
-__all__ = ["axis_names", "lines_of", "place", "whole_guesses"]
+__all__ = ["axis_names", "factors", "lines_of", "place", "whole_guesses"]
 
 _Value = Callable[[Experiment], Values]
 
@@ -92,7 +93,7 @@ class _Whole:
         symbol = self.symbol
 
         def fits(value: float, name: str | None) -> tuple[Cause, str] | None:
-            if abs(value) < 1e-9:
+            if name == "0":
                 return Cause.ZERO, f"{symbol} is zero"
             if name == "-1":
                 return Cause.SIGN, f"{symbol} has the wrong sign"
@@ -100,16 +101,16 @@ class _Whole:
 
         return self.guess(Cause.FACTOR, "", 1.0, self.right, fits)
 
-    def others(self) -> Iterator[Guess]:
-        """Yield the guesses that another result, or a value, stands in its place."""
-        for other, value in self.first.right().items():
+    def others(self, *, near: bool) -> Iterator[Guess]:
+        """Yield the guesses that another result (``near``), or any other value, stands in its place."""
+        gradients = {symbol for _, symbol in self.derived.program.gradients}
+        found = {name: value for name, value in self.first.right().items() if (name in gradients) == near}
+        if not near:
+            found |= {name: value for name, value in self.first.known().items() if value.dtype.kind == "f"}
+        for other, value in found.items():
             if other != self.symbol and value.shape == self.shape:
                 text = f"{other} stands in the place of {self.symbol}"
-                yield self.guess(Cause.SWAPPED, text, 1.3, lambda e, name=other: e.right()[name])  # type: ignore[misc]
-        for other, value in self.first.known().items():
-            if value.shape == self.shape and value.dtype.kind == "f":
-                text = f"{other} stands in the place of {self.symbol}"
-                yield self.guess(Cause.SWAPPED, text, 1.6, lambda e, name=other: e.known()[name])  # type: ignore[misc]
+                yield self.guess(Cause.SWAPPED, text, 1.3 if near else 2.4, _named(other))
 
     def turned(self) -> Iterator[Guess]:
         """Yield the guesses that axes are exchanged, turned around, or summed over."""
@@ -126,10 +127,15 @@ class _Whole:
             yield self.guess(Cause.TRANSPOSE, f"{symbol} is transposed: its axes lie as ({axes})", 1.2, transposed)
             text = f"{symbol} is reshaped where it should be transposed"
             yield self.guess(Cause.TRANSPOSE, text, 1.5, reshaped)
-        for axis in range(rank):
+        for count in range(1, rank + 1):
+            for several in combinations(range(rank), count):
 
-            def turned(e: Experiment, axis: int = axis) -> Values:
-                return np.flip(self.right(e), axis)
+                def turned(e: Experiment, axes: tuple[int, ...] = several) -> Values:
+                    return np.flip(self.right(e), axes)
+
+                which = " and ".join(names[k] for k in several)
+                yield self.guess(Cause.TRANSPOSE, f"{symbol} is turned around along {which}", 1.4, turned)
+        for axis in range(rank):
 
             def summed(e: Experiment, axis: int = axis) -> Values:
                 right = self.right(e)
@@ -140,7 +146,6 @@ class _Whole:
             def fits(value: float, name: str | None, text: str = too) -> tuple[Cause, str] | None:
                 return None if name is None else (Cause.SUM_AXIS, text)
 
-            yield self.guess(Cause.TRANSPOSE, f"{symbol} is turned around along {names[axis]}", 1.4, turned)
             yield self.guess(Cause.SUM_AXIS, too, 1.7, summed, fits)
 
     def multiplied(self) -> Iterator[Guess]:
@@ -160,9 +165,9 @@ class _Whole:
                 power = "" if abs(exponent) == 1 else f"**{abs(exponent):g}"
                 what = "is too many in" if exponent > 0 else "is missing in"
                 text = f"the factor {shown}{power} {what} {self.symbol}"
-                cost = 1.7 + 0.1 * (abs(exponent) != 1)
+                cost = 2.35 + 0.1 * (abs(exponent) != 1)
                 value = self._times(name, own, axes, exponent)
-                yield self.guess(Cause.FACTOR, text, cost, value, _and_factor(Cause.FACTOR, text))
+                yield self.guess(Cause.FACTOR, text, cost, value, with_factor(Cause.FACTOR, text))
 
     def _times(self, name: str, own: tuple[Expr, ...], axes: tuple[Expr, ...], exponent: float) -> _Value:
         order = sorted(range(len(own)), key=lambda k: axes.index(own[k]))
@@ -176,65 +181,71 @@ class _Whole:
         return value
 
     def overwritten(self) -> Iterator[Guess]:
-        """``dC[x] = demb`` where labels agree: the last one stays, where all should be added."""
+        """``dC[x] = demb`` where labels agree, ``dx[window] = …`` where windows meet: the last one stays."""
         for form, line in lines_of(self.derived, self.symbol):
             if len(line.pieces) != 1:
                 continue
             term = line.pieces[0].term
-            gathers = [a for a, _ in term.factors if isinstance(a, Delta) and _gathers(a)]
+            deltas = [a for a, _ in term.factors if isinstance(a, Delta)]
             places: dict[Expr, Expr] = {}
-            for delta in gathers:
+            for delta in deltas:
                 for own, other in (delta.args, delta.args[::-1]):
                     if own in line.indices:
                         places[own] = other
-            if not gathers or len(places) != len(gathers):
+            if not deltas or len(places) != len(deltas):
                 continue
-            rest = Term(term.coefficient, term.without(gathers), ())
-            text = f"{self.symbol} is written where it should be added to: of equal labels only the last counts"
-            yield self.guess(Cause.OVERWRITTEN, text, 1.8, _last(form, line, rest, places))
+            moving = [i for i in term.bound if any(i in free_indices(p) for p in places.values())]
+            text = f"{self.symbol} is written where it should be added to: of what lands at one place, the last stays"
+            for order in dict.fromkeys((tuple(moving), tuple(reversed(moving)), *_kernels_first(moving, places))):
+                yield self.guess(Cause.OVERWRITTEN, text, 1.8, _last(form, line, deltas, places, order))
 
 
-def _gathers(delta: Delta) -> bool:
-    return any(isinstance(a, Element) and a.kind is Kind.INT for a in delta.args)
+def _kernels_first(moving: list[Index], places: dict[Expr, Expr]) -> Iterator[tuple[Index, ...]]:
+    """Yield orders in which one index of every place comes before the others: positions, or those of the kernel."""
+    groups = [[i for i in moving if i in free_indices(p)] for p in places.values()]
+    if all(len(g) == 2 for g in groups):
+        for k in (0, 1):
+            yield (*(g[k] for g in groups), *(g[1 - k] for g in groups))
 
 
-def _last(form: Form, line: Line, rest: Term, places: dict[Expr, Expr]) -> _Value:
-    kept = [i for i in line.indices if i not in places]
-    bound = line.pieces[0].term.bound
+def _named(name: str) -> _Value:
+    return lambda e: {**e.known(), **e.right()}[name]
+
+
+def _last(form: Form, line: Line, deltas: list[Delta], places: dict[Expr, Expr], moving: tuple[Index, ...]) -> _Value:
+    term = line.pieces[0].term
+    kept = tuple(i for i in line.indices if i not in places)
+    rest = Term(term.coefficient, term.without(deltas), tuple(i for i in term.bound if i not in moving))
 
     def value(e: Experiment) -> Values:
         dense = Dense(e.instance, e.arrays(form))
-        order = (*bound, *kept)
-        body = dense.at(as_expr((rest,)), order)
-        result = np.zeros(tuple(map(dense.length, line.indices)))
-        at = [dense.at(places.get(i, i), order).astype(int) for i in line.indices]
-        for where in np.ndindex(body.shape):
-            result[tuple(a[where] for a in at)] = body[where]
-        return result
+        body = dense.at(as_expr((rest,)), (*moving, *kept))
+        shape = tuple(map(dense.length, line.indices))
+        result = np.zeros(tuple(shape[line.indices.index(i)] for i in (*places, *kept)))
+        at = [dense.at(place, moving).astype(int) for place in places.values()]
+        for where in np.ndindex(tuple(map(dense.length, moving))):
+            target = tuple(int(a[where]) for a in at)
+            if all(0 <= t < n for t, n in zip(target, result.shape, strict=False)):
+                result[target] = body[where]
+        return Named(result, (*places, *kept)).along(line.indices)
 
     return value
-
-
-def _and_factor(cause: Cause, text: str) -> Fits:
-    """Return a judgement that lets a further factor pass where it has a name."""
-
-    def fits(value: float, name: str | None) -> tuple[Cause, str] | None:
-        if name == "1":
-            return cause, text
-        return None if name is None else (cause, f"{text}, and it has the factor {name} too many")
-
-    return fits
 
 
 def whole_guesses(derived: Derivation, symbol: str, first: Experiment) -> Iterator[Guess]:
     """Yield the guesses about one result of the right shape, and those about the labels."""
     whole = _Whole(derived, symbol, first)
     yield whole.scaled()
-    yield from whole.others()
+    yield from whole.others(near=True)
     yield from whole.turned()
-    yield from whole.multiplied()
     yield from whole.overwritten()
     yield from _labels(derived, symbol, first)
+
+
+def factors(derived: Derivation, symbol: str, first: Experiment) -> Iterator[Guess]:
+    """Yield the guesses that a result has a forward value as a factor, lacks it, or is another value."""
+    yield from _Whole(derived, symbol, first).multiplied()
+    yield from _Whole(derived, symbol, first).others(near=False)
 
 
 def _labels(derived: Derivation, symbol: str, first: Experiment) -> Iterator[Guess]:

@@ -1,0 +1,276 @@
+"""How often ``derive diagnose`` names the right cause of a wrong backward pass.
+
+    python benchmarks/diagnose.py            # prints the tables and writes benchmarks/diagnose.md
+    python benchmarks/diagnose.py softmax -v # those of one specimen, each with what was said
+
+``benchmarks/mutations.py`` says what is done to the correct code of
+``benchmarks/specimens`` and what that is to be called. A mutation that changes
+no number is no mistake and is left out; that is decided here by running both,
+without the program. A cause counts as named where an explanation of that kind
+accounts for the result that the mutation is about, and says the word that it
+is expected to say.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import derive  # noqa: E402
+from benchmarks.mutations import MUTATIONS, SPECIMENS, Mutation, Specimen  # noqa: E402
+from derive.diagnosis import Cause, Diagnosis, diagnose  # noqa: E402
+
+FOLDER = ROOT / "benchmarks" / "specimens"
+TABLE = ROOT / "benchmarks" / "diagnose.md"
+
+Arrays = dict[str, Any]
+
+
+def source(specimen: str) -> str:
+    """Return the text of a specimen."""
+    return (FOLDER / f"{specimen}.py").read_text(encoding="utf-8")
+
+
+def module(text: str, name: str) -> ModuleType:
+    """Return the module of a text."""
+    found = ModuleType(name)
+    found.__file__ = str(FOLDER / f"{name}.py")
+    exec(compile(text, f"{name}.py", "exec"), found.__dict__)
+    return found
+
+
+def functions(code: ModuleType) -> tuple[Callable[..., Any] | None, Callable[..., Any]]:
+    """Return the forward, where there is one, and the backward of a specimen."""
+    names = vars(code)
+    forward = next((v for k, v in names.items() if k.endswith("forward")), None)
+    return forward, next(v for k, v in names.items() if k.endswith("backward"))
+
+
+def mutated(mutation: Mutation) -> str:
+    """Return the text of a specimen with the mistake in it."""
+    text = source(mutation.specimen)
+    assert text.count(mutation.old) == 1, f"{mutation.specimen}: {mutation.old!r} occurs {text.count(mutation.old)} times"
+    return text.replace(mutation.old, mutation.new)
+
+
+# Whether a mutation changes anything: both are run, on inputs made here.
+
+
+def inputs(specimen: str, rng: np.random.Generator, scale: float) -> tuple[Arrays, tuple[Any, ...]]:
+    """Return arguments of the forward (or of a backward that needs none) and cotangents."""
+
+    def normal(*shape: int) -> Any:
+        return scale * rng.standard_normal(shape)
+
+    match specimen:
+        case "linear":
+            return {"x": normal(5, 3), "w": normal(3, 4), "b": normal(4)}, (normal(5, 4),)
+        case "batchnorm" | "batchnorm_closed" | "layernorm":
+            return {"x": normal(5, 4), "gamma": normal(4), "beta": normal(4)}, (normal(5, 4),)
+        case "softmax":
+            return {"z": normal(3, 5)}, (normal(3, 5),)
+        case "cross_entropy":
+            return {"z": normal(4, 5), "t": np.array([1, 4, 1, 0])}, ()
+        case "attention":
+            return {"q": normal(3, 4), "k": normal(5, 4), "v": normal(5, 6)}, (normal(3, 6),)
+        case "conv2d":
+            given = {"x": normal(2, 3, 9, 8), "w": normal(4, 3, 3, 2), "b": normal(4), "stride": 2, "pad": 1, "dilation": 2}
+            return given, (normal(2, 4, 4, 4),)
+        case "lstm_cell":
+            cell = {"x": normal(2, 3), "h": normal(2, 5), "c": normal(2, 5), "wx": normal(3, 20), "wh": normal(5, 20)}
+            return cell | {"bx": normal(20), "bh": normal(20)}, (normal(2, 5), normal(2, 5))
+        case "char_mlp":
+            tokens = {"x": rng.integers(0, 6, (5, 3)), "y": rng.integers(0, 6, 5), "C": normal(6, 2), "W1": normal(6, 4)}
+            rest = {"b1": normal(4), "gamma": normal(4), "beta": normal(4), "W2": normal(4, 6), "b2": normal(6)}
+            return tokens | rest, ()
+    raise AssertionError(specimen)
+
+
+def results(code: ModuleType, given: Arrays, cotangents: tuple[Any, ...]) -> list[Any] | None:
+    """Return what two calls of a backward give, as arrays; None where it raises."""
+    forward, backward = functions(code)
+    copies = {name: np.array(v) if isinstance(v, np.ndarray) else v for name, v in given.items()}
+    found = []
+    with np.errstate(all="ignore"):
+        try:
+            for _ in range(2):
+                if forward is None:
+                    value = backward(**copies)
+                else:
+                    cache = forward(**copies)[-1]
+                    value = backward(*(dy.copy() for dy in cotangents), cache)
+                values = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
+                found += [np.array(v) for v in values]
+        except Exception:
+            return None
+    return found
+
+
+def changes(mutation: Mutation) -> bool:
+    """Return whether the mutated code gives other numbers than the correct one anywhere."""
+    for seed, scale in ((1, 1.0), (2, 1.0), (3, 400.0)):
+        if scale != 1.0 and Cause.UNSTABLE not in mutation.causes:
+            continue
+        given, cotangents = inputs(mutation.specimen, np.random.default_rng(seed), scale)
+        before = results(module(source(mutation.specimen), mutation.specimen), given, cotangents)
+        after = results(module(mutated(mutation), mutation.specimen), given, cotangents)
+        assert before is not None, mutation.specimen
+        if after is None or any(a.shape != b.shape or not np.allclose(a, b, rtol=1e-7) for a, b in zip(after, before, strict=True)):
+            return True
+    return False
+
+
+# What the program says
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was said of a mutation."""
+
+    mutation: Mutation
+    found: Diagnosis
+    seconds: float
+
+    @property
+    def named(self) -> bool:
+        """Whether an explanation has the right cause, of the right result, with the right word."""
+        m = self.mutation
+        return any(
+            e.cause in m.causes and (m.about in e.explains or e.cause is Cause.CRASH) and m.says in e.text
+            for e in self.found.explanations
+        )
+
+
+def asked(specimen: Specimen, text: str) -> Diagnosis:
+    """Return what the program says of a text."""
+    forward, backward = functions(module(text, specimen.name))
+    return diagnose(specimen.layer, backward, forward=forward, shapes=dict(specimen.shapes))
+
+
+def outcomes(chosen: tuple[str, ...] = (), *, limit: int | None = None) -> Iterator[Outcome]:
+    """Yield what is said of every mutation that changes something.
+
+    Args:
+        chosen: names of specimens; none for all.
+        limit: take every ``limit``-th mutation only.
+    """
+    by_name = {s.name: s for s in SPECIMENS}
+    for mutation in MUTATIONS[:: limit or 1]:
+        if chosen and mutation.specimen not in chosen:
+            continue
+        if not changes(mutation):
+            print(f"{mutation.specimen}: {mutation.old!r} -> {mutation.new!r} changes nothing: left out", file=sys.stderr)
+            continue
+        start = time.perf_counter()
+        found = asked(by_name[mutation.specimen], mutated(mutation))
+        yield Outcome(mutation, found, time.perf_counter() - start)
+
+
+# Correct code
+
+
+def correct() -> Iterator[tuple[str, Diagnosis]]:
+    """Yield what is said of code that is right: the specimens, in float32 too, generated modules, and autograd."""
+    for specimen in SPECIMENS:
+        text = source(specimen.name)
+        yield f"{specimen.name}, by hand", asked(specimen, text)
+        forward, backward = functions(module(text, specimen.name))
+        single = _single(backward)
+        yield (
+            f"{specimen.name}, by hand in float32",
+            diagnose(specimen.layer, single, forward=None if forward is None else _single(forward), shapes=dict(specimen.shapes)),
+        )
+    for layer in dict.fromkeys(s.layer for s in SPECIMENS):
+        text, _ = derive.build(derive.load(layer))
+        code = module(text, layer)
+        yield f"{layer}, generated", diagnose(layer, code.backward, forward=code.forward)
+
+
+def _single(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with every float argument and result in float32."""
+    import functools
+
+    def cast(value: Any) -> Any:
+        if isinstance(value, (np.ndarray, np.floating)) and value.dtype == np.float64:
+            return value.astype(np.float32)
+        if isinstance(value, tuple):
+            return tuple(map(cast, value))
+        return {k: cast(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    @functools.wraps(function)
+    def single(*args: Any, **kwargs: Any) -> Any:
+        return cast(function(*map(cast, args), **{k: cast(v) for k, v in kwargs.items()}))
+
+    return single
+
+
+# The tables
+
+
+def tables(found: list[Outcome], right: list[tuple[str, Diagnosis]]) -> str:
+    """Return the figures by layer and by kind."""
+    lines = ["# Wrong backward passes and what `derive diagnose` says of them", ""]
+    named = sum(o.named for o in found)
+    called_right = [o for o in found if o.found.right]
+    called_wrong = [name for name, d in right if not d.right]
+    lines += [
+        f"- {len(found)} wrong backward passes; the right cause is named of {named} ({named / len(found):.1%}).",
+        f"- Wrong ones called right: {len(called_right)}.",
+        f"- {len(right)} correct ones; called wrong: {len(called_wrong)}.",
+        "",
+        "Made by `python benchmarks/diagnose.py`.",
+        "",
+    ]
+    for title, key in (("specimen", lambda o: o.mutation.specimen), ("mistake", lambda o: o.mutation.kind)):
+        lines += [f"| {title} | wrong | cause named | called right |", "| --- | ---: | ---: | ---: |"]
+        for name in dict.fromkeys(map(key, found)):
+            group = [o for o in found if key(o) == name]
+            lines.append(f"| {name} | {len(group)} | {sum(o.named for o in group)} | {sum(o.found.right for o in group)} |")
+        lines.append("")
+    missed = [o for o in found if not o.named]
+    if missed:
+        lines += ["Not named:", ""]
+        for o in missed:
+            said = "; ".join(f"{e.cause.value}: {e.text}" for e in o.found.explanations) or "right"
+            expected = " or ".join(c.value for c in o.mutation.causes)
+            lines.append(f"- {o.mutation.specimen}, {o.mutation.kind} (`{o.mutation.new.strip()}`): expected {expected}; said {said}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+    """Run the benchmark."""
+    verbose = "-v" in argv
+    chosen = tuple(a for a in argv if not a.startswith("-"))
+    found = []
+    for o in outcomes(chosen):
+        found.append(o)
+        if verbose or not o.named:
+            print(f"{'named ' if o.named else 'MISSED'} {o.mutation.specimen:<16} {o.seconds:5.2f} s  {o.mutation.old.strip()!r} -> {o.mutation.new.strip()!r}")
+            for e in o.found.explanations:
+                print(f"        {e.cause.value}: {e.text} [{', '.join(e.explains)}]")
+            if o.found.right:
+                print("        right")
+    right = [] if chosen else list(correct())
+    for name, d in right:
+        if not d.right:
+            print(f"CALLED WRONG {name}\n{d}")
+    text = tables(found, right)
+    print(text if verbose or not chosen else "\n".join(text.splitlines()[:6]))
+    if not chosen:
+        TABLE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
