@@ -105,8 +105,8 @@ def _negation(condition: Expr) -> Expr:
 def _facts(condition: Expr) -> tuple[_Fact, ...]:
     if isinstance(condition, And):
         return tuple(f for a in condition.args for f in _facts(a))
-    if isinstance(condition, Not) and not isinstance(condition.args[0], (And, Element)):
-        return _facts(_negation(condition.args[0]))
+    if isinstance(condition, Not) and not isinstance(negated := _negation(condition.args[0]), Not):
+        return _facts(negated)
     if isinstance(condition, (Lt, Le)):
         return (_Fact(condition.args[0], condition.args[1], ordered=True),)
     if isinstance(condition, (Gt, Ge)):
