@@ -67,7 +67,7 @@ def apply(name: str, arguments: Sequence[Expr], at: Span) -> Expr:
         return checked(_guarded(lambda: power(arguments[0], _POWERS[name], at), at), at)
     if name in _FACTORIAL_LIKE and all(a.is_number for a in arguments):
         largest = 1000 if len(arguments) == 1 else 20
-        if any(not abs(a) <= largest for a in arguments):
+        if any(abs(a) > largest if a.is_Rational else a.is_finite is False for a in arguments):
             raise LayerSyntaxError(f"'{name}' of a constant above {largest}", at, "write its value")
     if name == "exp" and arguments[0].has(sympy.log) and _bits(arguments[0]) > 12:
         raise LayerSyntaxError("a constant too large", at, _TOO_LARGE)
