@@ -461,7 +461,11 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class AddAt:
-    """``name[…] += value`` where places may repeat; each counts."""
+    """``name[…] += value`` where places may repeat; each counts.
+
+    ``flat``: one integer array addresses the first axis of an array in order, which
+    is done on its elements one after the other.
+    """
 
     name: str
     stored: tuple[Index, ...]
@@ -470,6 +474,7 @@ class AddAt:
     places: tuple[Array, ...]
     op: str
     value: Array
+    flat: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}[{', '.join(map(str, self.places))}] {self.op}= {self.value} (each)"

@@ -86,7 +86,7 @@ from derive.lower.plan import Counter
 from derive.lower.scalars import is_number
 from derive.lower.scans import Accumulated, accumulated
 
-__all__ = ["Expressions", "as_real", "contracts", "is_truth", "separate"]
+__all__ = ["Expressions", "as_real", "contracts", "is_truth", "number", "separate"]
 
 _METHODS: dict[type[Expr], str] = {
     Sum: "sum", Mean: "mean", Prod: "prod", Max: "max", Min: "min", Var: "var", Std: "std", ArgMax: "argmax",

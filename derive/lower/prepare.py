@@ -25,6 +25,7 @@ from derive.algebra.nodes import (
     Norm,
     Prod,
     Reduction,
+    SafeSoftmax,
     Softmax,
     Std,
     Sum,
@@ -38,7 +39,7 @@ from derive.lower.scalars import is_number
 
 __all__ = ["expressions", "is_staged", "narrowed", "prepared", "settled", "without_aliases", "without_dead"]
 
-_NAMES: dict[type[Expr], str] = {Softmax: "p", LogSoftmax: "logp"}
+_NAMES: dict[type[Expr], str] = {Softmax: "p", SafeSoftmax: "p", LogSoftmax: "logp"}
 
 
 def prepared(statements: Iterable[Statement], taken: set[str]) -> tuple[Statement, ...]:

@@ -115,7 +115,7 @@ def lower(program: Program) -> ArrayProgram:
     masked = frozenset(
         s.name
         for s in everything
-        if s.name not in plan.axes(plan.forward) and isinstance(s.expr, Softmax) and s.expr.body.has(S.NegativeInfinity)
+        if s.name not in plan.axes(plan.forward) and type(s.expr) is Softmax and s.expr.body.has(S.NegativeInfinity)
     )
     work = _Layouts(Expressions(shapes, logs, masked, {name: s.axis for name, s in plan.stores.items()}, ranges, taken))
     # What a loop needs of all steps, and what it leaves, are products of one large matrix.

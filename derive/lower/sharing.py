@@ -39,7 +39,7 @@ from derive.lower.arrays import (
     walk,
 )
 
-__all__ = ["descriptive_name", "shared"]
+__all__ = ["descriptive_name", "key_of", "shared", "versions"]
 
 _WORK = (Accumulate, Apply, Binary, Contract, Einsum, Helper, Reduce, TakeAlong, Tensordot)
 
@@ -79,7 +79,7 @@ def shared(code: Sequence[Instruction], taken: set[str]) -> list[Instruction]:
             made = assigned
         first, several = places[0].instruction, {p.instruction for p in places}
         changed: list[Instruction] = []
-        for k, (instruction, now) in enumerate(zip(result, _versions(result), strict=True)):
+        for k, (instruction, now) in enumerate(zip(result, versions(result), strict=True)):
             if k == first:
                 changed.append(made)
             if k == owner:
@@ -94,7 +94,7 @@ def _largest(code: Sequence[Instruction]) -> tuple[Key, list[_Place]] | None:
     """Return the largest expression that occurs twice, with its places in order; the first one of equals."""
     writes = Counter(name for instruction in code for name in _written(instruction))
     found: dict[Key, list[_Place]] = {}
-    for k, (instruction, now) in enumerate(zip(code, _versions(code), strict=True)):
+    for k, (instruction, now) in enumerate(zip(code, versions(code), strict=True)):
         if isinstance(instruction, (Guarded, ForLoop, CallForward, CallBackward)):
             continue
         for value in values(instruction):
@@ -103,7 +103,7 @@ def _largest(code: Sequence[Instruction]) -> tuple[Key, list[_Place]] | None:
                     whole = isinstance(instruction, Assign) and node is value
                     if whole and writes[instruction.name] > 1:
                         continue  # its array is gone on with
-                    found.setdefault(_key(node, now), []).append(_Place(k, whole, node))
+                    found.setdefault(key_of(node, now), []).append(_Place(k, whole, node))
     repeats = [(key, places) for key, places in found.items() if len(places) > 1]
     return max(repeats, key=lambda repeat: sum(1 for _ in walk(repeat[1][0].array)), default=None)
 
@@ -115,7 +115,7 @@ def _is_work(array: Array) -> bool:
     return isinstance(array, _WORK) and bool(array.indices) and reads and not copied and not square
 
 
-def _versions(code: Sequence[Instruction]) -> Iterator[Counter[str]]:
+def versions(code: Sequence[Instruction]) -> Iterator[Counter[str]]:
     """Yield, for each instruction, how often each name has been written to before it; the same object each time."""
     now: Counter[str] = Counter()
     for instruction in code:
@@ -123,7 +123,8 @@ def _versions(code: Sequence[Instruction]) -> Iterator[Counter[str]]:
         now.update(_written(instruction))
 
 
-def _key(array: Array, now: Counter[str]) -> Key:
+def key_of(array: Array, now: Counter[str]) -> Key:
+    """Return the key of an expression; ``now``: how often each name has been written to."""
     letters: dict[Index, int] = {}
 
     def key(value: object) -> object:
@@ -159,7 +160,7 @@ def _reading(instruction: Instruction, name: str, key: Key, now: Counter[str]) -
     """Return the instruction with the name in the place of the expression with that key."""
 
     def change(value: Array) -> Array:
-        if _is_work(value) and _key(value, now) == key:
+        if _is_work(value) and key_of(value, now) == key:
             return Name(value.axes, value.dtype, name=name)
         args = tuple(map(change, value.args))
         return value if all(a is b for a, b in zip(args, value.args, strict=True)) else replace(value, args=args)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sympy import Expr
 
-from derive.algebra.nodes import BATCH_SIZE, Hyper, Size
+from derive.algebra.nodes import BATCH, BATCH_SIZE, Hyper, Size
 from derive.language.layer import DerivedSize
 from derive.lower.arrays import (
     AddAt,
@@ -176,7 +176,7 @@ def _numbers(array: Array) -> tuple[list[Expr], list[Expr]]:
         case Pad(widths=widths, fill=fill):
             numbers = [*(n for pair in widths for n in pair), fill]
         case Regroup(axes=axes):
-            shape = [i.size for i in axes if i is not None]
+            shape = [i.size for i in axes if i is not None and (i == BATCH or i.size != BATCH_SIZE)]
     return numbers, shape
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from sympy import Mul
+from sympy import Integer, Mul
 
 from derive.algebra.functions import Ne, Where
-from derive.algebra.nodes import Index, KeepingReduction, Kind, LogSoftmax, Padded, Reduction, Softmax
+from derive.algebra.nodes import Index, KeepingReduction, Kind, LogSoftmax, Padded, Reduction, SafeSoftmax, Softmax
 from derive.language.layer import Statement
 from derive.lower.arrays import (
     Apply,
@@ -39,7 +39,7 @@ from derive.lower.arrays import (
     values,
     walk,
 )
-from derive.lower.expressions import Expressions, as_real, is_truth
+from derive.lower.expressions import Expressions, as_real, is_truth, number
 from derive.lower.offsets import over_offsets
 from derive.lower.prepare import is_staged
 from derive.lower.scalars import is_number
@@ -201,15 +201,23 @@ def _softmax(lowerer: Expressions, name: str, expr: KeepingReduction, order: tup
         z = Name(z.axes, Dtype.REAL, name=name)
     own = Name(z.axes, Dtype.REAL, name=name)
     over = expr.indices
-    shifted = Binary(z.axes, Dtype.REAL, (z, _kept("max", z, over)), op="-")
+    top, total = _kept("max", z, over), _kept("sum", own, over)
+    if isinstance(expr, SafeSoftmax):
+        # Where all are -inf, exp(-inf + 1e30) is 0, and so is their sum; where not, the largest adds 1 to it.
+        top, total = _at_least(top, Integer(-(10**30))), _at_least(total, Integer(1))
+    shifted = Binary(z.axes, Dtype.REAL, (z, top), op="-")
     if isinstance(expr, Softmax):
         exponentials = Apply(z.axes, Dtype.REAL, (shifted,), spelling="np.exp({0})")
-        return [*result, Assign(name, exponentials), InPlace(name, "/", _kept("sum", own, over))]
+        return [*result, Assign(name, exponentials), InPlace(name, "/", total)]
     assert isinstance(expr, LogSoftmax), expr
     exponentials = Apply(z.axes, Dtype.REAL, (own,), spelling="np.exp({0})")
     total = _kept("sum", exponentials, over)
     logarithm = Apply(total.axes, Dtype.REAL, (total,), spelling="np.log({0})")
     return [*result, Assign(name, shifted), InPlace(name, "-", logarithm)]
+
+
+def _at_least(array: Array, bound: Integer) -> Array:
+    return Apply(array.axes, Dtype.REAL, (array, number(bound)), spelling="np.maximum({0}, {1})")
 
 
 def _kept(op: str, array: Array, over: tuple[Index, ...]) -> Array:

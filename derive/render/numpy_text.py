@@ -317,7 +317,10 @@ class FunctionText:
 
     @_text.register
     def _(self, array: Regroup) -> Text:
-        sizes = ["*batch" if i == BATCH else self.numbers.text(i.size)[0] for i in array.indices]
+        sizes = [
+            "*batch" if i == BATCH else "-1" if i.size == BATCH_SIZE else self.numbers.text(i.size)[0]
+            for i in array.indices
+        ]
         return f"{inside(self._text(array.args[0]), ATOM)}.reshape({', '.join(sizes)})", ATOM
 
     def _taken_with_units(self, array: Expand, source: Take) -> str:
@@ -530,6 +533,8 @@ class FunctionText:
                 pieces = self._pieces(axes, where, places)
                 left = [f"{self._view(instruction)}[", *(f"{_INDENT}{piece}," for piece in pieces)]
                 return [*lines[:-1], *left, "]" + lines[-1][len(target) :]]
+            case AddAt(flat=True):
+                return self._add_flat(instruction)
             case AddAt(name=name, axes=axes, where=where, places=places, op=op, value=value):
                 function = "np.add.at" if op == "+" else "np.subtract.at"
                 own = self._view(instruction)
@@ -548,6 +553,14 @@ class FunctionText:
                     new = self.expression(value)
                 return [f"np.put_along_axis({own}, {text}, {new}, axis={axis})"]
         raise AssertionError(f"render: {instruction}")
+
+    def _add_flat(self, add: AddAt) -> list[str]:
+        """Return the lines that add rows at places that may repeat, element by element, which NumPy does much faster."""
+        own, at, value = self.rename(add.name), self.expression(add.places[0]), self.expression(add.value)
+        width = f"{own}.shape[1]" if len(add.axes) == 2 else f"math.prod({own}.shape[1:])"
+        name = self._fresh("places")
+        places = f"{name} = {at}.reshape(-1, 1).astype(np.intp) * {width} + np.arange({width})"
+        return [places, f"np.add.at({own}.reshape(-1), {name}.reshape(-1), {value}.reshape(-1))"]
 
     def _room(self, room: Room, width: int) -> list[str]:
         """Return the line that takes the caller's array for a gradient, or a new one."""

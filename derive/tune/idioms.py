@@ -4,7 +4,7 @@
     (dy * y).sum(axis=-1, keepdims=True)    np.vecdot(dy, y)[:, None]
     dy.sum(axis=0)                          np.ones(len(dy), dy.dtype) @ dy        a product with BLAS
     g.mean(axis=-1)                         np.einsum("nd->n", g) / D
-    -x / 2                                  x / -2
+    -x / 2                                  x * -0.5
     c / N * (N * dy - s - b * x)            c * (dy - s / N - b / N * x)           a pass less
 
 What is summed is the same; only the order in which floating-point numbers are
@@ -53,15 +53,17 @@ def _respelled(array: Array, known: Known) -> Array:
     if isinstance(array, Binary) and array.op == "*":
         return _spread(array)
     if isinstance(array, Binary) and array.op == "/":
-        return _signed(array)
+        return _scaled(array)
     return array
 
 
-def _signed(quotient: Binary) -> Array:
-    """``-a / 2`` as ``a / -2``."""
+def _scaled(quotient: Binary) -> Array:
+    """``-a / 2`` as ``a * -0.5``: one pass, and no division."""
     above, below = quotient.args
     if isinstance(above, Unary) and above.op == "-" and above.axes and isinstance(below, Number):
-        return replace(quotient, args=(above.args[0], replace(below, value=-below.value)))
+        above, below = above.args[0], replace(below, value=-below.value)
+    if isinstance(below, Number) and below.value.is_number and above.axes:
+        return replace(quotient, args=(above, replace(below, value=1 / below.value)), op="*")
     return quotient
 
 

@@ -52,6 +52,7 @@ from derive.lower.sizes import find_sizes, same_shape, shaped
 from derive.lower.steps import mapped
 from derive.tune.idioms import respelled
 from derive.tune.rows import ROWS, Go, Role, goes, one_axis, role, row_size
+from derive.tune.sequences import as_product, fewer_passes
 from derive.tune.storage import Storage, overwritten
 from derive.tune.tape import Tape, is_large, large_rank, names_in, written
 
@@ -121,7 +122,7 @@ class _Tuning:
         elif merged:
             return self.run(merged=False)
         assert code is not None
-        code = [self._respelled(i) for i in code]
+        code = fewer_passes([self._respelled(i) for i in code])
         tape = Tape(large_rank(code), lambda: self.fresh("_between"))
         tape.add(code)
         code = tape.code
@@ -161,8 +162,11 @@ class _Tuning:
 
     def _respelled(self, instruction: Instruction) -> Instruction:
         if isinstance(instruction, (Assign, InPlace)):
-            return mapped(instruction, lambda value: respelled(value, self.known))
+            return mapped(instruction, self._spelling)
         return instruction
+
+    def _spelling(self, value: Array) -> Array:
+        return transform(respelled(value, self.known), lambda array: as_product(array, self.known))
 
     def _axes(self, gradient: str) -> tuple[Expr, ...]:
         parameter = self.gradients[gradient]
