@@ -57,7 +57,7 @@ class Guess:
         formula: of the piece that is concerned, in the layer language; "" for none.
         line: of the derivation where that comes in; "" for none.
         cost: how far-fetched it is.
-        parts: what the results would be at an experiment; None where the guess does not apply.
+        parts: what the results would be at an experiment, or one of them; None where the guess does not apply.
         reach: the symbols that it changes.
         fits: whether a factor that was found (its values, its name or None) makes sense here;
             returns the cause and the text to report, or None.
@@ -68,7 +68,7 @@ class Guess:
     formula: str
     line: str
     cost: float
-    parts: Callable[[Experiment], Parts | None]
+    parts: Callable[[Experiment, str | None], Parts | None]
     reach: frozenset[str]
     fits: Fits | None = None
 

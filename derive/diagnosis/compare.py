@@ -94,10 +94,10 @@ def _answers(
         try:
             for e in inputs:
                 runs.append(code.run(e, calls=2))
-            return runs, None, inputs
+                if _differ(*runs[0]):  # what the first calls left is in the way of further ones
+                    break
+            return runs, None, inputs[: len(runs)]
         except Crash as crash:
-            if runs and any(_differ(*answers) for answers in runs):  # what the first calls left is in the way of these
-                return runs, None, inputs[: len(runs)]
             crashes.append((crash, inputs))
     first, inputs = crashes[0]
     return [], first, inputs
@@ -108,6 +108,11 @@ def _differ(first: Answer, second: Answer) -> bool:
     return any(
         not np.array_equal(first.results[s], second.results.get(s, np.nan), equal_nan=True) for s in first.results
     )
+
+
+def _from_the_end(place: str) -> str:
+    """Return "last" for -1, "last but 1" for -2."""
+    return "last" if place == "-1" else f"last but {-int(place) - 1}"
 
 
 class _Examination:
@@ -187,6 +192,10 @@ class _Examination:
         explanations += self._calls(results)
         explanations += self._extremes(results)
         claimed = {s for e in explanations for s in e.explains}
+        for r in results:
+            if not r.right and r.symbol not in claimed and (part := self._part(r)) is not None:
+                explanations.append(part)
+                claimed.add(r.symbol)
         left = tuple(r.symbol for r in results if not r.right and r.symbol not in claimed)
         if left:
             text = "nothing that was tried explains it"
@@ -261,11 +270,48 @@ class _Examination:
                     here[s] = value
             got.append(here)
         wrong = tuple(r.symbol for r in results if not r.right and all(r.symbol in g for g in got))
-        right = tuple(r.symbol for r in results if r.right)
+        first = self.inputs[0]
+        right = tuple(
+            r.symbol
+            for r in results
+            if r.right and np.abs(first.right()[r.symbol]).max(initial=0.0) > 1e-9 * self.size(r.symbol, first)
+        )
         if not wrong or not self.derived.forms:
             return []
         tolerance = self.tolerance if self.single else 1e-8
         return explain(self.derived, Trial(self.inputs, got, wrong, right, tolerance))
+
+    def _part(self, r: Result) -> Explanation | None:
+        """Say where a result is wrong, if that is at the same places of one axis at every experiment."""
+        common: set[tuple[int, str]] | None = None
+        zero, before, after = True, 0.0, 0.0
+        for experiment, answers in zip(self.inputs, self.runs, strict=True):
+            value, right = self.own(r.symbol, answers[0], experiment), experiment.right()[r.symbol]
+            if value is None:
+                return None
+            with np.errstate(all="ignore"):
+                off = ~(np.abs(value - right) <= self.tolerance * self.size(r.symbol, experiment))
+            if not off.any():
+                continue
+            here = set()
+            for axis, length in enumerate(off.shape):
+                bad = np.flatnonzero(off.any(axis=tuple(k for k in range(off.ndim) if k != axis)))
+                if len(bad) == 1 and length > 1:
+                    here |= {(axis, str(bad[0])), (axis, str(bad[0] - length))}
+            common = here if common is None else common & here
+            zero = zero and not value[off].any()
+            before = max(before, distance(value, right))
+            after = max(after, float(np.abs(np.where(off, 0.0, value - right)).max(initial=0.0)))
+        names = axis_names(self.derived, self.inputs[0], r.symbol)
+        for axis, at in sorted(common or ()):
+            place_text = (
+                f"{names[axis]} = {at}" if not at.startswith("-") else f"{names[axis]} is the {_from_the_end(at)}"
+            )
+            text = f"{r.symbol} is {'zero' if zero else 'wrong'} where {place_text}, and right elsewhere"
+            return Explanation(
+                Cause.PLACE, text, *place(self.derived, r.symbol), (r.symbol,), before, after, len(self.inputs) - 1
+            )
+        return None
 
     def _calls(self, results: Sequence[Result]) -> list[Explanation]:
         """What changes from call to call: state that is kept, arguments that are written to."""

@@ -21,9 +21,7 @@ from derive.diagnosis.forms import Derivation, Piece
 from derive.diagnosis.site import Site, factor_text
 from derive.diagnosis.standins import further, names
 
-__all__ = ["PHASES", "phase"]
-
-PHASES = range(5)
+__all__ = ["phase"]
 
 
 def phase(derived: Derivation, number: int, wanted: Callable[[frozenset[str]], bool]) -> Iterator[Guess]:
@@ -132,7 +130,7 @@ def _changes(site: Site, atom: Expr, exponent: Expr, term: Term) -> Iterator[_Ch
     yield Cause.FACTOR, f"the factor {shown} is missing in {site.symbol}", (), 1.5
     for other in _exponents(exponent):
         text = f"{site.atom(atom**other, term)} stands in {site.symbol} where {shown} belongs"
-        yield Cause.FACTOR, text, ((atom, other),), 1.8
+        yield Cause.FACTOR, text, ((atom, other),), 2.25 if site.form.paths else 2.35
     for lesser in _lesser(atom):
         text = f"{site.atom(lesser**exponent, term)} stands in {site.symbol} where {shown} belongs"
         constant = isinstance(atom, Add) and any(a.is_Rational for a in atom.args)
@@ -180,15 +178,26 @@ def _deltas(site: Site, piece: Piece, delta: Delta) -> Iterator[Guess]:
 
 
 def _settings(site: Site, piece: Piece) -> Iterator[Guess]:
-    """Yield the guesses that a hyper-parameter is taken for 0 or 1."""
+    """Yield the guesses that a hyper-parameter is taken for 0 or 1, everywhere or along one axis of a window."""
     term = piece.term
+    places = dict.fromkeys(
+        s
+        for a, _ in term.factors
+        for s in (a.args if isinstance(a, Delta) else a.element.subscripts if isinstance(a, Padded) else ())
+        if not isinstance(s, Index)
+    )
     for hyper in site.derived.layer.hypers:
         for value in (0, 1):
-            taken = {hyper.symbol: sympify(value)}
-            factors = tuple((substitute(a, taken), e) for a, e in term.factors)
-            if factors != term.factors:
-                text = f"{site.symbol} is computed as if {hyper.name} were {value}"
-                yield site.guess(Cause.SETTING, text, {piece: Term(term.coefficient, factors, term.bound)}, 2.0)
+            taken: dict[Expr, Expr] = {hyper.symbol: sympify(value)}
+            windows = [s for s in places if s.has(hyper.symbol)]
+            mappings = [taken, *({s: substitute(s, taken)} for s in windows if len(windows) > 1)]
+            for k, mapping in enumerate(mappings):
+                factors = tuple((substitute(a, mapping), e) for a, e in term.factors)
+                if factors != term.factors:
+                    along = f" in {site.atom(windows[k - 1], term)}" if k else ""
+                    text = f"{site.symbol} is computed as if {hyper.name} were {value}{along}"
+                    changed = {piece: Term(term.coefficient, factors, term.bound)}
+                    yield site.guess(Cause.SETTING, text, changed, 2.0 + 0.05 * bool(k))
 
 
 def _exponents(exponent: Expr) -> tuple[Expr, ...]:

@@ -119,6 +119,10 @@ class Experiment:
         values = (*found.forward.values(), *found.gradients.values())
         return found if all(np.isfinite(v).all() for v in values) else None
 
+    @cached_property
+    def _quiet(self) -> dict[str, Values]:
+        return {**self.inputs, **self.forward}
+
     # The lines of a form
 
     @cached_property
@@ -143,7 +147,12 @@ class Experiment:
         return Dense(self.instance, self.arrays(form)).at(as_expr((term,)), line.indices)
 
     def moved(
-        self, form: Form, place: int, change: Values, odd: tuple[int | Index, ...] | None = None
+        self,
+        form: Form,
+        place: int,
+        change: Values,
+        odd: tuple[int | Index, ...] | None = None,
+        wanted: str | None = None,
     ) -> dict[str, Values]:
         """Return how much every adjoint changes where that of line ``place`` changes by ``change``.
 
@@ -154,15 +163,17 @@ class Experiment:
                 the line by number, others by an index. Such an axis is spread as NumPy's broadcasting
                 does it: over the index of that size that a reading line has; where it
                 has none, that line gets the axis too.
+            wanted: a symbol whose change alone is asked for; None for all.
 
         Returns:
             The changes by symbol; one that has an odd axis has another shape than its line.
         """
         changed: dict[str, Values] = {form.lines[place].symbol: change}
         oddly: dict[str, tuple[int | Index, ...]] = {} if odd is None else {form.lines[place].symbol: odd}
-        quiet = {**self.inputs, **self.forward}
+        quiet = self._quiet
+        sources = None if wanted is None else form.sources.get(wanted, frozenset())
         for line in form.lines[place + 1 :]:
-            if not line.reads & changed.keys():
+            if not line.reads & changed.keys() or (sources is not None and line.symbol not in sources):
                 continue
             dense = Dense(self.instance, quiet)
             for name in line.reads - quiet.keys():

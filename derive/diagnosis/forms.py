@@ -82,10 +82,12 @@ class Form:
     Attributes:
         title: what the form is, for messages.
         lines: the adjoints, outputs first.
+        paths: whether its pieces are paths of the chain rule.
     """
 
     title: str
     lines: tuple[Line, ...]
+    paths: bool = True
 
     @cached_property
     def reach(self) -> tuple[frozenset[str], ...]:
@@ -98,6 +100,16 @@ class Form:
                     changed.add(later.symbol)
             found.append(frozenset(changed))
         return tuple(found)
+
+    @cached_property
+    def sources(self) -> dict[str, frozenset[str]]:
+        """For every symbol those that it follows from, its own included."""
+        return {
+            line.symbol: frozenset(
+                other.symbol for other, reach in zip(self.lines, self.reach, strict=True) if line.symbol in reach
+            )
+            for line in self.lines
+        }
 
 
 @dataclass(frozen=True)
@@ -172,7 +184,7 @@ def _closed(program: Program) -> Form:
     for s in program.backward:
         pieces = tuple(Piece("", term) for term in _expanded(s.expr, adjoints, letters))
         lines.append(Line(owner.get(s.name, s.name.removeprefix("d")), s.name, s.indices, pieces))
-    return Form("closed", tuple(lines))
+    return Form("closed", tuple(lines), paths=False)
 
 
 def _expanded(expr: Expr, adjoints: frozenset[str], letters: Letters) -> Iterable[Term]:

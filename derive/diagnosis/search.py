@@ -8,9 +8,9 @@ from itertools import chain
 
 import numpy as np
 
-from derive.diagnosis.causes import Explanation, Guess
+from derive.diagnosis.causes import Explanation, Guess, Parts
 from derive.diagnosis.dense import Values
-from derive.diagnosis.edits import PHASES, phase
+from derive.diagnosis.edits import phase
 from derive.diagnosis.experiment import Experiment
 from derive.diagnosis.factors import recognized
 from derive.diagnosis.forms import Derivation
@@ -99,13 +99,10 @@ def _stages(derived: Derivation, trial: Trial, target: str, left: Sequence[str])
         return target in reach and not exact(reach)
 
     first = trial.experiments[0]
-    yield chain(whole_guesses(derived, target, first), phase(derived, 0, exact))
-    for number in PHASES[1:]:
-        yield phase(derived, number, exact)
-        if number == 3:
-            yield factors(derived, target, first)
-    for number in PHASES[:4]:
-        yield phase(derived, number, other)
+    yield chain(whole_guesses(derived, target, first), phase(derived, 0, lambda reach: target in reach))
+    yield chain(*(phase(derived, number, exact) for number in (1, 2, 3)), factors(derived, target, first))
+    yield phase(derived, 4, exact)
+    yield chain(*(phase(derived, number, other) for number in (1, 2, 3)))
 
 
 def _tried(guess: Guess, trial: Trial, target: str, left: Sequence[str]) -> tuple[Explanation, int] | None:
@@ -114,14 +111,15 @@ def _tried(guess: Guess, trial: Trial, target: str, left: Sequence[str]) -> tupl
     after = before = 0.0
     explained: set[str] = set(left) & guess.reach
     broken: set[str] = set()
+    quick = guess.parts(trial.experiments[0], target)
+    if quick is None or target not in quick or not _good(*_errors(trial, 0, target, quick), trial.tolerance):
+        return None
     for k, (experiment, got) in enumerate(zip(trial.experiments, trial.got, strict=True)):
-        parts = guess.parts(experiment)
+        parts = guess.parts(experiment, None)
         if parts is None or target not in parts:
             return None
-        base, direction = parts[target]
-        error, factor = fitted(got[target], base, direction)
-        was = distance(got[target], experiment.right()[target])
-        if not error <= max(trial.tolerance, 1e-4 * was) or (error > 0.01 * was and was > trial.tolerance):
+        error, was, factor = _errors(trial, k, target, parts)
+        if not _good(error, was, factor, trial.tolerance):
             return None
         values.append(factor)
         after = max(after, error)
@@ -150,6 +148,18 @@ def _tried(guess: Guess, trial: Trial, target: str, left: Sequence[str]) -> tupl
     order = tuple(s for s in left if s in explained)
     explanation = Explanation(cause, text, guess.formula, guess.line, order, before, after, len(trial.experiments) - 1)
     return explanation, len(broken)
+
+
+def _errors(trial: Trial, k: int, target: str, parts: Parts) -> tuple[float, float, float]:
+    """Return the error that a guess leaves at an experiment, the one before, and the factor that was fitted."""
+    got = trial.got[k][target]
+    error, factor = fitted(got, *parts[target])
+    return error, distance(got, trial.experiments[k].right()[target]), factor
+
+
+def _good(error: float, was: float, factor: float, tolerance: float) -> bool:
+    """Return whether what is left of an error is rounding."""
+    return error <= max(tolerance, 1e-4 * was) and (error <= 0.01 * was or was <= tolerance)
 
 
 def fitted(got: Values, base: Values, direction: Values | None) -> tuple[float, float]:

@@ -45,8 +45,10 @@ def misshapen(
         if tuple(right.shape[k] for k in order) == got.shape:
             axes = ", ".join(names[k] for k in order)
             yield Cause.TRANSPOSE, f"{symbol} is transposed: its axes lie as ({axes})", right.transpose(order)
-    for other, value in experiment.right().items():
-        if other != symbol and value.shape == got.shape:
+    gradients = {name for _, name in derived.program.gradients}
+    others = {name: v for name, v in experiment.right().items() if name != symbol and v.shape == got.shape}
+    for other, value in others.items():
+        if other in gradients:
             yield Cause.SWAPPED, f"{other} stands in the place of {symbol}", value
     for count in range(1, right.ndim + 1):
         for axes_summed in combinations(range(right.ndim), count):
@@ -57,6 +59,9 @@ def misshapen(
                 yield Cause.SUM_AXIS, text, total.reshape(got.shape)
     for form, line in lines_of(derived, symbol):
         yield from _sums(form, line, got, experiment)
+    for other, value in others.items():
+        if other not in gradients:
+            yield Cause.SWAPPED, f"{other} stands in the place of {symbol}", value
     if right.size == got.size:
         for order in permutations(range(right.ndim)):
             other_shape = right.transpose(order).reshape(got.shape)

@@ -122,7 +122,7 @@ class Site:
             formula: of the piece that is concerned.
         """
 
-        def parts(experiment: Experiment) -> Parts | None:
+        def parts(experiment: Experiment, wanted: str | None) -> Parts | None:
             old = np.zeros(())
             new = np.zeros(())
             try:
@@ -131,7 +131,7 @@ class Site:
                     new = new + experiment.value(self.form, self.line, term)
             except IndexError:
                 return None
-            return self.parts(experiment, old, new)
+            return self.parts(experiment, old, new, wanted)
 
         if formula is None:
             formula = show(self.line.shown) if len(changed) > 1 else self.shown(next(iter(changed)).term)
@@ -141,9 +141,9 @@ class Site:
     def replaced(self, cause: Cause, text: str, other: str, cost: float) -> Guess:
         """Return the guess that the whole line is another adjoint."""
 
-        def parts(experiment: Experiment) -> Parts | None:
+        def parts(experiment: Experiment, wanted: str | None) -> Parts | None:
             arrays = experiment.arrays(self.form)
-            return self.parts(experiment, arrays[self.symbol], arrays[other])
+            return self.parts(experiment, arrays[self.symbol], arrays[other], wanted)
 
         def fits(value: float, name: str | None) -> tuple[Cause, str] | None:
             return (cause, text) if name == "1" else None
@@ -153,9 +153,10 @@ class Site:
     def permuted(self, cause: Cause, text: str, index: Index, order: Sequence[int], cost: float) -> Guess:
         """Return the guess that the line's values lie in another order along an index."""
 
-        def parts(experiment: Experiment) -> Parts | None:
+        def parts(experiment: Experiment, wanted: str | None) -> Parts | None:
             value = experiment.arrays(self.form)[self.symbol]
-            return self.parts(experiment, value, np.take(value, list(order), axis=self.line.indices.index(index)))
+            moved = np.take(value, list(order), axis=self.line.indices.index(index))
+            return self.parts(experiment, value, moved, wanted)
 
         def fits(value: float, name: str | None) -> tuple[Cause, str] | None:
             return (cause, text) if name == "1" else None
@@ -166,13 +167,13 @@ class Site:
         """Return the guess that a piece keeps bound indices as axes, which NumPy spreads over those of their size."""
         own = self.line.indices
 
-        def parts(experiment: Experiment) -> Parts | None:
+        def parts(experiment: Experiment, wanted: str | None) -> Parts | None:
             old = experiment.value(self.form, self.line, piece.term)
             named = Dense(experiment.instance, experiment.arrays(self.form)).value(as_expr((loose,)))
             if any(i not in (*own, *kept) for i in named.axes):
                 return None
             places: list[int | Index] = [own.index(i) if i in own else i for i in named.axes]
-            found = self.parts(experiment, old, named.array, tuple(places))
+            found = self.parts(experiment, old, named.array, wanted, tuple(places))
             return None if found is None else {s: v for s, v in found.items() if s != self.symbol}
 
         reach = self.reach - {self.symbol}
@@ -180,16 +181,21 @@ class Site:
         return Guess(cause, text, shown, line_text(self.line), cost, parts, reach, with_factor(cause, text))
 
     def parts(
-        self, experiment: Experiment, old: Values, new: Values, odd: tuple[int | Index, ...] | None = None
-    ) -> Parts | None:
-        """Return what the results are where ``old`` of the line is ``a·new``."""
+        self,
+        experiment: Experiment,
+        old: Values,
+        new: Values,
+        wanted: str | None,
+        odd: tuple[int | Index, ...] | None = None,
+    ) -> Parts:
+        """Return what the results, or the wanted one, are where ``old`` of the line is ``a·new``."""
         with np.errstate(all="ignore"):
-            lost = experiment.moved(self.form, self.place, old)
-            gained = experiment.moved(self.form, self.place, new, odd)
+            lost = experiment.moved(self.form, self.place, old, wanted=wanted)
+            gained = experiment.moved(self.form, self.place, new, odd, wanted)
         right = experiment.right()
         return {
-            symbol: (right[symbol] - lost[symbol], gained[symbol])
-            for symbol in self.reach
+            symbol: (right[symbol] - change, gained[symbol])
+            for symbol, change in lost.items()
             if symbol in right and gained[symbol].shape == right[symbol].shape
         }
 

@@ -76,7 +76,7 @@ class _Whole:
         """Return the guess that the result is ``value``; with ``fits``, times a factor."""
         symbol = self.symbol
 
-        def parts(e: Experiment) -> Parts | None:
+        def parts(e: Experiment, wanted: str | None) -> Parts | None:
             with np.errstate(all="ignore"):
                 found = value(e)
             if found.shape != e.right()[symbol].shape:
@@ -256,7 +256,9 @@ def _labels(derived: Derivation, symbol: str, first: Experiment) -> Iterator[Gue
             continue
         for step in (1, -1):
 
-            def parts(e: Experiment, name: str = name, step: int = step, size: Expr = ranges[0]) -> Parts:
+            def parts(
+                e: Experiment, wanted: str | None, name: str = name, step: int = step, size: Expr = ranges[0]
+            ) -> Parts:
                 count = e.instance.extent(size)
                 moved = {key: (label + step) % count for key, label in e.sample.inputs[name].items()}
                 other = replace(e.sample, inputs={**e.sample.inputs, name: moved})
