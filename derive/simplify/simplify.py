@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from functools import partial
 
 from derive.algebra.places import Axes
@@ -28,15 +29,23 @@ from derive.simplify.lines import Line, expanded, in_order, needed, statement_of
 from derive.simplify.sharing import name_products, read_earlier, read_forward_values, read_results, without_copies
 from derive.simplify.vanishing import drop_vanishing_sums
 
-__all__ = ["axes_of", "simplified", "simplify"]
+__all__ = ["Form", "axes_of", "simplified", "simplify"]
 
 _WORTH_STAGES = 0.97
 """What the staged form must cost of the closed one to be taken: less is within the error of the model."""
 
 
-def simplify(staged: Staged) -> Program:
-    """Return the program of a staged derivation: closed forms where they are cheaper."""
-    backward, steps = simplified(staged)
+class Form(Enum):
+    """What becomes of a staged derivation: every adjoint stays, they are written out, or whichever is cheaper."""
+
+    STAGED = "staged"
+    CLOSED = "closed"
+    CHEAPER = "cheaper"
+
+
+def simplify(staged: Staged, form: Form = Form.CHEAPER) -> Program:
+    """Return the program of a staged derivation: closed forms where they are cheaper, or the form that is wanted."""
+    backward, steps = simplified(staged, form)
     symbols = {a.name: a.symbol for a in staged.adjoints}
     return Program(
         staged.layer,
@@ -49,7 +58,7 @@ def simplify(staged: Staged) -> Program:
     )
 
 
-def simplified(staged: Staged) -> tuple[tuple[Statement, ...], Steps]:
+def simplified(staged: Staged, form: Form = Form.CHEAPER) -> tuple[tuple[Statement, ...], Steps]:
     """Return the statements that compute what is wanted of a derivation, and the steps from the staged form to them."""
     symbols = {a.name: a.symbol for a in staged.adjoints}
     results = [symbols[name] for name in staged.wanted]
@@ -57,7 +66,9 @@ def simplified(staged: Staged) -> tuple[tuple[Statement, ...], Steps]:
     lines, steps = _closed(staged, facts, results, shared=False)
     plain = needed([Line(a.target, a.terms, a.carry) for a in staged.adjoints], results)
     plain = in_order(without_copies(plain, results))
-    if plain != lines:
+    if form is Form.STAGED:
+        lines, steps = plain, Steps()
+    elif plain != lines and form is Form.CHEAPER:
         stages = _cost(plain, results)
         if stages < _WORTH_STAGES * _cost(lines, results):
             # What several read keeps its name, what one reads does not; if even that is no match, every stage does.
