@@ -26,9 +26,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import derive  # noqa: E402
-from benchmarks.mutations import MUTATIONS, SPECIMENS, Mutation, Specimen  # noqa: E402
-from derive.diagnosis import Cause, Diagnosis, diagnose  # noqa: E402
+import derive
+from benchmarks.mutations import MUTATIONS, SPECIMENS, Mutation, Specimen
+from derive.diagnosis import Cause, Diagnosis, diagnose
 
 FOLDER = ROOT / "benchmarks" / "specimens"
 TABLE = ROOT / "benchmarks" / "diagnose.md"

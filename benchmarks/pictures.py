@@ -46,7 +46,8 @@ def draw_cases(cases: Sequence[Case], path: Path, subtitle: str) -> None:
             ours = name.startswith("derive")
             ax.scatter(
                 *zip(*points, strict=True), label=name, color=COLORS.get(name, f"C{k}"),
-                marker=MARKERS[k % len(MARKERS)], s=46 if ours else 26, zorder=4 if ours else 3, edgecolors="white", linewidths=0.5,
+                marker=MARKERS[k % len(MARKERS)], s=46 if ours else 26, zorder=4 if ours else 3,
+                edgecolors="white", linewidths=0.5,
             )  # fmt: skip
         ax.set_xscale("log")
         ax.set_yticks(range(len(cases)), [case.layer for case in cases])
