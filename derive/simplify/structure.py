@@ -234,27 +234,26 @@ def _content(coefficients: list[Expr]) -> Expr:
 
 def _conditions_merged(parts: list[_Part]) -> list[_Part]:
     """``where(c, 1, 0)·a + where(c, 0, s)·b`` is ``where(c, a, s·b)``: one branch each, one pass."""
-    groups: dict[Expr, list[_Part]] = {}
+    groups: dict[Expr, list[tuple[_Part, Where]]] = {}
     for part in parts:
         masks = [a for a, e in part.outer.items() if isinstance(a, Where) and e == 1 and S.Zero in a.args[1:]]
         if len(masks) == 1:
-            groups.setdefault(masks[0].args[0], []).append(part)
+            groups.setdefault(masks[0].args[0], []).append((part, masks[0]))
     merged = list(parts)
     for condition, group in groups.items():
         if len(group) < 2:
             continue
-        shared = _front(group)
+        shared = _front([part for part, _ in group])
         branches: list[list[Expr]] = [[], []]
-        for part in group:
-            mask = next(a for a in part.outer if isinstance(a, Where) and a.args[0] == condition)
+        for part, mask in group:
             rest = {a: e for a, e in part.outer.items() if a != mask and a not in shared}
             rest |= {a: part.outer[a] - e for a, e in shared.items() if a != mask and part.outer[a] != e}
             for side, value in enumerate(mask.args[1:]):
                 if value != 0:
                     branches[side].append(_Part(part.coefficient * value, rest, part.sums).expr())
-        shared = {a: e for a, e in shared.items() if not isinstance(a, Where)}
+        shared = {a: e for a, e in shared.items() if all(a != mask for _, mask in group)}
         whole: Expr = Where(condition, _polished(Add(*branches[0])), _polished(Add(*branches[1])))
-        merged = [p for p in merged if not any(p is g for g in group)]
+        merged = [p for p in merged if not any(p is g for g, _ in group)]
         if isinstance(whole, Where):
             shared[whole] = S.One
             merged.append(_Part(S.One, shared, []))
