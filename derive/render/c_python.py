@@ -81,8 +81,8 @@ class _Names:
 
     def __init__(self, program: CProgram, layer: Layer) -> None:
         self.axes = list(dict.fromkeys(a for p in layer.parameters for a in p.axes if not isinstance(a, Integer)))
-        self.whole = [h.name for h in layer.hypers if h.kind is not Kind.REAL]
-        self.real = [h.name for h in layer.hypers if h.kind is Kind.REAL]
+        self.whole = [h.name for h in layer.hypers if not h.kind.differentiable]
+        self.real = [h.name for h in layer.hypers if h.kind.differentiable]
         plain = [a.name for a in self.axes if a != BATCH_SIZE]
         sizes = [*plain, *(d.size.name for d in layer.derived)]
         self.batch = _free("batch", {*sizes, *self.whole})
@@ -280,7 +280,7 @@ def _table(program: CProgram, layer: Layer, names: _Names) -> tuple[str, ...]:
     assert sources == {name for _, name in program.gradients}, program.layer
     lines = [
         *_mapping("inputs", inputs),
-        *_mapping("hypers", [(h.name, f'"{h.kind.value}"') for h in layer.hypers]),
+        *_mapping("hypers", [(h.name, '"Real"' if h.name in names.real else f'"{h.kind.value}"') for h in layer.hypers]),
         *_mapping("made", [(a.source, f'"{_KINDS[a.kind]}"') for a in made]),
         f"outputs={len(outputs)},",
         *_listed("saved", names.saved),

@@ -136,7 +136,7 @@ def _compile(text, command, options, path):
     """Compile to a file of another name, which then takes its place: processes may do so side by side."""
     base = (*command, "-std=c11", "-fPIC", "-shared")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as work:
-        source, result = Path(work, "layer.c"), Path(work, "layer.so")
+        source, result = Path(work, "a-text.c"), Path(work, "a-text.so")  # no layer is called so
         source.write_text(text, encoding="utf-8")
         run = _run(base, options, source, result)
         if run.returncode:
@@ -557,9 +557,9 @@ class Layer:
             if dtype not in self._libraries:
                 real = "float" if dtype.itemsize == 4 else "double"
                 near = [self._file, self._file.with_suffix(".h")]
-                text = f"#define real {real}\n{self._entries}"
-                lib = library(text, f"{self._name}-{real}", near=near)
                 kernels, has_products = products()
+                text = f"#define real {real}\n{'#define DERIVE_BLAS' * has_products}\n{self._entries}"
+                lib = library(text, f"{self._name}-{real}", near=near)
                 if has_products and hasattr(lib, f"{self._name}_set_gemm"):
                     product = kernels.compiled_sgemm if real == "float" else kernels.compiled_dgemm
                     lib[f"{self._name}_set_gemm"](product)
