@@ -43,7 +43,9 @@ from derive.check.samples import other_sample, sample
 from derive.check.sizes import allowed, choose_instance, choose_other_instance, fits, other_hypers
 from derive.check.work import WORK, work
 from derive.errors import CheckError
+from derive.language import parse
 from derive.language.layer import Condition, Layer, Statement
+from derive.pipeline import build
 
 A = Size("A")
 a, b = Index("a", 9), Index("b", 4)
@@ -243,3 +245,14 @@ def test_every_place_of_a_window_comes_to_lie_inside() -> None:
     layer = replace(layer, conditions=(Condition(dilation - 1, "dilation is at least 1"),))
     sizes = choose_instance(layer).sizes
     assert sizes["L"] > 4 * (sizes["R"] - 1)
+
+
+def test_a_bound_at_which_the_formula_divides_by_0_is_no_failure() -> None:
+    made = parse(
+        "def grid(x: Real[N], *, P: Int = 4):\n"
+        "    A = P\n"
+        "    y: Real[N, A]\n"
+        "    y[n, a] = x[n]*(2*a/(A - 1) - 1)\n"
+        "    return y\n"
+    )
+    assert build(made)[1].passed

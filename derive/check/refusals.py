@@ -102,9 +102,14 @@ def _of_sizes(layer: Layer, instance: Instance, inputs: Inputs) -> Inputs | None
 
 
 def _trouble(call: Callable[[], object]) -> str:
-    """Return what a call raises that should give a result."""
+    """Return what a call raises that should give a result.
+
+    A formula that divides sizes and constants by 0 there, ``p/(A - 1)``, has none.
+    """
     try:
         call()
+    except ZeroDivisionError:
+        return ""
     except Exception as error:  # whatever it raises is the finding
         return f"expected a result, got {type(error).__name__}: {error}"
     return ""
