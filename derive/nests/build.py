@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sympy import Expr
 
-from derive.algebra.nodes import BATCH_SIZE, Index
+from derive.algebra.nodes import BATCH_SIZE
 from derive.algebra.nodes import Kind as Elements
 from derive.calculus.program import Program
 from derive.language.layer import Layer, Statement
@@ -15,6 +15,7 @@ from derive.lower.labels import label_checks, nonempty_sizes
 from derive.lower.prepare import narrowed, without_aliases, without_dead
 from derive.nests.fuse import fused
 from derive.nests.nodes import Argument, Check, CProgram, Function, Kind, Role
+from derive.nests.pieces import Piece
 from derive.nests.split import Splitter
 from derive.nests.storage import stored
 
@@ -91,7 +92,7 @@ def _function(
     layer: Layer,
     name: str,
     arguments: Sequence[Argument],
-    pieces: Sequence,  # type: ignore[type-arg]
+    pieces: Sequence[Piece],
     checked: Iterable[tuple[str, Expr]],
 ) -> Function:
     handed = {a.name: a.shape for a in arguments if not a.by_value}
@@ -132,5 +133,3 @@ def _result(splitter: Splitter, program: Program, name: str, role: Role) -> Argu
 def _again(argument: Argument) -> Argument:
     return Argument(argument.name, Role.CACHE, argument.kind, argument.shape, argument.source)
 
-
-_ = Index

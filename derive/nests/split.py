@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import sympy
 from sympy import Add, Expr, Integer, Mul, S
@@ -168,16 +169,16 @@ class Splitter:
         place = element.subscripts[axis]
         if isinstance(place, Index):
             return read
-        others: dict[Expr, Expr] = {
+        others: dict[Index, Expr] = {
             i: s for k, (i, s) in enumerate(zip(tensor.indices, element.subscripts, strict=True)) if k != axis
         }
-        start = substitute(tensor.carry.start, others)
+        start = substitute(tensor.carry.start, dict(others))
         if fill is not None:
-            outside = [s for i, s in others.items() if not self.inside(s, i.size)]  # type: ignore[attr-defined]  # an Index
+            outside = [s for i, s in others.items() if not self.inside(s, i.size)]
             start = Padded(start, fill) if isinstance(start, Element) else start
             for i, s in others.items():
                 if s in outside and not isinstance(start, Padded):
-                    start = Where(And(Ge(s, S.Zero), Lt(s, i.size)), start, fill)  # type: ignore[attr-defined]  # an Index
+                    start = Where(And(Ge(s, S.Zero), Lt(s, i.size)), start, fill)
         first = S.Zero if tensor.carry.step == 1 else S.NegativeOne
         last = tensor.carry.index.size
         started = Ge(place, S.Zero) if tensor.carry.step == 1 else Lt(place, last)
@@ -216,10 +217,10 @@ class Splitter:
         return name
 
     def add(
-        self, name: str, subscripts: Sequence[Expr], op: str, expr: Expr, letters: Iterable[Index], **more: object
+        self, name: str, subscripts: Sequence[Expr], op: str, expr: Expr, letters: Iterable[Index], **more: Any
     ) -> None:
         """Append a piece, its loops in the order of memory."""
-        piece = Piece(name, tuple(subscripts), op, expr, tuple(letters), formula=self._formula, **more)  # type: ignore[arg-type]  # passed on
+        piece = Piece(name, tuple(subscripts), op, expr, tuple(letters), formula=self._formula, **more)
         self.pieces.append(replace(piece, loops=self.ordered(piece)))
 
     def ordered(self, piece: Piece) -> Letters:

@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import sympy
 from sympy import Expr, Mul
 
 from derive import __version__
-from derive.algebra.indices import free_indices
-from derive.algebra.nodes import BATCH, BATCH_SIZE, Element, Hyper, Index
+from derive.algebra.nodes import BATCH, BATCH_SIZE, Element
 from derive.algebra.text import show
 from derive.nests.nodes import (
     Argument,
@@ -28,7 +26,7 @@ from derive.nests.nodes import (
     Role,
     Store,
 )
-from derive.render.c_functions import HELPERS, SPELLINGS, VECTOR_FUNCTIONS, needed
+from derive.render.c_functions import HELPERS, VECTOR_FUNCTIONS, needed
 from derive.render.c_text import Text
 from derive.render.templates import environment
 
@@ -288,7 +286,6 @@ def _function(program: CProgram, function: Function, used: set[str]) -> _Functio
     room = [line for _, size in sized for line in _broken(_INDENT, f"bytes += aligned({size});")]
     used |= text.used
     body = "\n".join(writer.lines)
-    together = "\n".join([*derived, *buffers, body])
     kept = _live(derived, "\n".join([*buffers, body]))
     quiet = [
         f"{_INDENT}(void){names[a.name]};"
@@ -303,7 +300,6 @@ def _function(program: CProgram, function: Function, used: set[str]) -> _Functio
         for a in function.arguments
         if a.by_value and not re.search(rf"\b{names[a.name]}\b", "\n".join([*room_kept, *room]))
     ]
-    del together
     lines = [*quiet, *kept, *buffers, *writer.lines]
     while lines and lines[0] == "":
         del lines[0]
@@ -395,5 +391,3 @@ def _description(function: Function, names: dict[str, str]) -> list[str]:
                 lines.append(f"{names[a.name]}: {_shape(a.shape)}{kind} ({word})")
     return lines
 
-
-_ = (sympy, free_indices, Hyper, Index, SPELLINGS)
