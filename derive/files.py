@@ -63,6 +63,8 @@ def generate(
 ) -> tuple[Written, ...]:
     """Build and check each layer's module, then write them all as ``out/NAME.py``.
 
+    purpose: str = "reading",
+    stages: bool = False,
     In C they are ``out/NAME.c``, ``NAME.h`` and ``NAME_c.py``, beside which a
     NumPy module has its place, and ``_compiled.py`` and ``_compiled.c``, which all share.
 
@@ -79,6 +81,9 @@ def generate(
 
     Raises:
         CheckError: a module disagrees with the mathematics; nothing is written.
+        purpose: what NumPy code is written for: ``"reading"``, ``"speed"`` or ``"memory"``.
+        stages: whether backward returns the adjoint of every intermediate result too; NumPy alone,
+            and nothing of the other options.
         DeriveError: the target is unknown, a layer cannot be derived, two layers
             have one name, or a file is there that derive did not make; nothing is written.
         OSError: the folder cannot be written to.
@@ -91,6 +96,12 @@ def generate(
     paths: dict[Path, Layer] = {}
     for layer in planned(layers, calls=calls):
         path = folder / module_file(layer.name, target)
+    if purpose not in PURPOSES:
+        raise DeriveError(f"code is not written for '{purpose}'", hint=f"known: {', '.join(PURPOSES)}")
+    if purpose != "reading" and target != "numpy":
+        raise DeriveError(f"the target {target} has one way of writing code", hint="leave out --for")
+    if stages and (target != "numpy" or calls or jvp or second or purpose != "reading"):
+        raise DeriveError("stages are written as NumPy code to be read", hint="leave out the other options")
         if path in paths:
             raise DeriveError(
                 f"two layers are called '{layer.name}': both would be {path}",
@@ -108,7 +119,13 @@ def generate(
             begin(layer)
         modules = {known.stem: text for known, text in texts.items()} if calls else None
         own = None if layer.name in called else wrt
-        built, report = build(layer, target, own, modules=modules, jvp=jvp, second=second)
+        if stages:
+            from derive.stages import build_stages
+
+            built: str | dict[str, str]
+            built, report = build_stages(layer, own)
+        else:
+            built, report = build(layer, target, own, modules=modules, jvp=jvp, second=second, purpose=purpose)
         files = {path.name: built} if isinstance(built, str) else built
         owned[path] = [folder / name for name in files]
         texts |= {folder / name: text for name, text in files.items()}

@@ -120,6 +120,8 @@ class Program:
         gradients: ``(parameter, name of its gradient statement)``, in order.
         steps: the derivation.
         passes: further functions that were asked for.
+        stages: ``(forward name, name of its adjoint)`` of the intermediate results
+            whose adjoints are returned too, in order.
     """
 
     layer: Layer
@@ -130,6 +132,12 @@ class Program:
     gradients: tuple[tuple[str, str], ...]
     steps: Sequence[Step] = field(default=(), compare=False, repr=False)
     passes: tuple[Pass, ...] = ()
+    stages: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def returned(self) -> tuple[str, ...]:
+        """The names of what backward returns: gradients, then the adjoints of stages."""
+        return tuple(name for _, name in (*self.gradients, *self.stages))
 
     def definition(self, name: str) -> Statement | None:
         """Return the forward or backward statement that defines ``name``, or None."""

@@ -24,6 +24,7 @@ from derive.check.instance import Array
 from derive.check.report import FORMULA_VALUES, Report, Row, failed, merged, table
 from derive.check.samples import Sample, other_sample, piecewise_sample, sample, short_samples
 from derive.check.sizes import choose_instance
+from derive.check.stages import check_stage_formulas
 from derive.language.layer import Layer
 
 __all__ = ["Report", "Row", "check", "table"]
@@ -73,6 +74,8 @@ def check(
             rows += check_formulas(layer, program, at, values, seed)
         elif at is not other or at.instance.hypers != instance.hypers:  # shows something that the first does not
             rows += check_formulas(layer, program, at, values, seed, str(at.instance), BUDGET // 8)
+    if program.stages and all(row.passed for row in rows):
+        rows += [row for at, values in exact[:2] for row in check_stage_formulas(program, at, values, seed)]
     if module_text is not None and all(row.passed for row in rows):
         from derive.check.code import check_code
 

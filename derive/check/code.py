@@ -46,6 +46,7 @@ from derive.check.properties import is_real, property_rows
 from derive.check.refusals import refusal_rows
 from derive.check.report import CODE_COMPLEX_STEP, CODE_DIFFERENCES, CODE_VALUES, Method, Row, failed, not_run, worst
 from derive.check.samples import Sample
+from derive.check.stages import stage_code_rows
 from derive.check.work import expressions
 from derive.language.layer import Layer
 
@@ -80,7 +81,7 @@ def check_code(
         Rows for outputs, gradients and properties. Code that raises is a row that fails.
     """
     try:
-        module = GeneratedModule(layer, text, modules)
+        module = GeneratedModule(layer, text, modules, [name for _, name in program.stages])
     except Exception as error:  # whatever the text raises is the verdict on it
         return [failed(layer.name, _IMPORT, _raised(error))]
     rows: list[Row] = []
@@ -99,6 +100,8 @@ def check_code(
         rows += _guard(layer.name, _PROPERTIES, lambda: property_rows(layer, module, samples[0]))
         by_hypers: dict[str, Sample] = {}  # the first sample of each choice of them
         for expected in samples:
+        if program.stages:
+            rows += _guard(layer.name, CODE_VALUES["float64"], lambda: stage_code_rows(layer, module, samples))
             if 0 not in expected.sample.instance.sizes.values():
                 by_hypers.setdefault(str(expected.sample.instance.hypers), expected.sample)
         rows += _guard(layer.name, _PROPERTIES, lambda: refusal_rows(layer, module, [*by_hypers.values()]))

@@ -79,7 +79,7 @@ def expected_at(program: Program, sample: Sample, values: Mapping[str, Array], s
     draws = 4 if work(program.layer, sample.instance) < _LITTLE else 2
     runs = [evaluator.run(given) for _ in range(draws)]
     movement, largest = {}, {}
-    for name in (*program.outputs, *(name for _, name in program.gradients)):
+    for name in (*program.outputs, *program.returned):
         exact = {key: float(value) for key, value in values[name].items()}
         distances = (abs(run[name][key] - value) for run in runs for key, value in exact.items())
         movement[name] = max((distance for distance in distances if distance < math.inf), default=0.0)

@@ -14,7 +14,7 @@ import builtins
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -76,6 +76,7 @@ class GeneratedModule:
         text: of the module; of one of several files, the texts of all, by name: that of the layer itself ends in
             ``_c.py``.
         modules: the texts of the modules beside it, which it may import, by name.
+        stages: the fields of what backward returns that are no gradients.
 
     Attributes:
         names: its namespace.
@@ -83,9 +84,14 @@ class GeneratedModule:
     """
 
     def __init__(
-        self, layer: Layer, text: str | Mapping[str, str], modules: Mapping[str, str] | None = None
+        self,
+        layer: Layer,
+        text: str | Mapping[str, str],
+        modules: Mapping[str, str] | None = None,
+        stages: Iterable[str] = (),
     ) -> None:
         self._layer = layer
+        self._stages = frozenset(stages)
         if isinstance(text, str):
             folder, name = _Folder(modules or {}), layer.name
         else:
@@ -102,8 +108,23 @@ class GeneratedModule:
 
     def backward(self, cotangents: Mapping[str, Values], cache: Any) -> dict[str, Values]:
         """Return the gradients by the names of their fields."""
-        gradients: dict[str, Values] = self.names["backward"](*cotangents.values(), cache)._asdict()
-        return gradients
+        found = self.all_adjoints(cotangents, cache)
+        return {name: value for name, value in found.items() if name not in self._stages}
+
+    def all_adjoints(self, cotangents: Mapping[str, Values], cache: Any) -> dict[str, Values]:
+        """Return everything that backward returns, by the names of the fields."""
+        found: dict[str, Values] = self.names["backward"](*cotangents.values(), cache)._asdict()
+        return found
+
+    @property
+    def takes_out(self) -> bool:
+        """Whether backward writes gradients to arrays that it is given."""
+        return "_into" in self.names
+
+    def backward_into(self, cotangents: Mapping[str, Values], cache: Any, out: Any) -> dict[str, Values]:
+        """Return everything that backward returns, by the names of the fields, written to arrays that are given."""
+        found: dict[str, Values] = self.names["backward"](*cotangents.values(), cache, out=out)._asdict()
+        return found
 
     def run(self, inputs: Mapping[str, Values], cotangents: Mapping[str, Values], instance: Instance) -> Call:
         """Return what forward and then backward give."""

@@ -272,7 +272,15 @@ def latex(layer: str, steps: bool, standalone: bool, jvp: bool, second: bool, wr
 @SECOND
 @WRT
 def generate(
-    layer: tuple[str, ...], target: str, out: Path, calls: bool, jvp: bool, second: bool, wrt: str | None
+    layer: tuple[str, ...],
+    target: str,
+    out: Path,
+    calls: bool,
+    stages: bool,
+    purpose: str,
+    jvp: bool,
+    second: bool,
+    wrt: str | None,
 ) -> None:
     """Write OUT/NAME.py for each layer, checked.
 
@@ -311,6 +319,8 @@ def generate(
             *layers,
             out=out,
             target=target,
+@click.option("--stages", is_flag=True, help="backward returns the adjoint of every intermediate result too.")
+@PURPOSE
             wrt=names,
             calls=calls,
             jvp=jvp,
@@ -328,6 +338,14 @@ def generate(
 @click.option("--json", "as_json", is_flag=True, help="The results as JSON.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
 @click.option("--accuracy", is_flag=True, help="Measure the errors of the code against multiprecision instead.")
+    With --stages, backward goes step by step, as one does by hand, and returns
+    the adjoint of every intermediate result after the gradients (g.dxhat,
+    g.dvar), for each of your own to be compared with.
+
+    With --for speed, NumPy code does as few passes over large arrays as it can,
+    in blocks of rows that stay in the cache; with --for memory, it saves and
+    holds as little as it can. derive show --cost says what each way costs.
+
 @click.option("--each-step", is_flag=True, help="Compare every step of the derivation with what stood before instead.")
 @click.option(
     "--plot",
@@ -337,6 +355,8 @@ def generate(
     help="With --accuracy: draw error against input (.png, .svg, .pdf; needs matplotlib).",
 )
 @TARGET
+      derive generate batchnorm --stages --out staged
+      derive generate layernorm --for speed
 @JVP
 @SECOND
 @WRT
@@ -358,6 +378,8 @@ def check(
     code with finite differences in double precision and with the formulas in
     float64 and float32. The exit status is 1 where one disagrees.
 
+            purpose=purpose,
+            stages=stages,
     --accuracy measures instead how accurate the code is: elementwise layers in
     units in the last place, from the smallest number to the largest (at most 4
     forward and 8 backward where the result is a normal number), others

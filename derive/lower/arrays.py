@@ -751,6 +751,7 @@ class ArrayProgram:
         dtypes: how backward knows the dtypes of the gradients.
         precision: an array of the cache that has the working precision, if there is one.
         gradients: ``(parameter, name of its gradient)``.
+        stages: ``(forward name, name of its adjoint, sizes)`` of intermediate results, returned after the gradients.
         cache: what backward reads of a forward pass.
         views: outputs and gradients that are part of a larger array.
         modules: the modules of the layers that are called, in order.
@@ -789,6 +790,7 @@ class ArrayProgram:
     conditions: tuple[Condition, ...] = ()
     memory: tuple[tuple[Expr, ...], tuple[Expr, ...]] | None = None
     functions: tuple[ArrayFunction, ...] = ()
+    stages: tuple[tuple[str, str, tuple[Expr, ...]], ...] = ()
     purpose: Purpose = Purpose.READING
 
     def __str__(self) -> str:

@@ -76,7 +76,7 @@ def _read_at(expr: KeepingReduction) -> Expr:
 
 def without_dead(program: Program) -> Program:
     """Drop the statements that no output and no gradient needs."""
-    needed = {*program.outputs, *(name for _, name in program.gradients)}
+    needed = {*program.outputs, *program.returned}
 
     def live(statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
         kept: set[str] = set()
@@ -97,7 +97,7 @@ def without_dead(program: Program) -> Program:
 
 def without_aliases(program: Program) -> Program:
     """Drop intermediate results that only rename (or transpose) another; what reads them reads that one."""
-    fixed = {*program.outputs, *(name for _, name in program.gradients)}
+    fixed = {*program.outputs, *program.returned}
     known: dict[str, tuple[Element, tuple[Index, ...]]] = {}
 
     def read(element: Element) -> Expr | None:
@@ -129,7 +129,7 @@ def without_aliases(program: Program) -> Program:
 
 def narrowed(program: Program) -> Program:
     """Drop the axes along which an intermediate result is constant; its reads lose these subscripts."""
-    fixed = {*program.outputs, *(name for _, name in program.gradients)}
+    fixed = {*program.outputs, *program.returned}
     keep: dict[str, tuple[int, ...]] = {}
 
     def read(element: Element) -> Expr | None:

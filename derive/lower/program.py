@@ -53,6 +53,7 @@ from derive.lower.arrays import (
     values,
     walk,
 )
+from derive.lower.centred import centred
 from derive.lower.expressions import Expressions
 from derive.lower.labels import label_checks, nonempty_sizes
 from derive.lower.memory import has_windows, peak
@@ -121,7 +122,8 @@ def lower(program: Program) -> ArrayProgram:
     # What a loop needs of all steps, and what it leaves, are products of one large matrix.
     work.lowerer.grouped = plan.unrolled
     work.lowerer.spare |= plan.last
-    fixed = {*program.outputs, *(name for _, name in program.gradients), *plan.fixed}
+    work.lowerer.centred = centred(s for s in plan.forward if isinstance(s, Statement))
+    fixed = {*program.outputs, *program.returned, *plan.fixed}
     work.axes |= {name: store.indices for name, store in plan.stores.items()}
     later = [work.piece(p, fixed) for p in reversed(plan.backward)]
     earlier = [work.piece(p, fixed) for p in reversed(plan.forward)]
@@ -177,6 +179,7 @@ def lower(program: Program) -> ArrayProgram:
         outputs=tuple(_output(program, name) for name in program.outputs),
         cotangents=tuple(expected[name] for name in program.cotangents),
         gradients=gradients,
+        stages=tuple((of, name, shapes[name]) for of, name in program.stages),
         cache=fields,
         forward_sizes=forward_sizes,
         backward_sizes=sizes[""],
@@ -210,7 +213,7 @@ def _memory(
     if not has_windows((*forward, *backward)):
         return None
     kept = {*program.outputs, *(f.name for f in fields)}
-    return peak(forward, kept), peak(backward, {name for _, name in program.gradients})
+    return peak(forward, kept), peak(backward, set(program.returned))
 
 
 def _axes(program: Program) -> dict[str, tuple[Expr, ...]]:
@@ -221,7 +224,7 @@ def _axes(program: Program) -> dict[str, tuple[Expr, ...]]:
 
 
 def _results(program: Program) -> set[str]:
-    return {*program.outputs, *(name for _, name in program.gradients)}
+    return {*program.outputs, *program.returned}
 
 
 def _views(program: Program, plan: Plan) -> tuple[tuple[str, Array], ...]:

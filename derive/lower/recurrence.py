@@ -57,7 +57,7 @@ def planned(program: Program, taken: set[str], windowed: Windowed = lambda state
     forward, backward = _pieces(program.forward, taken), _pieces(program.backward, taken)
     if not any(isinstance(p, Loop) or p.carry is not None for p in (*forward, *backward)):
         return Plan(program.forward, program.backward, {}, frozenset())
-    fixed = frozenset((*program.outputs, *(name for _, name in program.gradients)))
+    fixed = frozenset((*program.outputs, *program.returned))
     planner = _Planner(fixed, taken, windowed)
     for piece in (*forward, *backward):
         planner.note(piece, (*forward, *backward))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sympy import Integer
@@ -85,6 +85,7 @@ class ModuleView:
     modules: tuple[str, ...]
     cache: tuple[FieldView, ...]
     gradients: tuple[FieldView, ...]
+    gradients_doc: str
     records: tuple[RecordView, ...]
     forward: FunctionView
     backward: FunctionView
@@ -197,7 +198,9 @@ def _view(arrays: ArrayProgram) -> ModuleView:
         imports=_imports(lines, scipy - special, bool(scipy & special)),
         modules=import_lines(modules),
         cache=tuple(_cache_field(f, rename, modules) for f in arrays.cache) + _DTYPE_FIELDS[arrays.dtypes],
-        gradients=tuple(_gradient_field(arrays, p) for p, _ in arrays.gradients),
+        gradients=(*(_gradient_field(arrays, p) for p, _ in arrays.gradients), *_stage_fields(arrays)),
+        gradients_doc="The gradient of each input, of its shape and dtype"
+        + ("; then the adjoint of every intermediate result." if arrays.stages else "."),
         records=passes.records(arrays),
         forward=forward,
         backward=backward,
@@ -267,7 +270,7 @@ def _header(arrays: ArrayProgram) -> tuple[str, ...]:
 def _options(arrays: ArrayProgram) -> str:
     """Return the options that the module was generated with."""
     functions = {f.name for f in arrays.functions}
-    options = [(f"--for {arrays.purpose.value}", arrays.purpose is not Purpose.READING), ("--calls", arrays.modules), ("--jvp", "jvp" in functions), ("--second", "double_backward" in functions)]
+    options = [(f"--for {arrays.purpose.value}", arrays.purpose is not Purpose.READING), ("--calls", arrays.modules), ("--stages", arrays.stages), ("--jvp", "jvp" in functions), ("--second", "double_backward" in functions)]
     return "".join(f" {option}" for option, given in options if given)
 
 
@@ -315,6 +318,12 @@ def _gradient_field(arrays: ArrayProgram, parameter: str) -> FieldView:
     axes = next(i.axes for i in arrays.inputs if i.name == parameter)
     name = f"d{parameter}"
     return FieldView(name + "_" * keyword.iskeyword(name), "np.ndarray", axes_text(axes))
+
+
+def _stage_fields(arrays: ArrayProgram) -> Iterator[FieldView]:
+    """Yield the fields of the adjoints of intermediate results."""
+    for _, name, axes in arrays.stages:
+        yield FieldView(name, "np.ndarray", axes_text(axes))
 
 
 def _size_lines(sizes: Sequence[SizeOf], text: FunctionText, conditions: Sequence[Condition] = ()) -> list[str]:
@@ -422,18 +431,23 @@ def takes_out(arrays: ArrayProgram) -> bool:
     return arrays.purpose is not Purpose.READING
 
 
-def _returned(arrays: ArrayProgram, gradients: Sequence[str]) -> list[str]:
+def _returned(arrays: ArrayProgram, gradients: Sequence[str], stages: Sequence[str]) -> list[str]:
     """Return the lines that return the gradients, each of its parameter's dtype, in the caller's arrays."""
     before, after = ("_into(out, ", ")") if takes_out(arrays) else ("", "")
     if arrays.dtypes is Dtypes.EACH:
         line = f"return {before}Gradients(*map(np.asarray, {tuple_text(gradients)}, dtypes)){after}"
         if len(line) <= WIDTH - 4:
+        if stages:
+            return [
+                *tuple_lines("gradients", gradients),
+                *call_lines("return Gradients", ["*map(np.asarray, gradients, dtypes)", *stages], WIDTH - 4),
+            ]
             return [line]
         return [
             *tuple_lines("gradients", gradients),
             f"return {before}Gradients(*map(np.asarray, gradients, dtypes)){after}",
         ]
-    lines = call_lines(f"return {before}Gradients", gradients, WIDTH - 4 - len(after))
+    lines = call_lines(f"return {before}Gradients", [*gradients, *stages], WIDTH - 4 - len(after))
     return [*lines[:-1], lines[-1] + after]
 
 
@@ -449,10 +463,14 @@ def _backward(arrays: ArrayProgram, text: FunctionText) -> FunctionView:
     statements = text.body(arrays.backward)
     body = [*_size_lines(arrays.backward_sizes, text), *checks, *statements]
     views = dict(arrays.views)
-    gradients = [text.expression(views[name]) if name in views else rename(name) for _, name in arrays.gradients]
-    body += _returned(arrays, gradients)
+    def value(name: str) -> str:
+        return text.expression(views[name]) if name in views else rename(name)
+
+    stages = [value(name) for _, name, _ in arrays.stages]
+    body += _returned(arrays, [value(name) for _, name in arrays.gradients], stages)
     given = shapes((c.name, c.axes, Kind.REAL) for c in arrays.cotangents)
-    doc = [*wrapped(f"Return Gradients({', '.join(f'd{p}' for p, _ in arrays.gradients)})."), ""]
+    returned = [*(f"d{p}" for p, _ in arrays.gradients), *(name for _, name, _ in arrays.stages)]
+    doc = [*wrapped(f"Return Gradients({', '.join(returned)})."), ""]
     doc += formulas(arrays.backward_formulas)
     doc += ["", *given]
     arguments = [*(rename(c.name) for c in arrays.cotangents), "cache"]
