@@ -21,6 +21,7 @@ Golden = Callable[[str, str], None]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the golden files with what the tests got")
+    parser.addoption("--sanitize-all", action="store_true", help="run every layer in C under the sanitisers, not some")
 
 
 @pytest.fixture
