@@ -64,7 +64,7 @@ def draw_cases(cases: Sequence[Case], path: Path, subtitle: str) -> None:
 
 def draw_lines(panels: Mapping[str, Series], path: Path, title: str, x: str, y: str) -> None:
     """Draw lines on logarithmic axes, a panel a title."""
-    columns = min(4, len(panels))
+    columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(max(3.1 * columns, 5.0), 2.7 * rows + 0.9), layout="constrained")

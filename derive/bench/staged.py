@@ -1,4 +1,4 @@
-"""The staged form of a layer's backward pass: the chain rule, name by name, as it is before any simplification.
+"""The staged form of a layer's backward pass: the chain rule, operation by operation, before any simplification.
 
 This is what one writes who goes through the forward pass backwards: an adjoint
 for every intermediate result, each computed in full. It is what a closed form
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from derive.bench.operations import one_by_one
 from derive.calculus.adjoint import adjoint_name
 from derive.calculus.differentiate import differentiate
 from derive.calculus.program import Program
@@ -22,7 +23,7 @@ __all__ = ["staged_module", "staged_program"]
 
 
 def staged_program(layer: Layer, wrt: Sequence[str] | None = None) -> Program:
-    """Return the program of a layer with an adjoint for every name, nothing simplified.
+    """Return the program of a layer with an adjoint for every operation, nothing simplified.
 
     Adjoints that nobody reads, or that are another's copy, are left out.
 
@@ -33,8 +34,7 @@ def staged_program(layer: Layer, wrt: Sequence[str] | None = None) -> Program:
     Raises:
         DerivationError: no derivative is known.
     """
-    stable, steps = stabilize(layer)
-    staged = differentiate(layer, stable, steps, wrt)
+    staged = differentiate(layer, one_by_one(stabilize(layer)[0]), (), wrt)
     symbols = {a.name: a.symbol for a in staged.adjoints}
     results = [symbols[name] for name in staged.wanted]
     lines = needed([Line(a.target, a.terms, a.carry) for a in staged.adjoints], results)
