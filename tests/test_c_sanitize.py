@@ -43,7 +43,7 @@ def test_the_sanitisers_have_nothing_to_say(request: pytest.FixtureRequest) -> N
     ("old", "new", "message"),
     [
         ("b < batch;", "b <= batch;", "AddressSanitizer: heap-buffer-overflow"),
-        ("b < batch;", "b < batch + PTRDIFF_MAX - PTRDIFF_MAX;", "runtime error: signed integer overflow"),
+        ("b < batch;", "b < batch << 63;", "runtime error: left shift of"),
     ],
     ids=["address", "undefined"],
 )
