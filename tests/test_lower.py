@@ -27,6 +27,7 @@ from derive.render.numpy_text import FunctionText
 
 N, C, D, V = (Size(name) for name in "NCDV")
 n, c, d, v = Index("n", N), Index("c", C), Index("d", D), Index("v", V)
+r = Index("r", sympy.Integer(3))
 
 
 def forward_only(signature: str, statements: str) -> Program:
@@ -283,9 +284,14 @@ SCATTERS: dict[str, tuple[dict[str, tuple[Expr, ...]], Statement, list[str]]] = 
         ["dw = np.zeros((N, N), dtype=dy.dtype)", "dw[np.arange(N), np.arange(N)] = dy"],
     ),
     "a slice": (
+        {"w": (N, sympy.Integer(3)), "dy": (N,)},
+        Statement("dw", (n, r), at("dy", n) * Delta(r, 0) - 2 * at("dy", n) * Delta(r, 1)),
+        ["dw = np.zeros((N, 3), dtype=dy.dtype)", "dw[:, 0] = dy", "dw[:, 1] = -2 * dy"],
+    ),
+    "a place that short axes do not have": (
         {"w": (N, C), "dy": (N,)},
-        Statement("dw", (n, c), at("dy", n) * Delta(c, 0) - 2 * at("dy", n) * Delta(c, 1)),
-        ["dw = np.zeros((N, C), dtype=dy.dtype)", "dw[:, 0] = dy", "dw[:, 1] = -2 * dy"],
+        Statement("dw", (n, c), at("dy", n) * Delta(c, 1)),
+        ["dw = dy[:, None] * (np.arange(C) == 1)"],
     ),
     "what depends on the fixed index is read there": (
         {"t": (N,), "p": (N, C), "w": (N, C), "dy": ()},

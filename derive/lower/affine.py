@@ -138,6 +138,10 @@ class Ranges:
             self._proved[expr] = self._bounds.plainly(expr)
         return self._proved[expr]
 
+    def is_inside(self, place: Expr, size: Expr) -> bool:
+        """Return whether a place along an axis, a number to the code, surely lies inside; every proof is tried."""
+        return all(self.is_at_least(e) or self._bounds.at_least(self.unfolded(e)) for e in (place, size - 1 - place))
+
     def is_equal(self, a: Expr, b: Expr) -> bool:
         """Return whether two expressions are surely the same number."""
         return a == b or bool(self.unfolded(a - b) == 0)

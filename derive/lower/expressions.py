@@ -132,6 +132,7 @@ class Expressions:
         spare: arrays that nobody reads again, each until it is handed on as the array of another name.
         handed: those that have been.
         matrices: the names of arrays with merged axes, by what they are made of; every function has its own.
+        centred: the names of deviations from a mean, and the indices of the mean.
     """
 
     def __init__(
@@ -159,6 +160,7 @@ class Expressions:
         self.spare: set[str] = set()
         self.handed: set[str] = set()
         self.matrices: dict[object, str] = {}
+        self.centred: dict[str, tuple[Index, ...]] = {}
         self.positions = {name: k for k, name in enumerate(shapes)}
 
     def lower(self, expr: Expr, order: Sequence[Axis]) -> Array:
@@ -518,8 +520,9 @@ class Expressions:
             dtype = Dtype.WIDE
             if kinds != {Dtype.NUMBER}:
                 a, b, dtype = as_real(a), as_real(b), Dtype.REAL
-        if isinstance(condition, Number) and a.axes == b.axes:
-            if isinstance(a, Number) and isinstance(b, Number):
+        numbers = isinstance(a, Number) + isinstance(b, Number)
+        if isinstance(condition, Number) and a.axes == b.axes and numbers != 1:  # one: it would keep Python's type
+            if numbers:
                 dtype = Dtype.NUMBER
             return Apply(join((a, b)), dtype, (condition, a, b), spelling="({1} if {0} else {2})")
         return Apply(join((condition, a, b)), dtype, (condition, a, b), spelling="np.where({0}, {1}, {2})")

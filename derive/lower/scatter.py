@@ -20,6 +20,7 @@ from derive.algebra.functions import Eq
 from derive.algebra.indices import free_indices, substitute
 from derive.algebra.nodes import BATCH, Delta, Element, Index, Sum
 from derive.language.layer import Statement
+from derive.lower.affine import Ranges
 from derive.lower.arrays import AddAt, Assign, Fill, InPlace, Instruction, PutAlong, Update
 from derive.lower.arrays import Dtype as _Dtype
 from derive.lower.expressions import Expressions, as_real
@@ -62,7 +63,7 @@ def scatter(lowerer: Expressions, statement: Statement, *, inside: bool = False)
     dense: list[Expr] = []
     scattered: list[_Scatter] = []
     for term in terms:
-        found = _fixed(term, statement.indices, inside) if has_delta(term) else None
+        found = _fixed(lowerer.ranges, term, statement.indices, inside) if has_delta(term) else None
         if found is not None and found.value == 0:
             continue
         if found is not None and _lowerable(found, statement.indices):
@@ -178,7 +179,7 @@ def flat(term: Expr) -> tuple[list[Expr], tuple[Index, ...]] | None:
     return factors, tuple(bound)
 
 
-def _fixed(term: Expr, target: Sequence[Index], inside: bool) -> _Scatter | None:
+def _fixed(ranges: Ranges, term: Expr, target: Sequence[Index], inside: bool) -> _Scatter | None:
     """Use deltas to fix indices of the target: ``c*delta(v, t[n])`` is added at ``v = t[n]``."""
     opened = flat(term)
     if opened is None:
@@ -195,7 +196,7 @@ def _fixed(term: Expr, target: Sequence[Index], inside: bool) -> _Scatter | None
             key=lambda pair: -target.index(pair[0]),
         ):
             free = free_indices(place)
-            if not inside and _leaves(place, index):
+            if not inside and _leaves(ranges, place, index):
                 continue
             if index not in fixed and index not in free and not free & set(fixed) and index != BATCH:
                 if any(index in free_indices(other) for other in fixed.values()):
@@ -216,14 +217,16 @@ def _fixed(term: Expr, target: Sequence[Index], inside: bool) -> _Scatter | None
     return _Scatter(subscripts, value, over)
 
 
-def _leaves(place: Expr, index: Index) -> bool:
+def _leaves(ranges: Ranges, place: Expr, index: Index) -> bool:
     """Return whether a place may lie outside the axis: then a comparison is right, an address is not.
 
-    Labels have been verified, and numbers proved, to lie inside.
+    Labels have been verified to lie inside.
     """
     if isinstance(place, Index):
         return place != index and place.size != index.size
-    return not isinstance(place, Element) and not is_number(place)
+    if is_number(place):
+        return not ranges.is_inside(place, index.size)
+    return not isinstance(place, Element)
 
 
 def _times(outer: Expr, item: _Scatter, target: Sequence[Index]) -> Expr:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from sympy import Add, Expr, Mul, S
 
 from derive.algebra.functions import And, Clip, Ge, Lt, Where
-from derive.algebra.indices import free_indices, fresh, rebuild
+from derive.algebra.indices import elements, free_indices, fresh, rebuild
 from derive.algebra.nodes import BATCH, Element, Index, Padded, Tensor
 from derive.language.layer import Statement
 from derive.lower.affine import Affine, Ranges, affine
@@ -274,9 +274,21 @@ class _Padding:
         subscripts = list(read.subscripts)
         for k in outside:
             subscript, size = element.subscripts[k], self.shapes[element.name][k]
-            inside = And(Ge(subscript, 0), Lt(subscript, size))
+            if not free_indices(subscript) and not elements(subscript):
+                if self.ranges.is_at_least(-1 - subscript) or self.ranges.is_at_least(subscript - size):
+                    return fill
+                if self.ranges.is_inside(subscript, size):
+                    continue
+                if self.ranges.is_at_least(subscript):
+                    inside: Expr = Lt(subscript, size)
+                else:
+                    inside = And(Ge(subscript, 0), Lt(subscript, size))
+            else:
+                inside = And(Ge(subscript, 0), Lt(subscript, size))
             test = inside if test is S.One else And(test, inside)
             subscripts[k] = Clip(subscript, 0, size - 1)
+        if test is S.One:
+            return Element(read.tensor, *subscripts)
         return Where(test, Element(read.tensor, *subscripts), fill)
 
 

@@ -374,6 +374,8 @@ def _forward(arrays: ArrayProgram, text: FunctionText, reals: Sequence[str]) -> 
     body = _checked(list(map(rename, inputs)), inputs)
     body += [f"{rename(h)} = {h}" for h, _ in arrays.hypers if rename(h) != h]
     statements = text.body(arrays.forward)
+    if any(field.axes is None and field.value == BATCH_SIZE for field in arrays.cache):
+        text.bare_batch = True  # the cache's is a tuple
     if text.dtype_used and text.dtype == "dtype":
         body += call_lines("dtype = np.result_type", reals)
     body += _size_lines(arrays.forward_sizes, text, arrays.conditions)
@@ -435,13 +437,13 @@ def _returned(arrays: ArrayProgram, gradients: Sequence[str], stages: Sequence[s
     """Return the lines that return the gradients, each of its parameter's dtype, in the caller's arrays."""
     before, after = ("_into(out, ", ")") if takes_out(arrays) else ("", "")
     if arrays.dtypes is Dtypes.EACH:
-        line = f"return {before}Gradients(*map(np.asarray, {tuple_text(gradients)}, dtypes)){after}"
-        if len(line) <= WIDTH - 4:
         if stages:
             return [
                 *tuple_lines("gradients", gradients),
                 *call_lines("return Gradients", ["*map(np.asarray, gradients, dtypes)", *stages], WIDTH - 4),
             ]
+        line = f"return {before}Gradients(*map(np.asarray, {tuple_text(gradients)}, dtypes)){after}"
+        if len(line) <= WIDTH - 4:
             return [line]
         return [
             *tuple_lines("gradients", gradients),
