@@ -7,9 +7,9 @@ This is PyTorch's count_include_pad=False.
     y[n, c, p, q] = sum[r: k, s: k](padded(x)[n, c, p*stride + r - pad, q*stride + s - pad])/(columns[q]*
                     rows[p])
 
-Memory beside arguments, results and cache: forward holds up to about the larger of N*C*(H + 2*pad)*(W +
-2*pad) + N*C*P*Q and N*C*(H + 2*pad)*(W + 2*pad) + 2*P*Q elements, backward the larger of 2*P*Q and N*C*(H +
-2*pad)*(W + 2*pad) + N*C*P*Q.
+Memory beside arguments, results and cache: forward holds up to about the larger of
+N*C*(H + 2*pad)*(W + 2*pad) + N*C*P*Q and N*C*(H + 2*pad)*(W + 2*pad) + 2*P*Q elements, backward the larger of
+2*P*Q and N*C*(H + 2*pad)*(W + 2*pad) + N*C*P*Q.
 
 Source: LeCun et al., "Handwritten Digit Recognition with a Back-Propagation Network", 1989.
 """

@@ -4,8 +4,8 @@
                        padded(x)[n, c, o*stride + r - pad, p*stride + s - pad, q*stride + t - pad]) + b[f]
 
 Memory beside arguments, results and cache: forward holds up to about N*C*R*S*T*O*P*Q + N*F*O*P*Q elements,
-backward the larger of N*C*R*S*T*O*P*Q + C*F*R*S*T and N*C*R*S*T*O*P*Q + N*C*(D + 2*pad)*(H + 2*pad)*(W +
-2*pad) + N*F*O*P*Q.
+backward the larger of N*C*R*S*T*O*P*Q + C*F*R*S*T and N*C*R*S*T*O*P*Q +
+N*C*(D + 2*pad)*(H + 2*pad)*(W + 2*pad) + N*F*O*P*Q.
 
 Source: Ji, Xu, Yang & Yu, "3D Convolutional Neural Networks for Human Action Recognition", 2013.
 """

@@ -4,8 +4,8 @@
                     w[c, f, r, s]*x[n, c, p, q]) + b[f]
 
 Memory beside arguments, results and cache: forward holds up to about the larger of N*P*Q*F*R*S + C*F*R*S and
-N*P*Q*F*R*S + N*F*(H + 2*pad)*(W + 2*pad) elements, backward N*P*Q*F*R*S + N*C*P*Q + N*F*(H + 2*pad)*(W +
-2*pad).
+N*P*Q*F*R*S + N*F*(H + 2*pad)*(W + 2*pad) elements, backward N*P*Q*F*R*S + N*C*P*Q +
+N*F*(H + 2*pad)*(W + 2*pad).
 
 Source: Zeiler, Krishnan, Taylor & Fergus, "Deconvolutional Networks", 2010.
 """

@@ -62,10 +62,10 @@ def backward(dloss, cache):
     """Return Gradients(dx1, dx2).
 
         ds[n]     = dloss*where(t[n] == 1, -1, s[n] - margin > 0)/N
-        dx1[n, d] = ds[n]*(x2[n, d]/maximum_r2[n] - heaviside(r1[n] - 1e-08)*s[n]*
-                    x1[n, d]/maximum_r1[n])/maximum_r1[n]
-        dx2[n, d] = ds[n]*(x1[n, d]/maximum_r1[n] - heaviside(r2[n] - 1e-08)*s[n]*
-                    x2[n, d]/maximum_r2[n])/maximum_r2[n]
+        dx1[n, d] = ds[n]*(x2[n, d]/maximum_r2[n] - heaviside(r1[n] - 1e-08)*s[n]*x1[n, d]/maximum_r1[n])
+                    /maximum_r1[n]
+        dx2[n, d] = ds[n]*(x1[n, d]/maximum_r1[n] - heaviside(r2[n] - 1e-08)*s[n]*x2[n, d]/maximum_r2[n])
+                    /maximum_r2[n]
 
     dloss: scalar.
     Raises ValueError for another shape.

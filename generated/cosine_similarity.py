@@ -57,10 +57,10 @@ def forward(x1, x2, *, eps=1e-08):
 def backward(dy, cache):
     """Return Gradients(dx1, dx2).
 
-        dx1[..., d] = dy[...]*(x2[..., d]/maximum_r2[...] - heaviside(r1[...] - eps)*y[...]*
-                      x1[..., d]/maximum_r1[...])/maximum_r1[...]
-        dx2[..., d] = dy[...]*(x1[..., d]/maximum_r1[...] - heaviside(r2[...] - eps)*y[...]*
-                      x2[..., d]/maximum_r2[...])/maximum_r2[...]
+        dx1[..., d] = dy[...]*(x2[..., d]/maximum_r2[...] - heaviside(r1[...] - eps)*y[...]*x1[..., d]
+                      /maximum_r1[...])/maximum_r1[...]
+        dx2[..., d] = dy[...]*(x1[..., d]/maximum_r1[...] - heaviside(r2[...] - eps)*y[...]*x2[..., d]
+                      /maximum_r2[...])/maximum_r2[...]
 
     dy: [...].
     Raises ValueError for another shape.

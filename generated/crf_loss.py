@@ -80,8 +80,8 @@ def backward(dloss, cache):
         dalpha_next[T, n, k]          = 0; dalpha_next[t, n, k] = sum[j](dpre_alpha[t, n, j, k])
         demit[t, n, k]                = dalpha[t, n, k] - dloss*delta(k, tags[t, n])/N
         dtrans[j, k]                  = sum[t, n](dpre_alpha[t, n, k, j]) - dloss*
-                                        sum[n, t](where(t == 0, 0, 1)*delta(j, before[t, n])*
-                                        delta(k, tags[t, n]))/N
+                                        sum[n, t](where(t == 0, 0, 1)*delta(j, before[t, n])*delta(k, tags[t, n]))
+                                        /N
         dstart[k]                     = sum[t, n](where(t == 0, 1, 0)*dalpha[t, n, k]) - dloss*
                                         sum[n, t](where(t == 0, 1, 0)*delta(k, tags[t, n]))/N
 

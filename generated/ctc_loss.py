@@ -8,8 +8,8 @@ can't be reached has the logarithm -1e30, and so has a labelling that is too lon
     move[n, s, r]         = where(r < 2 or skip[n, s], 0, -inf)
     alpha_start[n, s]     = where(s == 0, 0, -1e30)
     pre_alpha[t, n, s, r] = padded(alpha, -inf)[t - 1, n, s - r] + move[n, s, r]
-    alpha[-1, n, s]       = alpha_start[n, s]; alpha[t, n, s] = logp[t, n, label[n, s]]
-                            + logsumexp[r](pre_alpha[t, n, s, r])
+    alpha[-1, n, s]       = alpha_start[n, s];
+                            alpha[t, n, s] = logp[t, n, label[n, s]] + logsumexp[r](pre_alpha[t, n, s, r])
     loss                  = -mean[n](softplus(padded(alpha, -inf)[T - 1, n, S - 2] - alpha[T - 1, n, S - 1])
                             + alpha[T - 1, n, S - 1])
 

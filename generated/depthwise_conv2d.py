@@ -2,8 +2,8 @@
 
     y[n, c, p, q] = sum[r, s](w[c, r, s]*padded(x)[n, c, p*stride + r - pad, q*stride + s - pad]) + b[c]
 
-Memory beside arguments, results and cache: forward holds up to about 2*N*C*P*Q elements, backward N*C*(H +
-2*pad)*(W + 2*pad) + N*C*P*Q.
+Memory beside arguments, results and cache: forward holds up to about 2*N*C*P*Q elements, backward
+N*C*(H + 2*pad)*(W + 2*pad) + N*C*P*Q.
 
 Source: Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
 Applications", 2017.

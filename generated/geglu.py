@@ -45,8 +45,8 @@ def forward(a, b):
 def backward(dy, cache):
     """Return Gradients(da, db).
 
-        da[...] = dy[...]*(0.5*erfc(-0.5*sqrt(2)*a[...])*b[...] + 0.5*sqrt(2)*exp(-0.5*a[...]**2)*a[...]*
-                  b[...]/sqrt(pi))
+        da[...] = dy[...]*(0.5*erfc(-0.5*sqrt(2)*a[...])*b[...] + 0.5*sqrt(2)*exp(-0.5*a[...]**2)*a[...]*b[...]
+                  /sqrt(pi))
         db[...] = 0.5*erfc(-0.5*sqrt(2)*a[...])*a[...]*dy[...]
 
     dy: [...].

@@ -16,25 +16,10 @@
     y[n, k, i, j]     = padded(five)[n, k - A - D, i, j] + padded(one)[n, k, i, j]
                         + padded(pool)[n, k - A - D - F, i, j] + padded(three)[n, k - A, i, j]
 
-Memory beside arguments, results and cache: forward holds up to about the largest of N*C*H*W + N*H*W*A + C*A,
-N*C*H*W + N*H*W*A + N*H*W*B + C*B, 10*N*H*W*B + 2*N*H*W*D + N*H*W*A, N*C*H*W + N*H*W*A + N*H*W*B + N*H*W*D +
-N*H*W*E + C*E, 2*N*H*W*F + 26*N*H*W*E + N*H*W*A + N*H*W*B + N*H*W*D, N*C*H*W + N*H*W*A + N*H*W*B + N*H*W*D +
-N*H*W*E + N*H*W*F + N*H*W*G + C*G and 4*N*H*W*(A + D + F + G) + N*H*W*A + N*H*W*B + N*H*W*D + N*H*W*E +
-N*H*W*F + N*H*W*G + N*H*W*K elements, backward the largest of 2*N*H*W*G + N*C*H*W + C*G, 25*N*H*W*E + N*C*H*W
-+ N*H*W*F + N*H*W*G + 25*E*F, 9*N*H*W*B + N*(H + 4)*(W + 4)*E + N*C*H*W + N*H*W*D + N*H*W*E + N*H*W*F +
-N*H*W*G + 9*B*D, 2*N*C*H*W + 2*N*H*W*A + N*(H + 2)*(W + 2)*B + N*(H + 4)*(W + 4)*E + N*H*W*B + N*H*W*D +
-N*H*W*E + N*H*W*F + N*H*W*G + C*A, 2*N*H*W*B + 3*N*C*H*W + N*(H + 2)*(W + 2)*B + N*(H + 4)*(W + 4)*E + N*H*W*A
-+ N*H*W*D + N*H*W*E + N*H*W*F + N*H*W*G + C*B, 2*N*H*W*E + 3*N*C*H*W + N*(H + 2)*(W + 2)*B + N*(H + 4)*(W +
-4)*E + N*H*W*A + N*H*W*B + N*H*W*D + N*H*W*F + N*H*W*G + C*E, 5*N*C*H*W + N*(H + 2)*(W + 2)*B + N*(H + 4)*(W +
-4)*E + N*C*(H + 2)*(W + 2) + N*H*W*A + N*H*W*B + N*H*W*D + N*H*W*E + N*H*W*F + N*H*W*G, 2*N*H*W*A + 4*N*C*H*W
-+ N*(H + 2)*(W + 2)*B + N*(H + 4)*(W + 4)*E + N*C*(H + 2)*(W + 2) + N*H*W*B + N*H*W*D + N*H*W*E + N*H*W*F +
-N*H*W*G, 2*N*H*W*B + 4*N*C*H*W + N*(H + 2)*(W + 2)*B + N*(H + 4)*(W + 4)*E + N*C*(H + 2)*(W + 2) + N*H*W*A +
-N*H*W*D + N*H*W*E + N*H*W*F + N*H*W*G, 10*N*H*W*B + 2*N*H*W*D + 3*N*C*H*W + N*(H + 2)*(W + 2)*B + N*(H + 4)*(W
-+ 4)*E + N*C*(H + 2)*(W + 2) + N*H*W*A + N*H*W*E + N*H*W*F + N*H*W*G, 2*N*H*W*E + 4*N*C*H*W + N*(H + 2)*(W +
-2)*B + N*(H + 4)*(W + 4)*E + N*C*(H + 2)*(W + 2) + N*H*W*A + N*H*W*B + N*H*W*D + N*H*W*F + N*H*W*G, 2*N*H*W*F
-+ 26*N*H*W*E + 3*N*C*H*W + N*(H + 2)*(W + 2)*B + N*(H + 4)*(W + 4)*E + N*C*(H + 2)*(W + 2) + N*H*W*A + N*H*W*B
-+ N*H*W*D + N*H*W*G and 2*N*H*W*G + 4*N*C*H*W + N*(H + 2)*(W + 2)*B + N*(H + 4)*(W + 4)*E + N*C*(H + 2)*(W +
-2) + N*H*W*A + N*H*W*B + N*H*W*D + N*H*W*E + N*H*W*F.
+Memory beside arguments, results and cache: forward holds up to about 10*N*H*W*B + 2*N*H*W*D + 2*N*H*W*F +
+26*N*H*W*E + 4*N*H*W*(A + D + F + G) + N*C*H*W + N*H*W*A + N*H*W*G + N*H*W*K + C*A + C*B + C*E + C*G elements,
+backward 10*N*H*W*B + 2*N*H*W*A + 2*N*H*W*D + 2*N*H*W*F + 2*N*H*W*G + 26*N*H*W*E + 5*N*C*H*W +
+N*(H + 2)*(W + 2)*B + N*(H + 4)*(W + 4)*E + N*C*(H + 2)*(W + 2) + 25*E*F + 9*B*D + C*A + C*B + C*E + C*G.
 
 Source: Szegedy et al., "Going Deeper with Convolutions", 2015.
 """
@@ -177,8 +162,8 @@ def backward(dy, cache):
         dx[n, c, i, j]     = sum[f](u3[f, c]*dq3[n, f, i, j]) + sum[f](u5[f, c]*dq5[n, f, i, j])
                              + sum[f](w1[f, c]*dp1[n, f, i, j])
                              + sum[p, q, r: 3, s: 3](delta(i, p + r - 1)*delta(j, q + s - 1)*dm[n, c, p, q]*
-                             (padded(x, -inf)[n, c, p + r - 1, q + s - 1] == m[n, c, p, q])/sum[k: 3,
-                             t: 3](padded(x, -inf)[n, c, p + k - 1, q + t - 1] == m[n, c, p, q]))
+                             (padded(x, -inf)[n, c, p + r - 1, q + s - 1] == m[n, c, p, q])
+                             /sum[k: 3, t: 3](padded(x, -inf)[n, c, p + k - 1, q + t - 1] == m[n, c, p, q]))
         dw1[f, c]          = sum[n, i, j](dp1[n, f, i, j]*x[n, c, i, j])
         db1[f]             = sum[n, i, j](dp1[n, f, i, j])
         du3[f, c]          = sum[n, i, j](dq3[n, f, i, j]*x[n, c, i, j])

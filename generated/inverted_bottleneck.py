@@ -26,9 +26,7 @@
     y[n, c, h, w]       = x[n, c, h, w] + z[n, c, h, w]
 
 Memory beside arguments, results and cache: forward holds up to about the largest of 8*N*H*W*E, 7*N*H*W*E +
-N*C*H*W + C*E and 4*N*C*H*W + 6*N*H*W*E elements, backward the largest of 3*N*C*H*W, 2*N*C*H*W + N*H*W*E +
-C*E, 7*N*H*W*E + N*(H + 2)*(W + 2)*E + N*C*H*W, 6*N*H*W*E + N*(H + 2)*(W + 2)*E + N*C*H*W + C*E and 2*N*C*H*W
-+ 6*N*H*W*E + N*(H + 2)*(W + 2)*E.
+N*C*H*W + C*E and 4*N*C*H*W + 6*N*H*W*E elements, backward 3*N*C*H*W + 7*N*H*W*E + N*(H + 2)*(W + 2)*E + C*E.
 
 Source: Sandler, Howard, Zhu, Zhmoginov & Chen, "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
 2018.

@@ -2,8 +2,8 @@
 
     y[n, c, p] = max[r: k](padded(x, -inf)[n, c, p*stride + r - pad])
 
-Memory beside arguments, results and cache: forward holds up to about 0 elements, backward 4*N*C*P + N*C*(W +
-2*pad).
+Memory beside arguments, results and cache: forward holds nothing, backward up to about 4*N*C*P +
+N*C*(W + 2*pad) elements.
 
 Source: Zhou & Chellappa, "Computation of Optical Flow Using a Neural Network", 1988.
 """
@@ -54,8 +54,8 @@ def backward(dy, cache):
     """Return Gradients(dx).
 
         dx[n, c, i] = sum[p, r: k](delta(i, p*stride + r - pad)*dy[n, c, p]*
-                      (padded(x, -inf)[n, c, p*stride + r - pad] == y[n, c, p])/sum[l: k](padded(x, -inf)[n, c, p*
-                      stride + l - pad] == y[n, c, p]))
+                      (padded(x, -inf)[n, c, p*stride + r - pad] == y[n, c, p])
+                      /sum[l: k](padded(x, -inf)[n, c, p*stride + l - pad] == y[n, c, p]))
 
     dy: [N, C, P].
     Raises ValueError for another shape.

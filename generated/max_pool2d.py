@@ -3,8 +3,8 @@ gradient.
 
     y[n, c, p, q] = max[r: k, s: k](padded(x, -inf)[n, c, p*stride + r - pad, q*stride + s - pad])
 
-Memory beside arguments, results and cache: forward holds up to about 0 elements, backward 4*N*C*P*Q + N*C*(H
-+ 2*pad)*(W + 2*pad).
+Memory beside arguments, results and cache: forward holds nothing, backward up to about 4*N*C*P*Q +
+N*C*(H + 2*pad)*(W + 2*pad) elements.
 
 Source: Ranzato, Huang, Boureau & LeCun, "Unsupervised Learning of Invariant Feature Hierarchies with
 Applications to Object Recognition", 2007.
@@ -59,9 +59,9 @@ def backward(dy, cache):
 
         dx[n, c, i, j] = sum[p, q, r: k, s: k](delta(i, p*stride + r - pad)*delta(j, q*stride + s - pad)*
                          dy[n, c, p, q]*
-                         (padded(x, -inf)[n, c, p*stride + r - pad, q*stride + s
-                         - pad] == y[n, c, p, q])/sum[l: k, t: k](padded(x, -inf)[n, c, p*stride + l - pad, q*
-                         stride + t - pad] == y[n, c, p, q]))
+                         (padded(x, -inf)[n, c, p*stride + r - pad, q*stride + s - pad] == y[n, c, p, q])
+                         /sum[l: k, t: k](padded(x, -inf)[n, c, p*stride + l - pad, q*stride + t - pad]
+                         == y[n, c, p, q]))
 
     dy: [N, C, P, Q].
     Raises ValueError for another shape.

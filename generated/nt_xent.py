@@ -60,8 +60,8 @@ def backward(dloss, cache):
                          - dloss*delta(0, a)*delta(1, b)*delta(m, n)/N
         dz[n, a, d]    = (sum[m, b](z[m, b, d]*ds[n, a, m, b]) + sum[m, k](z[m, k, d]*ds[m, k, n, a]))/tau
         dnorm_x[n, a]  = -sum[d](dz[n, a, d]*x[n, a, d])/norm_x[n, a]**2
-        dx[n, a, k]    = dz[n, a, k]/norm_x[n, a] + dnorm_x[n, a]*
-                         x[n, a, k]/where(norm_x[n, a] == 0, 1, norm_x[n, a])
+        dx[n, a, k]    = dz[n, a, k]/norm_x[n, a] + dnorm_x[n, a]*x[n, a, k]
+                         /where(norm_x[n, a] == 0, 1, norm_x[n, a])
 
     dloss: scalar.
     Raises ValueError for another shape.

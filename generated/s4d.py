@@ -3,8 +3,8 @@
     pre_decay[d, k]       = -delta[d]*a[d, k]
     decay[d, k]           = exp(pre_decay[d, k])
     expm1_pre_decay[d, k] = expm1(pre_decay[d, k])
-    s[-1, d, k]           = 0; s[t, d, k] = decay[d, k]*s[t - 1, d, k] - b[d, k]*expm1_pre_decay[d, k]*
-                            u[t, d]/a[d, k]
+    s[-1, d, k]           = 0; s[t, d, k] = decay[d, k]*s[t - 1, d, k] - b[d, k]*expm1_pre_decay[d, k]*u[t, d]
+                            /a[d, k]
     y[t, d]               = skip[d]*u[t, d] + sum[k](c[d, k]*s[t, d, k])
 
 Source: Gu, Gupta, Goel & Ré, "On the Parameterization and Initialization of Diagonal State Space Models",

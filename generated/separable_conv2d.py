@@ -4,8 +4,8 @@
     y[n, f, i, j] = sum[c](v[f, c]*h[n, c, i, j]) + a[f]
 
 Memory beside arguments, results and cache: forward holds up to about the larger of 2*N*C*P*Q + C*F and
-N*C*P*Q + N*F*P*Q elements, backward the larger of N*C*P*Q + N*F*P*Q + C*F and 2*N*C*P*Q + N*C*(H + 2*pad)*(W
-+ 2*pad) + N*F*P*Q.
+N*C*P*Q + N*F*P*Q elements, backward the larger of N*C*P*Q + N*F*P*Q + C*F and 2*N*C*P*Q +
+N*C*(H + 2*pad)*(W + 2*pad) + N*F*P*Q.
 
 Source: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", 2017.
 """

@@ -14,10 +14,8 @@ The two lie on the axis of 2. Where a side is odd its last row or column has no 
 
 Memory beside arguments, results and cache: forward holds up to about the largest of 2*N*D*P*Q + 9*N*C*P*Q,
 4*N*C*P*Q + N*C*H2*W2 + N*D*P*Q + 4*C*D and 2*N*H*W*F + 20*N*C*H*W + N*C*(H2 + 1)*(W2 + 1) + N*C*H2*W2 +
-N*D*P*Q elements, backward the largest of 18*N*C*H*W + N*H*W*F + 18*C*F, 13*N*C*P*Q + 2*N*C*(H + 2)*(W + 2) +
-2*N*D*P*Q + N*C*H*W + N*H*W*F + 9*C*D, 15*N*C*P*Q + 2*N*C*(H + 2)*(W + 2) + 3*N*D*P*Q + N*C*(P + 2)*(Q + 2) +
-N*C*H*W + N*H*W*F and 19*N*C*H*W + 2*N*C*(H + 2)*(W + 2) + 2*N*D*P*Q + 2*N*H*W*F + 6*N*C*P*Q + N*C*(P + 2)*(Q
-+ 2).
+N*D*P*Q elements, backward 15*N*C*P*Q + 19*N*C*H*W + 2*N*C*(H + 2)*(W + 2) + 2*N*H*W*F + 3*N*D*P*Q +
+N*C*(P + 2)*(Q + 2) + 18*C*F + 9*C*D.
 
 Source: Ronneberger, Fischer & Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015.
 """
@@ -123,8 +121,8 @@ def backward(dy, cache):
                                w1[f, c, l, s])
         dx[n, c, i, j]       = sum[k](where(k == 0, 1, 0)*dboth[n, k, c, i, j])
                                + sum[p, q, r: 2, s: 2](delta(i, 2*p + r)*delta(j, 2*q + s)*dm[n, c, p, q]*
-                               (padded(x, -inf)[n, c, 2*p + r, 2*q + s] == m[n, c, p, q])/sum[k: 2,
-                               t: 2](padded(x, -inf)[n, c, 2*p + k, 2*q + t] == m[n, c, p, q]))
+                               (padded(x, -inf)[n, c, 2*p + r, 2*q + s] == m[n, c, p, q])
+                               /sum[k: 2, t: 2](padded(x, -inf)[n, c, 2*p + k, 2*q + t] == m[n, c, p, q]))
         dw1[f, c, r, s]      = sum[n, p, q](da[n, f, p, q]*padded(m)[n, c, p + r - 1, q + s - 1])
         db1[f]               = sum[n, p, q](da[n, f, p, q])
         dw2[c, f, r, s]      = sum[n, p, q](h[n, c, p, q]*padded(dup)[n, f, 2*p + r, 2*q + s])

@@ -15,6 +15,7 @@ from test_render_latex import assert_parses
 
 from derive.algebra.functions import Eq, FloorDiv, Where
 from derive.algebra.nodes import Delta, Element, Hyper, Index, Kind, Max, Mean, Padded, Size, Sum, Tensor
+from derive.algebra.text import show as text
 from derive.calculus.program import Pass, Program
 from derive.language import load
 from derive.pipeline import derive_program
@@ -24,6 +25,7 @@ from derive.render.latex_equations import blocks
 from derive.render.latex_printer import TexPrinter
 from derive.render.legend import symbols
 from derive.render.names import Reading, readings
+from derive.render.numpy_docs import formulas, memory
 from derive.render.terminal import show
 from derive.render.terminal_printer import TerminalPrinter
 
@@ -285,3 +287,33 @@ def test_a_document_compiles_without_a_warning(name: str, tmp_path: Path) -> Non
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
     assert not re.findall(r".*(?:Overfull|Warning).*", done.stdout)
+
+
+def test_a_formula_is_broken_outside_subscripts_and_before_a_quotient() -> None:
+    ties = "(padded(x, -inf)[n, c, p*stride + r - pad, q*stride + s - pad] == y[n, c, p, q])"
+    equation = (
+        f"dx[n, c, i, j] = sum[p, q](delta(i, p*stride + r - pad)*dy[n, c, p, q]*{ties}/sum[l: k, t: k](y[n, c, p, q]))"
+    )
+    room = " " * len("    dx[n, c, i, j] = ")
+    assert formulas([equation]) == [
+        "    dx[n, c, i, j] = sum[p, q](delta(i, p*stride + r - pad)*dy[n, c, p, q]*",
+        f"{room}{ties}",
+        f"{room}/sum[l: k, t: k](y[n, c, p, q]))",
+    ]
+
+
+def test_a_recurrence_is_broken_behind_its_start() -> None:
+    step = "where(t % period[g] == 0, tanh_a[t, n, g, k], h[t - 1, n, g, k])"
+    assert formulas([f"h[-1, n, g, k] = h0[n, g, k]; h[t, n, g, k] = {step}"]) == [
+        "    h[-1, n, g, k] = h0[n, g, k];",
+        f"                     h[t, n, g, k] = {step}",
+    ]
+
+
+def test_the_memory_of_many_alternatives_is_one_number_that_none_exceeds() -> None:
+    n, d, k = (Size(letter) for letter in "NDK")
+    assert memory((n * d, 2 * n, n * k, n * d + 3 * n), (S.Zero,), text) == (
+        "Memory beside arguments, results and cache: forward holds up to about D*N + K*N + 3*N elements, "
+        "backward nothing."
+    )
+    assert memory((), (n,), text).endswith("forward holds nothing, backward up to about N elements.")

@@ -13,6 +13,8 @@ from derive.algebra.text import show
 __all__ = ["axes_text", "docstring", "formulas", "memory", "shapes", "split_source", "wrapped"]
 
 _WIDTH = 110
+_FIXED = "\N{NO-BREAK SPACE}"
+_ALTERNATIVES = 3  # more numbers of elements than these are written as one that none exceeds
 
 
 def docstring(lines: Sequence[str], indent: str) -> str:
@@ -53,15 +55,28 @@ def formulas(equations: Iterable[str], indent: str = "    ") -> list[str]:
     return result
 
 
+# How much deeper a bracket leads, and the words before which a formula may be broken, with what they count more.
+_DEPTHS = {"(": 1, ")": -1, "[": 8, "]": -8}
+_BREAKS = {"+": 0, "-": 0, "and": 0, "or": 0} | dict.fromkeys(("==", "!=", "<", "<=", ">", ">="), 2)
+
+
 def _wrapped(text: str, room: int) -> list[str]:
-    """Break a formula before `` + `` and `` - `` and after ``*``, outermost places first."""
+    """Break a formula before `` + ``, `` - ``, `` == `` and ``/``, after ``;`` and ``*``, outermost places first.
+
+    A subscript is broken last of all.
+    """
     if len(text) <= room:
         return [text]
     depth = 0
     places: list[tuple[int, int]] = []
     for k, character in enumerate(text):
-        depth += (character in "([") - (character in ")]")
-        if character == " " and text[k + 1 : k + 3] in ("+ ", "- ") and k:
+        depth += _DEPTHS.get(character, 0)
+        word = text[k + 1 :].split(" ", 1)[0] if k and character == " " else ""
+        if word in _BREAKS:
+            places.append((depth + _BREAKS[word], k))
+        elif character == ";":
+            places.append((depth - 1, k + 1))
+        elif character == "/" and text[k - 1] in ")]" and text[k + 1 : k + 2].isalpha():
             places.append((depth, k))
         elif character == "*" and text[k - 1] != "*" and text[k + 1 : k + 2] not in ("*", ""):
             places.append((depth, k + 1))
@@ -79,8 +94,9 @@ def wrapped(line: str) -> list[str]:
     """Break a line of text that is too long for a docstring; its further lines keep its indentation."""
     indent = line[: len(line) - len(line.lstrip())]
     if len(line) <= _WIDTH:
-        return [line]
-    return textwrap.wrap(line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        return [line.replace(_FIXED, " ")]
+    lines = textwrap.wrap(line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(_FIXED, " ") for line in lines]
 
 
 def axes_text(axes: Sequence[Expr]) -> str:
@@ -96,22 +112,37 @@ _WORDS = {Kind.INT: " integers", Kind.BOOL: " booleans", Kind.POSITIVE: " above 
 def memory(forward: Sequence[Expr], backward: Sequence[Expr], text: Callable[[Expr], str]) -> str:
     """Return a sentence about the largest numbers of elements that the functions hold; ``text`` prints a product."""
 
-    def alternatives(sizes: Sequence[Expr]) -> str:
-        texts = [_sum(size, text) for size in sizes] or ["0"]
+    def amount(sizes: Sequence[Expr]) -> str:
+        few = sizes if len(sizes) <= _ALTERNATIVES else [_bound(sizes)]
+        texts = [_sum(size, text) for size in few if size != 0]
+        if not texts:
+            return "nothing"
         if len(texts) == 1:
             return texts[0]
         return f"the larg{'er' if len(texts) == 2 else 'est'} of {', '.join(texts[:-1])} and {texts[-1]}"
 
-    return (
-        "Memory beside arguments, results and cache: "
-        f"forward holds up to about {alternatives(forward)} elements, backward {alternatives(backward)}."
-    )
+    first, second = amount(forward), amount(backward)
+    if any(size != 0 for size in forward):
+        held = f"forward holds up to about {first} elements, backward {second}"
+    else:
+        held = f"forward holds nothing, backward up to about {second} elements"
+    return f"Memory beside arguments, results and cache: {held}."
+
+
+def _bound(sizes: Sequence[Expr]) -> Expr:
+    """Return one sum that is at least as large as each of many: every product as often as the one that has most."""
+    most: dict[Expr, Expr] = {}
+    for size in sizes:
+        for term in Add.make_args(size):
+            number, product = term.as_coeff_Mul()
+            most[product] = max(most.get(product, number), number)
+    return Add(*(number * product for product, number in most.items()))
 
 
 def _sum(size: Expr, text: Callable[[Expr], str]) -> str:
-    """Return the text of a sum, the longest products first."""
+    """Return the text of a sum, the longest products first; no product is broken over lines."""
     terms = sorted(Add.make_args(size), key=lambda t: (-len(Mul.make_args(t.as_coeff_Mul()[1])), text(t)))
-    return " + ".join(text(term).replace(" * ", "*") for term in terms)
+    return " + ".join(text(term).replace(" * ", "*").replace(" ", _FIXED) for term in terms)
 
 
 def shapes(tensors: Iterable[tuple[str, Sequence[Expr], Kind]]) -> list[str]:
