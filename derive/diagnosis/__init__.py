@@ -18,20 +18,21 @@ from typing import Any
 
 from derive.diagnosis.causes import Cause, Explanation
 from derive.diagnosis.code import UserCode
-from derive.diagnosis.compare import examine
+from derive.diagnosis.compare import examine, examine_arrays
 from derive.diagnosis.forms import derivation
+from derive.diagnosis.given import GivenArrays, given_experiment
 from derive.diagnosis.layout import Layout
 from derive.diagnosis.report import Diagnosis, Result
-from derive.errors import UnknownNameError
+from derive.errors import DeriveError, UnknownNameError
 from derive.language import load
-from derive.language.layer import Layer
+from derive.language.layer import Layer, Statement
 
 __all__ = ["Cause", "Diagnosis", "Explanation", "Result", "diagnose"]
 
 
 def diagnose(
     layer: Layer | str,
-    backward: Callable[..., Any],
+    backward: Callable[..., Any] | Mapping[str, Any] | Sequence[Any],
     *,
     forward: Callable[..., Any] | None = None,
     args: Sequence[str] | None = None,
@@ -42,13 +43,17 @@ def diagnose(
     batch: int | None = None,
     owner: type | None = None,
     title: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    cotangents: Mapping[str, Any] | None = None,
+    hypers: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Diagnosis:
     """Compare a backward pass with the derivation, and say what is wrong with it.
 
     Args:
         layer: a layer, or its name in the catalogue.
-        backward: the function; its arguments and results are known by their names.
+        backward: the function; its arguments and results are known by their names. Or
+            the gradients themselves, as arrays by name or in order, at ``inputs``.
         forward: makes the cache that ``backward`` takes; may return ``(y, cache)`` or the cache.
         args: what the arguments of ``backward`` stand for, in order, where their names do not say it.
         returns: what its results are (``dx``, ``dgamma``; ``_`` for none), in order.
@@ -60,6 +65,9 @@ def diagnose(
             that the code takes.
         owner: a class of which the two functions are methods.
         title: the name of the function in messages.
+        inputs: the parameters at which the gradients were computed, where they are arrays.
+        cotangents: the same of the results' cotangents, by name (``dy``).
+        hypers: the same of hyper-parameters.
         seed: of the random inputs.
 
     Raises:
@@ -68,18 +76,20 @@ def diagnose(
     if isinstance(layer, str):
         layer = load(layer)
     derived = derivation(layer)
+    if not callable(backward):
+        if inputs is None:
+            raise DeriveError("gradients that are arrays need the inputs they were computed at", hint="inputs={'x': …}")
+        experiment = given_experiment(derived, inputs, cotangents, hypers)
+        return examine_arrays(derived, GivenArrays(derived, backward, title or "the gradients"), experiment)
     layouts = {name: _layout(derived.layer, name, text, derived.forward) for name, text in (shapes or {}).items()}
     name = title or str(getattr(backward, "__name__", "backward"))
     code = UserCode(derived, backward, forward, name, args, returns, forward_args, layouts, torch, owner)
     return examine(derived, code, seed=seed, batch=batch)
 
 
-def _layout(layer: Layer, name: str, text: str, forward: Sequence[Any]) -> Layout:
-    parameter = layer.parameter(name)
-    statement = next((s for s in forward if s.name == name), None)
-    owner = parameter or statement
+def _layout(layer: Layer, name: str, text: str, forward: Sequence[Statement]) -> Layout:
+    owner = layer.parameter(name) or next((s for s in forward if s.name == name), None)
     if owner is None:
-        raise UnknownNameError(
-            f"'{name}' is no tensor of layer '{layer.name}'", hint="shapes are of parameters, outputs and intermediates"
-        )
+        hint = "a shape is of a parameter, an output or an intermediate result"
+        raise UnknownNameError(f"'{name}' is no tensor of layer '{layer.name}'", hint=hint)
     return Layout.parse(text, owner.axes)

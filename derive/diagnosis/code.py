@@ -27,7 +27,7 @@ from derive.diagnosis.layout import Layout
 from derive.diagnosis.signature import Argument, Role, Vocabulary, arguments_of, named_results, returned_names
 from derive.errors import DeriveError, UnknownNameError
 
-__all__ = ["Answer", "Crash", "UserCode", "load_module"]
+__all__ = ["Answer", "Crash", "UserCode", "as_array", "load_module"]
 
 
 class Crash(Exception):
@@ -201,18 +201,18 @@ class UserCode:
                 if self.forward is not None:
                     result = self._call(self.forward, "forward", self._forward_arguments, values, None, instance)
                     cache = self._cache(result)
-                before = {a.stands_for: np.array(_array(values[a.stands_for])) for a in self._backward_arguments
+                before = {a.stands_for: np.array(as_array(values[a.stands_for])) for a in self._backward_arguments
                           if a.role in (Role.VALUE, Role.COTANGENT)}  # fmt: skip
                 value = self._call(self.backward, self.title, self._backward_arguments, values, cache, instance)
             for name, old in before.items():
-                if not np.array_equal(old, _array(values[name]), equal_nan=True):
+                if not np.array_equal(old, as_array(values[name]), equal_nan=True):
                     written.append(name)
             if value is None and instance is not None:
                 value = dict(vars(instance))
             if value is None:
                 raise DeriveError(f"{self.title} returns nothing", hint="return the gradients, as a tuple or by name")
             found = named_results(value, self.vocabulary, self.returns, self._returned)
-            answers.append(Answer({s: _array(v) for s, v in found.items()}, tuple(written), dtype))
+            answers.append(Answer({s: as_array(v) for s, v in found.items()}, tuple(written), dtype))
         return answers
 
     def _instance(self, experiment: Experiment, dtype: type) -> Any:
@@ -302,7 +302,7 @@ def _torch_dtype(array: Values) -> Any:
     ]
 
 
-def _array(value: Any) -> Values:
+def as_array(value: Any) -> Values:
     """Return what the user's code gave as a NumPy array."""
     if hasattr(value, "detach"):
         value = value.detach().cpu().resolve_conj().resolve_neg().numpy()

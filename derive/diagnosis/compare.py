@@ -15,6 +15,7 @@ from derive.diagnosis.dense import Values
 from derive.diagnosis.experiment import Experiment
 from derive.diagnosis.factors import recognized
 from derive.diagnosis.forms import Derivation
+from derive.diagnosis.given import GivenArrays
 from derive.diagnosis.report import Diagnosis, Result
 from derive.diagnosis.search import Trial, distance, explain, fitted
 from derive.diagnosis.shapes import misshapen
@@ -23,13 +24,15 @@ from derive.diagnosis.wholes import axis_names, place
 from derive.errors import DeriveError
 from derive.language.layer import Layer
 
-__all__ = ["TOLERANCE", "experiments", "examine"]
+__all__ = ["TOLERANCE", "examine", "examine_arrays", "experiments"]
 
 TOLERANCE = {"float64": 1e-7, "float32": 2e-4}
 """The relative error that results may have, of the size of the terms that they are sums of."""
 
 _SEEDS = 3
 _LARGE = 1e3
+_SINGLE = 4e-6
+"""The relative error below which a result that nothing explains has been through float32."""
 
 
 def experiments(derived: Derivation, hypers: frozenset[str], ones: bool, seed: int, batch: int) -> list[Experiment]:
@@ -60,6 +63,12 @@ def experiments(derived: Derivation, hypers: frozenset[str], ones: bool, seed: i
 
 def _sample(layer: Layer, instance: object, seed: int) -> Sample:
     return sample(layer, instance, seed)  # type: ignore[arg-type]
+
+
+def examine_arrays(derived: Derivation, arrays: GivenArrays, experiment: Experiment) -> Diagnosis:
+    """Compare gradients that are given as arrays with the derivation at the same inputs."""
+    runs = [arrays.run(experiment, calls=2)]
+    return _Examination(derived, arrays, [experiment], runs).diagnosis((str(experiment.instance),))
 
 
 def examine(derived: Derivation, code: UserCode, *, seed: int = 0, batch: int | None = None) -> Diagnosis:
@@ -119,7 +128,11 @@ class _Examination:
     """One user's code at all experiments."""
 
     def __init__(
-        self, derived: Derivation, code: UserCode, inputs: Sequence[Experiment], runs: Sequence[Sequence[Answer]]
+        self,
+        derived: Derivation,
+        code: UserCode | GivenArrays,
+        inputs: Sequence[Experiment],
+        runs: Sequence[Sequence[Answer]],
     ) -> None:
         self.derived, self.code, self.inputs, self.runs = derived, code, inputs, runs
         self.order = [s for s in self._derivation_order() if s in runs[0][0].results]
@@ -197,6 +210,12 @@ class _Examination:
                 explanations.append(part)
                 claimed.add(r.symbol)
         left = tuple(r.symbol for r in results if not r.right and r.symbol not in claimed)
+        slight = {r.symbol: r.error for r in results if r.symbol in left and r.error < _SINGLE}
+        if slight and len(slight) == len(left):
+            worst = max(slight.values())
+            text = f"{', '.join(slight)}: right to {worst:.0e} only, as if something in between were in float32"
+            explanations.append(Explanation(Cause.PRECISION, text, "", "", tuple(slight), worst, worst, 0))
+            left = ()
         if left:
             text = "nothing that was tried explains it"
             before = max(r.error for r in results if r.symbol in left)
@@ -276,7 +295,7 @@ class _Examination:
             for r in results
             if r.right and np.abs(first.right()[r.symbol]).max(initial=0.0) > 1e-9 * self.size(r.symbol, first)
         )
-        if not wrong or not self.derived.forms:
+        if not wrong:
             return []
         tolerance = self.tolerance if self.single else 1e-8
         return explain(self.derived, Trial(self.inputs, got, wrong, right, tolerance))
@@ -337,7 +356,7 @@ class _Examination:
 
     def _extremes(self, results: Sequence[Result]) -> list[Explanation]:
         """What is finite for large inputs, and is not in the user's code."""
-        if not results or not all(r.right for r in results):
+        if not results or not all(r.right for r in results) or not isinstance(self.code, UserCode):
             return []
         large = self.inputs[0].scaled(_LARGE)
         if large is None:
@@ -359,11 +378,24 @@ class _Examination:
         text = f"{names} is not finite where the inputs are {_LARGE:g} times as large, and should be: an overflow"
         return [Explanation(Cause.UNSTABLE, text, *place(self.derived, broken[0]), tuple(broken), np.inf, 0.0, 0)]
 
+    def _promoted(self) -> list[str]:
+        """Return the results that are float64 where all numbers are float32."""
+        if self.single or not isinstance(self.code, UserCode):
+            return []
+        try:
+            (answer,) = self.code.run(self.inputs[0], np.float32)
+        except (Crash, DeriveError):
+            return []
+        return [s for s in self.order if s in answer.results and answer.results[s].dtype == np.float64]
+
     def _notes(self, results: Sequence[Result]) -> list[str]:
         notes = []
         written = sorted({name for answers in self.runs for a in answers for name in a.written})
         if written:
             notes.append(f"{self.code.title} writes to its argument {', '.join(written)}")
+        lost = self._promoted()
+        if lost:
+            notes.append(f"float32 is lost: given float32, {', '.join(lost)} comes as float64")
         if self.single:
             notes.append("given float64, it returns float32: compared to single precision only")
         return notes

@@ -26,6 +26,7 @@ from derive.check.module import inputs_of
 from derive.check.samples import Sample
 from derive.diagnosis.dense import Dense, Named, Values
 from derive.diagnosis.forms import Derivation, Form, Line
+from derive.stages import staged_program
 
 __all__ = ["Experiment"]
 
@@ -96,15 +97,18 @@ class Experiment:
         for name, value in self.cotangents.items():
             if value.ndim == 0:
                 keyed[name] = {(): float(value)}
-        statements = (*derived.forward, *derived.program.backward)
+        program = staged_program(layer)
+        known = {s.name for s in derived.forward}
+        more = [s for s in program.forward if s.name not in known]
+        statements = (*derived.forward, *more, *program.backward)
         found = Evaluator(statements, self.instance, floats()).run(keyed)
         arrays: dict[str, Values] = {}
         for s in statements:
             shape = tuple(map(self.instance.extent, s.axes))
             arrays[s.name] = np.array([float(v) for v in found[s.name].values()]).reshape(shape)
         self.forward = {s.name: arrays[s.name] for s in derived.forward}
-        self.gradients = {p: arrays[symbol] for p, symbol in derived.program.gradients}
-        self.stages = {}
+        self.gradients = {p: arrays[symbol] for p, symbol in program.gradients}
+        self.stages = {symbol: arrays[symbol] for _, symbol in program.stages}
 
     def scaled(self, by: float) -> Experiment | None:
         """Return the experiment with all real inputs that much larger; None where a value there is not finite."""

@@ -128,6 +128,8 @@ def text(found: Diagnosis) -> str:
             line += f"; shape {r.shape}, expected {r.expected}"
         lines.append(line)
     lines += [f"  {name:<{width}}  not returned" for name in found.missing]
+    if found.first is not None and len(found.wrong) > 1:
+        lines += ["", f"first wrong, in the order of the derivation: {found.first}"]
     for e in found.explanations:
         lines += ["", *_explained(e, found)]
     lines += [*([""] if found.notes else []), *(f"note: {note}" for note in found.notes)]

@@ -14,6 +14,7 @@ from derive.diagnosis.edits import phase
 from derive.diagnosis.experiment import Experiment
 from derive.diagnosis.factors import recognized
 from derive.diagnosis.forms import Derivation
+from derive.diagnosis.forwards import forward_guesses
 from derive.diagnosis.wholes import factors, whole_guesses
 
 __all__ = ["Trial", "distance", "explain", "fitted"]
@@ -101,7 +102,7 @@ def _stages(derived: Derivation, trial: Trial, target: str, left: Sequence[str])
     first = trial.experiments[0]
     yield chain(whole_guesses(derived, target, first), phase(derived, 0, lambda reach: target in reach))
     yield chain(*(phase(derived, number, exact) for number in (1, 2, 3)), factors(derived, target, first))
-    yield phase(derived, 4, exact)
+    yield chain(phase(derived, 4, exact), forward_guesses(derived))
     yield chain(*(phase(derived, number, other) for number in (1, 2, 3)))
 
 
