@@ -57,7 +57,8 @@ def command(
 ) -> int:
     """Say what is wrong with a backward pass that you wrote by hand.
 
-    MINE.py is your own code, and it is run. Its function is called with random
+    MINE.py is your own Python file, and it is run as it is (a layer file never
+    is). Its function is called with random
     numbers; gradients, and the adjoints of intermediate results that it
     returns (dxhat, dvar), are compared with the derivation's. For what is
     wrong, the program looks for a mistake that accounts for the numbers: a

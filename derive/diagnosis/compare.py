@@ -17,7 +17,7 @@ from derive.diagnosis.factors import recognized
 from derive.diagnosis.forms import Derivation
 from derive.diagnosis.given import GivenArrays
 from derive.diagnosis.report import Diagnosis, Result
-from derive.diagnosis.search import Trial, distance, explain, fitted
+from derive.diagnosis.search import PATIENCE, Trial, distance, explain, fitted
 from derive.diagnosis.shapes import misshapen
 from derive.diagnosis.site import factor_text
 from derive.diagnosis.wholes import axis_names, place
@@ -135,6 +135,7 @@ class _Examination:
         runs: Sequence[Sequence[Answer]],
     ) -> None:
         self.derived, self.code, self.inputs, self.runs = derived, code, inputs, runs
+        self.searched = True
         self.order = [s for s in self._derivation_order() if s in runs[0][0].results]
         self.single = all(
             a.results[s].dtype == np.float32
@@ -298,7 +299,8 @@ class _Examination:
         if not wrong:
             return []
         tolerance = self.tolerance if self.single else 1e-8
-        return explain(self.derived, Trial(self.inputs, got, wrong, right, tolerance))
+        found, self.searched = explain(self.derived, Trial(self.inputs, got, wrong, right, tolerance))
+        return found
 
     def _part(self, r: Result) -> Explanation | None:
         """Say where a result is wrong, if that is at the same places of one axis at every experiment."""
@@ -393,6 +395,8 @@ class _Examination:
         written = sorted({name for answers in self.runs for a in answers for name in a.written})
         if written:
             notes.append(f"{self.code.title} writes to its argument {', '.join(written)}")
+        if not self.searched:
+            notes.append(f"the search for explanations was stopped after {PATIENCE:.0f} seconds")
         lost = self._promoted()
         if lost:
             notes.append(f"float32 is lost: given float32, {', '.join(lost)} comes as float64")

@@ -31,7 +31,7 @@ def forward_guesses(derived: Derivation) -> Iterator[Guess]:
     for statement in derived.forward:
         if statement.name in derived.layer.returns or not statement.kind.differentiable:
             continue
-        for what, expr in dict((show(e), (w, e)) for w, e in _variants(statement)).values():
+        for what, expr in {show(e): (w, e) for w, e in _variants(statement)}.values():
             if expr == statement.expr:
                 continue
             other = replace(statement, expr=expr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -17,7 +18,11 @@ from derive.diagnosis.forms import Derivation
 from derive.diagnosis.forwards import forward_guesses
 from derive.diagnosis.wholes import factors, whole_guesses
 
-__all__ = ["Trial", "distance", "explain", "fitted"]
+__all__ = ["PATIENCE", "Trial", "distance", "explain", "fitted"]
+
+
+PATIENCE = 120.0
+"""Seconds of search for what explains a wrong result."""
 
 
 def distance(got: Values, expected: Values) -> float:
@@ -53,26 +58,38 @@ class Trial:
     tolerance: float
 
 
-def explain(derived: Derivation, trial: Trial) -> list[Explanation]:
-    """Return explanations that together account for as many wrong results as can be."""
+def explain(derived: Derivation, trial: Trial, patience: float = PATIENCE) -> tuple[list[Explanation], bool]:
+    """Return explanations that together account for as many wrong results as can be.
+
+    Args:
+        derived: the derivation.
+        trial: what was observed.
+        patience: seconds after which no further guess is tried.
+
+    Returns:
+        the explanations, and whether every guess was tried that could be.
+    """
     found: list[Explanation] = []
     left = list(trial.wrong)
+    end = time.monotonic() + patience
     while left:
         target = left[0]
-        best = _best(derived, trial, target, left)
+        best = _best(derived, trial, target, left, end)
         if best is None:
             left.pop(0)
             continue
         found.append(best)
         left = [s for s in left if s not in best.explains]
-    return found
+    return found, time.monotonic() < end
 
 
-def _best(derived: Derivation, trial: Trial, target: str, left: Sequence[str]) -> Explanation | None:
+def _best(derived: Derivation, trial: Trial, target: str, left: Sequence[str], end: float) -> Explanation | None:
     """Return the best explanation of a result: one that explains most, then the least far-fetched."""
     best: tuple[tuple[float, float], Explanation] | None = None
     for guesses in _stages(derived, trial, target, left):
         for guess in guesses:
+            if time.monotonic() > end:
+                return None if best is None else best[1]
             if target not in guess.reach:
                 continue
             found = _tried(guess, trial, target, left)
