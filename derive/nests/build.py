@@ -14,10 +14,12 @@ from derive.lower.affine import Ranges
 from derive.lower.labels import label_checks, nonempty_sizes
 from derive.lower.prepare import narrowed, without_aliases, without_dead
 from derive.nests.fuse import fused
+from derive.nests.inline import inlined
 from derive.nests.nodes import Argument, Check, CProgram, Function, Kind, Role
 from derive.nests.pieces import Piece
+from derive.nests.saved import keeping_softmax
 from derive.nests.split import Splitter
-from derive.nests.storage import stored
+from derive.nests.storage import arrays, stored
 
 __all__ = ["nests"]
 
@@ -34,6 +36,7 @@ def nests(program: Program) -> CProgram:
         shapes[cotangent] = _axes(program, output)
     taken = {*shapes, *(h.name for h in layer.hypers), *(s.name for s in (*program.forward, *program.backward))}
     taken |= {s.name for s in (*layer.sizes, *(d.size for d in layer.derived))}
+    program = keeping_softmax(program, taken)
     checked = [(x.name, x.size) for x in label_checks(layer, original)]
     splitter = Splitter(
         shapes, Ranges(layer.derived, layer.sizes, layer.conditions), taken, ((n, s) for n, s in checked)
@@ -96,7 +99,12 @@ def _function(
     checked: Iterable[tuple[str, Expr]],
 ) -> Function:
     handed = {a.name: a.shape for a in arguments if not a.by_value}
-    body, buffers = stored(fused(pieces, splitter.tensors), splitter.tensors, handed)
+    tensors = splitter.tensors
+    trees = fused(pieces, tensors)
+    fewer = inlined(pieces, arrays(trees, tensors, handed))
+    if len(fewer) < len(pieces):
+        trees = fused(fewer, tensors)
+    body, buffers = stored(trees, tensors, handed)
     checks = [Check(n, size, k + 1) for k, (n, size) in enumerate(checked)]
     return Function(
         name=f"{layer.name}_{name}",

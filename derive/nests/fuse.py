@@ -94,6 +94,8 @@ class _Fusion:
                 place += 1
                 continue
             self._put(groups, item, around)
+        if around:
+            self._sink(groups, around)
         result: list[Tree] = []
         for group in groups:
             if group.index is None:
@@ -101,6 +103,34 @@ class _Fusion:
             else:
                 result.append(Nest(group.index, self.level(group.items, (*around, group.index)), group.step))
         return tuple(result)
+
+    def _sink(self, groups: list[_Group], around: tuple[Index, ...]) -> None:
+        """Move column sums, which nobody around waits for, to the last loop that reads the same: the work is spread."""
+        for place, group in enumerate(groups[:-1]):
+            index = group.index
+            if index is None or group.step:
+                continue
+            for item in list(group.items):
+                piece = item.piece
+                if item.rest or piece.op != "+=" or piece.product is not None or index not in piece.subscripts:
+                    continue
+                if any(name in around for name in piece.subscripts) or len(group.items) == 1:
+                    continue
+                others = [g for g in groups[place:] if any(i is not item for i in g.items)]
+                if any(
+                    self._shared(piece, i.piece, around) for g in others for i in g.items if i is not item
+                ):
+                    continue
+                for later in reversed(groups[place + 1 :]):
+                    if later.index is None or later.index.size != index.size or later.step:
+                        continue
+                    moved = piece.renamed(index, later.index)
+                    reads = {e.name for e in moved.reads}
+                    own = {e.name for i in later.items for e in i.piece.reads}
+                    if reads <= own and not any(i.rest for i in later.items):
+                        group.items.remove(item)
+                        later.items.append(_Item(moved, ()))
+                        break
 
     def _recurrence(self, groups: list[_Group], items: list[_Item]) -> None:
         """Put all pieces of a recurrence into a loop of their own."""

@@ -54,6 +54,7 @@ from derive.lower.affine import Ranges, affine
 from derive.lower.layout import natural_order
 from derive.lower.prepare import settled
 from derive.lower.scalars import is_number
+from derive.nests.inline import sharing_exponentials
 from derive.nests.pieces import Apart, Letters, Piece, Temporary
 from derive.nests.products import Operands, arranged, operands
 
@@ -89,6 +90,7 @@ class Splitter:
         self.tensors: dict[str, Temporary] = {}
         self._known: dict[Expr, Element] = {}
         self._stored: dict[tuple[Expr, Letters], Element] = {}
+        self._tops: dict[tuple[Expr, Letters], tuple[str, str]] = {}
         self._loop: Loop | None = None
         self._group = 0
         self._formula = ""
@@ -98,7 +100,7 @@ class Splitter:
 
     def split(self, statements: Sequence[Statement]) -> list[Piece]:
         """Return the pieces of the forward or of the backward statements."""
-        self.pieces, self._known, self._stored = [], {}, {}
+        self.pieces, self._known, self._stored, self._tops = [], {}, {}, {}
         for statement in statements:
             self._declare(statement.name, statement.indices, statement.kind, statement)
         for piece in loops(statements):
@@ -220,6 +222,7 @@ class Splitter:
         self, name: str, subscripts: Sequence[Expr], op: str, expr: Expr, letters: Iterable[Index], **more: Any
     ) -> None:
         """Append a piece, its loops in the order of memory."""
+        expr = sharing_exponentials(expr)
         piece = Piece(name, tuple(subscripts), op, expr, tuple(letters), formula=self._formula, **more)
         self.pieces.append(replace(piece, loops=self.ordered(piece)))
 
@@ -405,6 +408,9 @@ class Splitter:
         outer = tuple(i for i in indices if i not in over)
         body = self.lifted(expr.body, indices)
         own = Element(self.tensors[name].element.tensor, *indices)
+        if isinstance(expr, LogSoftmax) and (body, over) in self._tops:
+            self._log_softmax(name, indices, body, *self._tops[body, over])
+            return
         if not isinstance(body, Element):
             self.add(name, indices, "=", body, indices)
             body = own
@@ -423,13 +429,21 @@ class Splitter:
             sums = self.tensors[total].element
             self.add(scale, outer, "=", 1 / (AtLeast(sums, S.One) if safe else sums), outer)
             self.add(name, indices, "*=", self.tensors[scale].element, indices)
+            if not safe and body is not own:
+                self._tops[body, over] = (top, total)
         else:
             assert isinstance(expr, LogSoftmax), expr
             self.add(total, outer, "=", S.Zero, outer)
             self.add(total, outer, "+=", sympy.exp(shifted), indices)
-            log = self.temporary(f"log_{name}", outer)
-            self.add(log, outer, "=", sympy.log(self.tensors[total].element), outer)
-            self.add(name, indices, "=", _apart(shifted, self.tensors[log].element), indices)
+            self._log_softmax(name, indices, body, top, total)
+
+    def _log_softmax(self, name: str, indices: Letters, body: Expr, top: str, total: str) -> None:
+        """Append ``name = (body - top) - log(total)``."""
+        outer = self.tensors[total].indices
+        log = self.temporary(f"log_{name}", outer)
+        self.add(log, outer, "=", sympy.log(self.tensors[total].element), outer)
+        shifted = Apart(body - self.tensors[top].element)
+        self.add(name, indices, "=", shifted - self.tensors[log].element, indices)
 
     # Sums
 
@@ -650,11 +664,6 @@ def _with_letter(statement: Statement, old: Index, new: Index) -> Statement:
         expr=substitute(statement.expr, change),
         carry=carry,
     )
-
-
-def _apart(value: Expr, less: Expr) -> Expr:
-    """``value - less`` in this order, whatever the value's terms."""
-    return Add(Apart(value), -less)
 
 
 def _delta_terms(expr: Expr) -> list[Expr]:

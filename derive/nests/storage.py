@@ -23,10 +23,11 @@ from derive.algebra.nodes import Element, Index, Tensor
 from derive.algebra.nodes import Kind as Elements
 from derive.lower.affine import affine
 from derive.nests.fuse import Leaf, Nest, Tree
+from derive.nests.hoist import hoisted
 from derive.nests.nodes import Buffer, Comment, Gemm, Kind, Local, Loop, Matrix, Node, Range, Store
 from derive.nests.pieces import Letters, Piece, Temporary
 
-__all__ = ["stored"]
+__all__ = ["arrays", "stored"]
 
 _KINDS = {Elements.INT: Kind.INT, Elements.BOOL: Kind.BOOL}
 _ZERO: Mapping[str, Expr] = {"+=": S.Zero, "max": S.NegativeInfinity, "min": S.Infinity}
@@ -54,12 +55,28 @@ def stored(
         tensors: everything that is computed.
         handed: the shapes of the arrays that the function is called with.
     """
+    places = _places(trees, tensors, handed)
+    buffers = [Buffer(n, p.kind, p.shape) for n, p in places.items() if n not in handed and not p.local]
+    writer = _Writer(places)
+    return tuple(writer.nodes(trees, 0)), tuple(buffers)
+
+
+def arrays(
+    trees: Sequence[Tree], tensors: Mapping[str, Temporary], handed: Mapping[str, tuple[Expr, ...]]
+) -> frozenset[str]:
+    """Return the names of the temporaries that need an array."""
+    places = _places(trees, tensors, handed)
+    return frozenset(name for name, place in places.items() if name not in handed and not place.local)
+
+
+def _places(
+    trees: Sequence[Tree], tensors: Mapping[str, Temporary], handed: Mapping[str, tuple[Expr, ...]]
+) -> dict[str, _Place]:
     paths: dict[str, list[tuple[tuple[Nest, ...], tuple[Expr, ...], str]]] = {}
     for path, piece in _leaves(trees, ()):
         for name, subscripts, op in _accesses(piece):
             paths.setdefault(name, []).append((path, subscripts, op))
     places: dict[str, _Place] = {}
-    buffers: list[Buffer] = []
     for name, uses in paths.items():
         if name in handed:
             kind = _KINDS.get(tensors[name].kind, Kind.REAL) if name in tensors else Kind.REAL
@@ -79,10 +96,7 @@ def stored(
         kind = _KINDS.get(tensor.kind, Kind.REAL)
         writes = sum(op != "" for _, _, op in uses)
         places[name] = _Place(axes, shape, len(common), kind, not axes, writes)
-        if axes:
-            buffers.append(Buffer(name, kind, shape))
-    writer = _Writer(places)
-    return tuple(writer.nodes(trees, 0)), tuple(buffers)
+    return places
 
 
 def _leaves(trees: Sequence[Tree], path: tuple[Nest, ...]) -> Iterator[tuple[tuple[Nest, ...], Piece]]:
@@ -114,7 +128,7 @@ def _common(paths: Sequence[tuple[Nest, ...]]) -> tuple[Nest, ...]:
 class _Writer:
     places: dict[str, _Place]
     declared: set[str] = field(default_factory=set)
-    _sums: int = 0
+    names: set[str] = field(default_factory=set)
 
     def nodes(self, trees: Sequence[Tree], depth: int) -> list[Node]:
         """Return the nodes of a list of trees; variables are declared where they are first assigned."""
@@ -140,6 +154,8 @@ class _Writer:
         if inner:
             body, ranges = _restricted(nest.index, body)
             body, before, after = self._accumulators(nest.index, body)
+            body, fixed = hoisted(nest.index, body, self._name)
+            before += fixed
         reductions = tuple(
             dict.fromkeys(
                 (node.op, node.name)
@@ -153,6 +169,14 @@ class _Writer:
         simd = inner and nest.step == 0 and _independent(nest.index, body, {name for _, name in reductions})
         loop = Loop(nest.index, body, nest.step or 1, simd, reductions if simd else (), False, ranges)
         return [*before, loop, *after]
+
+    def _name(self, stem: str) -> str:
+        """Return a name that no tensor has."""
+        name, number = stem, 2
+        while name in self.places or name in self.names:
+            name, number = f"{stem}{number}", number + 1
+        self.names.add(name)
+        return name
 
     def _accumulators(self, index: Index, body: tuple[Node, ...]) -> tuple[tuple[Node, ...], list[Node], list[Node]]:
         """Sum in a variable what is added to the same element in every iteration."""
@@ -171,8 +195,7 @@ class _Writer:
                 result.append(node)
                 continue
             assert isinstance(node, Store)
-            self._sums += 1
-            name = f"{node.name}_part" if self._sums == 1 else f"{node.name}_part{self._sums}"
+            name = self._name(f"{node.name}_part")
             before.append(Local(name, Kind.REAL, _ZERO[node.op], constant=False))
             after.append(replace(node, value=Element(Tensor(name))))
             result.append(Store(name, None, (), node.op, node.value))

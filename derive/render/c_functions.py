@@ -13,6 +13,7 @@ import sympy
 from sympy import Expr
 
 from derive.algebra import functions as f
+from derive.nests.pieces import ErfcBy
 
 __all__ = ["HELPERS", "SPELLINGS", "TRUTHS", "VECTOR_FUNCTIONS", "Spelling", "needed"]
 
@@ -31,7 +32,7 @@ def _call(name: str, arity: int = 1) -> Spelling:
 
 
 SPELLINGS: dict[type[Expr], Spelling] = {
-    sympy.exp: Spelling("exp({0})"),
+    sympy.exp: _call("exponential"),
     f.Expm1: Spelling("expm1({0})"),
     sympy.log: Spelling("log({0})"),
     f.Log1p: Spelling("log1p({0})"),
@@ -55,6 +56,7 @@ SPELLINGS: dict[type[Expr], Spelling] = {
     f.Relu: _call("relu"),
     sympy.erf: Spelling("erf({0})"),
     f.Erfc: Spelling("erfc({0})"),
+    ErfcBy: _call("erfc_by", 2),
     f.Lgamma: Spelling("lgamma({0})"),
     sympy.digamma: _call("digamma"),
     sympy.polygamma: _call("polygamma", 2),
@@ -87,11 +89,13 @@ HELPERS: dict[str, tuple[str, ...]] = {
     "taken": ("aligned",),
     "gemm": (),
     "sign": (),
-    "sigmoid": (),
-    "log_sigmoid": (),
-    "softplus": (),
+    "exponential": (),
+    "erfc_by": (),
+    "sigmoid": ("exponential",),
+    "log_sigmoid": ("exponential",),
+    "softplus": ("exponential",),
     "log_cosh": (),
-    "logaddexp": (),
+    "logaddexp": ("exponential",),
     "log_ndtr": (),
     "relu": (),
     "maximum": (),

@@ -68,7 +68,7 @@ class Text:
             return all(map(self.is_int, e.args))
         if isinstance(e, (f.Where, f.Guard)):
             return all(map(self.is_int, e.args[1:]))
-        if isinstance(e, (f.StopGradient, Apart)):
+        if isinstance(e, f.StopGradient) or type(e) is Apart:
             return self.is_int(e.args[0])
         if isinstance(e, Pow):
             return self.is_int(e.base) and e.exp.is_Integer and bool(e.exp >= 0)
@@ -125,7 +125,7 @@ class Text:
 
     def value(self, e: Expr) -> str:
         """Return a real expression, to stand alone."""
-        return self._real(e)[0]
+        return self._real(e.args[0] if type(e) is Apart else e)[0]
 
     def typed(self, e: Expr, *, real: bool) -> str:
         """Return an expression of a number of that kind."""
@@ -152,9 +152,9 @@ class Text:
             return self._product(e)
         if isinstance(e, Pow):
             return self._power(e.base, e.exp)
-        if isinstance(e, (f.StopGradient, Apart)):
+        if isinstance(e, f.StopGradient) or type(e) is Apart:
             text = self._real(e.args[0])
-            return (f"({text[0]})", _ATOM) if isinstance(e, Apart) else text
+            return (f"({text[0]})", _ATOM) if type(e) is Apart else text
         if isinstance(e, (f.Where, f.Guard)):
             return self._choice(*(self._real(a) for a in e.args[1:]), condition=e.args[0])
         if isinstance(e, (*TRUTHS, f.Not, Delta)):
@@ -223,7 +223,7 @@ class Text:
         if below:
             under = [self._real(x) for x in below]
             divisor = (
-                _atom(under[0]) if len(under) == 1 else "(" + " * ".join(_atom(u, _UNARY) for u in under) + ")"
+                _atom(under[0], _UNARY) if len(under) == 1 else "(" + " * ".join(_atom(u, _UNARY) for u in under) + ")"
             )
             text = f"{text} / {divisor}"
         return (f"-{text}", _PRODUCT if level == _PRODUCT else _UNARY) if negative else (text, level)
@@ -231,7 +231,7 @@ class Text:
     def _power(self, base: Expr, exponent: Expr) -> Text_:
         if exponent.is_number and exponent.is_negative:
             return f"1 / {_atom(self._real(Pow(base, -exponent)))}", _PRODUCT
-        text = self._real(base)
+        text = self._real(base.args[0] if type(base) is Apart else base)
         plain = isinstance(base, Element)
         if exponent == S.Half:
             return f"sqrt({text[0]})", _ATOM
