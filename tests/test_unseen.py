@@ -286,6 +286,17 @@ CASES: tuple[Case, ...] = (
     Case("coordinate_attention", sizes(N=2, C=4, H=3, W=5, M=6)),
     Case("non_local_block", sizes(N=2, C=3, H=5, W=4, K=6)),
     Case("global_filter", sizes(N=2, T=6, D=3, K=4)),
+    Case("gated_deltanet", sizes(T=4, H=2, K=3, V=5)),
+    Case("biquad_filter", sizes(N=2, T=6)),
+    Case("lru", sizes(T=4, N=2, D=3, S=5)),
+    Case("stft_loss", sizes(N=2, T=9, W=4)),
+    Case("swin_shift", sizes(N=2, H=4, W=5, D=3)),
+    Case("reflect_conv", sizes(N=2, C=3, T=7, F=4, K=3)),
+    Case("capsule_routing", sizes(N=2, I=3, A=4, J=5, B=6)),
+    Case("unrolled_adam", sizes(D=3, N=5, M=4)),
+    Case("appnp", sizes(N=4, C=3)),
+    Case("spatial_transformer", sizes(N=2, C=3, H=5, W=6), draw={"theta": times(0.4)}),
+    Case("ntm_addressing", sizes(B=2, M=3, S=3, N=5)),
 )  # fmt: skip
 
 BY_ID = {str(case): case for case in CASES}
@@ -409,6 +420,35 @@ def test_the_programs_own_check_passes(name: str) -> None:
     text, report = build(layer(name))
     assert report.passed
     assert text == build_module(layer(name))
+
+
+SECOND = ("hawkes_nll", "stft_loss", "capsule_routing", "gated_linear_attention", "rwkv7")
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_second_derivatives_agree_with_autograd(name: str) -> None:
+    case, of = FIRST[name], layer(name)
+    text = build_module(of, jvp=True, second=True)
+    assert max(map(len, text.splitlines())) <= 120
+    made = ModuleType(f"second_{name}")
+    sys.modules[made.__name__] = made
+    exec(compile(text, f"generated/{name}.py", "exec"), made.__dict__)
+    inputs = case.inputs(of)
+    output, cache = made.forward(*inputs.values(), **case.hypers)
+    rng = np.random.default_rng(11)
+    cotangents = [np.asarray(rng.standard_normal(np.shape(y))) for y in together(output)]
+    directions = [np.asarray(rng.standard_normal(inputs[n].shape)) for n in of.differentiable]
+    found = made.double_backward(*directions, *cotangents, cache)
+
+    tensors = [torch.tensor(inputs[n], requires_grad=True) for n in of.differentiable]
+    given = dict(zip(of.differentiable, tensors, strict=True))
+    arguments = tuple(given[n] if n in given else torch.tensor(inputs[n]) for n in inputs)
+    outputs = references.evaluate(name, arguments, {h.name: h.default for h in of.hypers} | dict(case.hypers))
+    seeds = [torch.tensor(c, requires_grad=True) for c in cotangents]
+    first = torch.autograd.grad(outputs, tensors, seeds, create_graph=True)
+    second = torch.autograd.grad(first, [*seeds, *tensors], [torch.tensor(d) for d in directions])
+    for field, got, expected in zip(found._fields, found, second, strict=True):
+        agree(field, got, expected.numpy(), 1e-9)
 
 
 # Names that the text of a module has for things of its own.

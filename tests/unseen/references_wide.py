@@ -366,3 +366,106 @@ def global_filter(x: Tensor, re: Tensor, im: Tensor) -> Tensor:
     n = x.shape[1]
     spectrum = torch.fft.fft(x, dim=1)[:, : len(re)] * torch.complex(re, im)
     return torch.fft.ifft(F.pad(spectrum, (0, 0, 0, n - len(re))), dim=1).real.clone()
+
+
+# --- more of each ---
+
+
+def gated_deltanet(q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    q, k, alpha, beta = F.normalize(q, dim=-1), F.normalize(k, dim=-1), sigmoid(a), sigmoid(b)[:, :, None, None]
+    state = torch.zeros(*k.shape[1:], v.shape[-1], dtype=v.dtype)
+    steps = []
+    for t in range(len(q)):
+        erased = torch.eye(k.shape[-1], dtype=k.dtype) - beta[t] * k[t][:, :, None] * k[t][:, None]
+        state = alpha[t][:, None, None] * erased @ state + beta[t] * k[t][:, :, None] * v[t][:, None]
+        steps.append(einsum("hkv,hk->hv", state, q[t]))
+    return stack(steps)
+
+
+def biquad_filter(x: Tensor, b: Tensor, a: Tensor) -> Tensor:
+    y1 = y2 = x1 = x2 = torch.zeros(len(x), dtype=x.dtype)
+    steps = []
+    for now in x.unbind(1):
+        y = b[0] * now + b[1] * x1 + b[2] * x2 - a[0] * y1 - a[1] * y2
+        x1, x2, y1, y2 = now, x1, y, y1
+        steps.append(y)
+    return stack(steps, 1)
+
+
+def lru(
+    u: Tensor, nu: Tensor, theta: Tensor, bre: Tensor, bim: Tensor, cre: Tensor, cim: Tensor, skip: Tensor
+) -> Tensor:
+    magnitude = torch.exp(-torch.exp(nu))
+    eigenvalues = torch.polar(magnitude, torch.exp(theta))
+    into, out = torch.complex(bre, bim) * torch.sqrt(1 - magnitude**2), torch.complex(cre, cim)
+    state, steps = torch.zeros(u.shape[1], len(nu), dtype=into.dtype), []
+    for now in u:
+        state = eigenvalues * state + now.to(into.dtype) @ into
+        steps.append((state @ out).real + skip * now)
+    return stack(steps)
+
+
+def stft_loss(x: Tensor, y: Tensor, window: Tensor, *, hop: int, eps: float) -> Tensor:
+    def magnitude(z: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft(z.unfold(1, len(window), hop) * window, dim=-1)
+        return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + eps)
+
+    mx, my = magnitude(x), magnitude(y)
+    return (my - mx).norm() / my.norm() + (my.log() - mx.log()).abs().mean()
+
+
+def swin_shift(x: Tensor, *, shift: int) -> Tensor:
+    return torch.roll(x, (-shift, -shift), (1, 2))
+
+
+def reflect_conv(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    before = w.shape[2] // 2
+    return F.conv1d(F.pad(x, (before, w.shape[2] - 1 - before), mode="reflect"), w, b)
+
+
+def capsule_routing(x: Tensor, w: Tensor, *, iterations: int) -> Tensor:
+    u = einsum("nia,ijab->nijb", x, w)
+    logits = torch.zeros(u.shape[:3], dtype=u.dtype)
+    for _ in range(iterations):
+        s = (softmax(logits, 2)[..., None] * u).sum(1)
+        squared = (s**2).sum(-1, keepdim=True)
+        v = s * squared.sqrt() / (1 + squared)
+        logits = logits + (u * v[:, None]).sum(-1)
+    return v
+
+
+def unrolled_adam(
+    w0: Tensor, x: Tensor, t: Tensor, xv: Tensor, tv: Tensor,
+    *, steps: int, lr: float, b1: float, b2: float, eps: float,
+) -> Tensor:  # fmt: skip
+    w, m, v = w0, torch.zeros_like(w0), torch.zeros_like(w0)
+    for k in range(1, steps + 1):
+        g = 2 * x.T @ (x @ w - t) / len(x)
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        w = w - lr * m / (1 - b1**k) / ((v / (1 - b2**k)).sqrt() + eps)
+    return ((xv @ w - tv) ** 2).mean()
+
+
+def appnp(h: Tensor, adj: Tensor, *, steps: int, alpha: float) -> Tensor:
+    root = adj.sum(1).rsqrt()
+    z = h
+    for _ in range(steps):
+        z = (1 - alpha) * (root[:, None] * adj * root) @ z + alpha * h
+    return F.log_softmax(z, 1)
+
+
+def spatial_transformer(x: Tensor, theta: Tensor, *, P: int, Q: int) -> Tensor:
+    grid = F.affine_grid(theta, [*x.shape[:2], P, Q], align_corners=True)
+    return F.grid_sample(x, grid, align_corners=True)
+
+
+def ntm_addressing(
+    key: Tensor, strength: Tensor, gate: Tensor, shift: Tensor, sharpen: Tensor, mem: Tensor, prev: Tensor,
+    *, eps: float,
+) -> Tensor:  # fmt: skip
+    similarity = einsum("bm,bnm->bn", key, mem) / (key.norm(dim=1, keepdim=True) * mem.norm(dim=2) + eps)
+    content, g = softmax(softplus(strength)[:, None] * similarity, 1), sigmoid(gate)[:, None]
+    gated, weights = g * content + (1 - g) * prev, softmax(shift, 1)
+    shifted = stack([weights[:, s : s + 1] * torch.roll(gated, s, 1) for s in range(weights.shape[1])]).sum(0)
+    sharp = shifted ** (1 + softplus(sharpen))[:, None]
+    return sharp / sharp.sum(1, keepdim=True)
