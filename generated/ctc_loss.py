@@ -1,20 +1,19 @@
 """Mean negative log-likelihood of a labelling by all alignments with it, given log-probabilities at each step.
 
 label has the labels with a blank before, between and after them, so S is odd; skip is true where
-a label may follow the one two places before it, that is where it is no blank and differs from that. A place
-that
-can't be reached has the logarithm -1e30, and so has a labelling that is too long.
+a label may follow the one two places before it, that is where it is no blank and differs from that. The loss
+of
+a labelling that is too long is infinite, and nothing has a gradient then.
 
-    move[n, s, r]         = where(r < 2 or skip[n, s], 0, -inf)
-    alpha_start[n, s]     = where(s == 0, 0, -1e30)
-    pre_alpha[t, n, s, r] = padded(alpha, -inf)[t - 1, n, s - r] + move[n, s, r]
-    alpha[-1, n, s]       = alpha_start[n, s];
-                            alpha[t, n, s] = logp[t, n, label[n, s]] + logsumexp[r](pre_alpha[t, n, s, r])
-    loss                  = -mean[n](softplus(padded(alpha, -inf)[T - 1, n, S - 2] - alpha[T - 1, n, S - 1])
-                            + alpha[T - 1, n, S - 1])
+    alpha_start[n, s] = where(s == 0, 0, -inf)
+    alpha[-1, n, s]   = alpha_start[n, s];
+                        alpha[t, n, s] = logp[t, n, label[n, s]]
+                        + logsumexp[r: 3](where(r < 2
+                        or skip[n, s], padded(alpha, -inf)[t - 1, n, s - r], -inf))
+    loss              = -mean[n](logaddexp(alpha[T - 1, n, S - 1], padded(alpha, -inf)[T - 1, n, S - 2]))
 
-Memory beside arguments, results and cache: forward holds up to about 10*N*S + N*(S + 2) + S elements,
-backward the larger of 6*T*N*S and 5*T*N*S + 4*N*S + N*(S + 2).
+Memory beside arguments, results and cache: forward holds up to about 11*N*S + N*(S + 2) + S elements,
+backward the larger of (T + 1)*N*(S + 2) + 9*T*N*S and (T + 1)*N*(S + 2) + 5*T*N*S + 3*N*S + N*(S + 2).
 
 Source: Graves, Fernández, Gomez & Schmidhuber, "Connectionist Temporal Classification: Labelling Unsegmented
 Sequence Data with Recurrent Neural Networks", 2006.
@@ -34,8 +33,9 @@ class Cache(NamedTuple):
     """What backward reads of a call of forward."""
 
     label: np.ndarray  # [N, S]
-    pre_alpha: np.ndarray  # [T, N, S, 3]
-    alpha: np.ndarray  # [N, S]
+    skip: np.ndarray  # [N, S]
+    alpha: np.ndarray  # [T + 1, N, S]
+    T: int
     C: int
 
 
@@ -55,55 +55,59 @@ def forward(logp, label, skip):
     T, N, C = logp.shape
     S = label.shape[1]
     _labels("label", label, C)
-    move = np.where((np.arange(3) < 2) | skip[:, :, None], 0, -np.inf).astype(logp.dtype)
-    alpha_start = np.where(np.arange(S) == 0, 0, -1e30).astype(logp.dtype)
-    pre_alpha = np.empty((T, N, S, 3), dtype=logp.dtype)
-    alpha = np.broadcast_to(alpha_start, label.shape).copy()
+    alpha_start = np.where(np.arange(S) == 0, 0, -np.inf).astype(logp.dtype)
+    alpha = np.empty((T + 1, N, S), dtype=logp.dtype)
+    alpha[0] = alpha_start
     for t in range(T):
-        alpha_padded = _pad(alpha, (2, 0), fill=-np.inf)
-        alpha_windows = sliding_window_view(alpha_padded, 3, axis=1)[:, :, ::-1]
-        pre_alpha[t] = move + alpha_windows
-        alpha = logp[t, np.arange(N)[:, None], label] + _logsumexp(pre_alpha[t], axis=-1)
-    loss = np.where(S - 2 >= 0 and S - 2 < S, alpha[:, min(max(S - 2, 0), S - 1)], -np.inf) - alpha[:, S - 1]
-    loss = -(alpha[:, S - 1] + np.logaddexp(0, loss)).mean()
-    return loss, Cache(label, pre_alpha, alpha, C)
+        alpha_prev = alpha[t]
+        alpha_prev_padded = _pad(alpha_prev, (2, 0), fill=-np.inf)
+        alpha_prev_windows = sliding_window_view(alpha_prev_padded, 3, axis=1)[:, :, ::-1]
+        term = (np.arange(3) < 2)[:, None] | skip[:, None, :]
+        term2 = _logsumexp(np.where(term, np.swapaxes(alpha_prev_windows, 1, -1), -np.inf), axis=1)
+        alpha[t + 1] = logp[t, np.arange(N)[:, None], label] + term2
+    loss = np.where(S - 2 >= 0 and S - 2 < S, alpha[-1, :, min(max(S - 2, 0), S - 1)], -np.inf)
+    loss = -np.logaddexp(alpha[-1, :, S - 1], loss).mean()
+    return loss, Cache(label, skip, alpha, T, C)
 
 
 def backward(dloss, cache):
     """Return Gradients(dlogp).
 
-        dpre_alpha_factor[t, n, s, r] = softmax[r](pre_alpha[t, n, s, r])
-        dalpha[t, n, s]               = dloss*sigmoid(padded(alpha, -inf)[T - 1, n, S - 2]
-                                        - alpha[T - 1, n, S - 1])*delta(s, S - 1)*delta(t, T - 1)/N
-                                        + dalpha_next[t + 1, n, s] - dloss*delta(s, S - 1)*delta(t, T - 1)/N
-                                        - dloss*sigmoid(padded(alpha, -inf)[T - 1, n, S - 2]
-                                        - alpha[T - 1, n, S - 1])*delta(s, S - 2)*delta(t, T - 1)/N
-        dpre_alpha[t, n, s, r]        = dalpha[t, n, s]*dpre_alpha_factor[t, n, s, r]
-        dalpha_next[T, n, s]          = 0; dalpha_next[t, n, s] = sum[r, k](delta(s, r - k)*
-                                        dpre_alpha[t, n, r, k])
-        dlogp[t, n, c]                = sum[s](delta(c, label[n, s])*dalpha[t, n, s])
+        dalpha[t, n, s]      = dalpha_next[t + 1, n, s] - dloss*
+                               sigmoid(padded(alpha, -inf)[T - 1, n, S - 2] - alpha[T - 1, n, S - 1])*
+                               delta(s, S - 2)*delta(t, T - 1)/N - dloss*
+                               sigmoid(alpha[T - 1, n, S - 1] - padded(alpha, -inf)[T - 1, n, S - 2])*
+                               delta(s, S - 1)*delta(t, T - 1)/N
+        dalpha_next[T, n, s] = 0; dalpha_next[t, n, s] = sum[r, k: 3](delta(s, r - k)*dalpha[t, n, r]*
+                               where(k < 2 or skip[n, r],
+                               softmax[k](where(k < 2 or skip[n, r], padded(alpha, -inf)[t - 1, n, r - k], -inf)),
+                               0))
+        dlogp[t, n, c]       = sum[s](delta(c, label[n, s])*dalpha[t, n, s])
 
     dloss: scalar.
     Raises ValueError for another shape.
     """
-    label, pre_alpha, alpha, C = cache
-    T = pre_alpha.shape[0]
+    label, skip, alpha, T, C = cache
     N, S = label.shape
-    dloss = _cotangent("dloss", dloss, (), pre_alpha.dtype)
-    dpre_alpha_factor = np.exp(pre_alpha - pre_alpha.max(axis=-1, keepdims=True))
-    dpre_alpha_factor /= dpre_alpha_factor.sum(axis=-1, keepdims=True)
+    dloss = _cotangent("dloss", dloss, (), alpha.dtype)
+    alpha_padded = _pad(alpha, (2, 0), fill=-np.inf)
+    alpha_windows = sliding_window_view(alpha_padded, 3, axis=2)[:-1][:, :, :, ::-1]
+    p = np.where((np.arange(3) < 2)[:, None] | skip[:, None, :], np.swapaxes(alpha_windows, 2, -1), -np.inf)
+    p = np.exp(p - np.maximum(p.max(axis=2, keepdims=True), -1e30))
+    p /= np.maximum(p.sum(axis=2, keepdims=True), 1)
     dalpha_in = np.zeros((T, S, N), dtype=dloss.dtype)
-    part = expit(np.where(S - 2 >= 0 and S - 2 < S, alpha[:, min(max(S - 2, 0), S - 1)], -np.inf) - alpha[:, S - 1])
-    dalpha_in[T - 1, S - 1] += dloss / N * (part - 1)
-    dalpha_in[T - 1, S - 2] -= dloss / N * part
+    part = np.where(S - 2 >= 0 and S - 2 < S, alpha[-1, :, min(max(S - 2, 0), S - 1)], -np.inf)
+    dalpha_in[T - 1, S - 1] -= dloss / N * expit(alpha[-1, :, S - 1] - np.maximum(part, -1e30))
+    dalpha_in[T - 1] -= (
+        dloss / N * expit(part - np.maximum(alpha[-1, :, S - 1], -1e30)) * (np.arange(S) == S - 2)[:, None]
+    )
     dalpha = np.empty((T, N, S), dtype=dloss.dtype)
     dalpha_next = np.zeros(label.shape, dtype=dloss.dtype)
     for t in reversed(range(T)):
         dalpha[t] = dalpha_in[t].T + dalpha_next
-        dpre_alpha = dalpha[t, :, :, None] * dpre_alpha_factor[t]
         dalpha_next_padded = np.zeros((N, S + 2), dtype=dloss.dtype)
         for k in range(3):
-            dalpha_next_padded[:, k : k + S] += dpre_alpha[:, :, 2 - k]
+            dalpha_next_padded[:, k : k + S] += dalpha[t] * np.where((2 - k < 2) | skip, p[t, :, 2 - k], 0)
         dalpha_next = _pad(dalpha_next_padded, (-2, 0))
     dlogp = np.zeros((T, N, C), dtype=dloss.dtype)
     np.add.at(dlogp, (slice(None), np.arange(N)[:, None], label), dalpha)

@@ -3,8 +3,8 @@
     h[n, k, o]     = sum[i](x[n, i]*w[i, k, o])
     src[n, k]      = sum[o](asrc[k, o]*h[n, k, o])
     dst[n, k]      = sum[o](adst[k, o]*h[n, k, o])
-    diff[i, j, k]  = dst[j, k] + src[i, k]
-    score[i, j, k] = where(dst[j, k] + src[i, k] > 0, diff[i, j, k], slope*diff[i, j, k])
+    total[i, j, k] = dst[j, k] + src[i, k]
+    score[i, j, k] = where(dst[j, k] + src[i, k] > 0, total[i, j, k], slope*total[i, j, k])
     alpha[i, j, k] = softmax[j](where(adj[i, j], score[i, j, k], -inf))
     y[i, k, o]     = sum[j](alpha[i, j, k]*h[j, k, o])
 
@@ -54,8 +54,8 @@ def forward(x, adj, w, asrc, adst, *, slope=0.2):
     h = np.tensordot(x, w, axes=1)
     src = np.einsum("nko,ko->nk", h, asrc)[:, None, :]
     dst = np.einsum("nko,ko->nk", h, adst)
-    diff = src + dst
-    score = np.where(diff > 0, diff, slope * diff)
+    total = src + dst
+    score = np.where(total > 0, total, slope * total)
     alpha = np.where(adj[:, :, None], score, -np.inf)
     alpha = np.exp(alpha - alpha.max(axis=1, keepdims=True))
     alpha /= alpha.sum(axis=1, keepdims=True)
@@ -68,10 +68,10 @@ def backward(dy, cache):
     """Return Gradients(dx, dw, dasrc, dadst).
 
         dalpha[i, j, k] = sum[o](dy[i, k, o]*h[j, k, o])
-        ddiff[i, j, k]  = where(dst[j, k] + src[i, k] > 0, 1, slope)*alpha[i, j, k]*
+        dtotal[i, j, k] = where(dst[j, k] + src[i, k] > 0, 1, slope)*alpha[i, j, k]*
                           (dalpha[i, j, k] - sum[o](dy[i, k, o]*y[i, k, o]))
-        ddst[n, k]      = sum[i](ddiff[i, n, k])
-        dsrc[n, k]      = sum[j](ddiff[n, j, k])
+        ddst[n, k]      = sum[i](dtotal[i, n, k])
+        dsrc[n, k]      = sum[j](dtotal[n, j, k])
         dh[n, k, o]     = adst[k, o]*ddst[n, k] + asrc[k, o]*dsrc[n, k] + sum[i](alpha[i, n, k]*dy[i, k, o])
         dx[n, i]        = sum[k, o](dh[n, k, o]*w[i, k, o])
         dw[i, k, o]     = sum[n](x[n, i]*dh[n, k, o])
@@ -84,9 +84,9 @@ def backward(dy, cache):
     x, w, asrc, adst, h, src, dst, alpha, y, slope, dtypes = cache
     dy = _cotangent("dy", dy, h.shape, np.result_type(*dtypes))
     dalpha = np.moveaxis(np.swapaxes(dy, 0, 1) @ np.moveaxis(h, 0, -1), 0, -1)
-    ddiff = alpha * np.where(src + dst > 0, 1, slope).astype(dy.dtype) * (dalpha - (dy * y).sum(axis=-1)[:, None, :])
-    ddst = ddiff.sum(axis=0)
-    dsrc = ddiff.sum(axis=1)
+    dtotal = alpha * np.where(src + dst > 0, 1, slope).astype(dy.dtype) * (dalpha - (dy * y).sum(axis=-1)[:, None, :])
+    ddst = dtotal.sum(axis=0)
+    dsrc = dtotal.sum(axis=1)
     dh = (
         np.swapaxes(np.swapaxes(alpha, 0, -1) @ np.swapaxes(dy, 0, 1), 0, 1)
         + asrc * dsrc[:, :, None]

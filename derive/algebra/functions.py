@@ -41,6 +41,7 @@ __all__ = [
     "Le",
     "Lgamma",
     "Log1p",
+    "LogAddExp",
     "LogCosh",
     "LogNdtr",
     "LogSigmoid",
@@ -122,6 +123,10 @@ class LogSigmoid(_Real):
 
 class Softplus(_NonNegative):
     """log(1 + exp(x))."""
+
+
+class LogAddExp(_Real):
+    """log(exp(a) + exp(b)), also where both are -inf."""
 
 
 class LogCosh(_NonNegative):
@@ -309,6 +314,8 @@ class Row:
         infix: whether the name stands between (or before) its arguments.
         analytic: whether NumPy's spelling takes complex arguments and is analytic.
         scipy: whether the spelling needs ``scipy.special``.
+        at_infinity: the partials where both arguments of two may be the same infinity, whose difference is
+            undefined; None where they are those of everywhere else.
     """
 
     name: str
@@ -324,6 +331,7 @@ class Row:
     infix: bool = False
     analytic: bool = False
     scipy: bool = False
+    at_infinity: Partials | None = None
 
 
 def _flat(args: tuple[Expr, ...], own: Expr) -> tuple[Expr, ...]:
@@ -337,6 +345,14 @@ def _truth(name: str, cls: type[Expr], numpy: str, latex: str, test: Callable[..
         lambda mp, *v: mp.mpf(1) if test(*v) else mp.mpf(0), meaning, infix=True,
     )  # fmt: skip
 
+
+def _step(a: Expr, b: Expr) -> Expr:
+    """The unit step of ``a - b``, 1/2 where they are equal, without the difference."""
+    return Gt(a, b) + Eq(a, b) / 2
+
+
+_FAR = Integer(-(10**30))
+"""A number whose exponential is 0 beside that of any other, and that float32 has."""
 
 _SQRT_PI = sympy.sqrt(sympy.pi)
 _HALF = Rational(1, 2)
@@ -385,6 +401,11 @@ FUNCTIONS: tuple[Row, ...] = (
     Row("softplus", Softplus, 1, lambda a, own: (Sigmoid(a[0]),),
         "np.logaddexp(0, {0})", r"\operatorname{softplus}",
         lambda mp, x: x + mp.log1p(mp.exp(-x)) if x > 0 else mp.log1p(mp.exp(x)), "log(1 + exp(x))"),
+    Row("logaddexp", LogAddExp, 2, lambda a, own: (Sigmoid(a[0] - a[1]), Sigmoid(a[1] - a[0])),
+        "np.logaddexp({0}, {1})", r"\operatorname{logaddexp}",
+        lambda mp, x, y: max(x, y) + (0 if x == y == mp.ninf else mp.log1p(mp.exp(-abs(x - y)))),
+        "log(exp(a) + exp(b)); where both are -inf, no gradient",
+        at_infinity=lambda a, own: (Sigmoid(a[0] - AtLeast(a[1], _FAR)), Sigmoid(a[1] - AtLeast(a[0], _FAR)))),
     Row("log_ndtr", LogNdtr, 1,
         lambda a, own: (sympy.exp(-(a[0] ** 2) / 2 - own) / sympy.sqrt(2 * sympy.pi),),
         "log_ndtr({0})", r"\log\Phi", lambda mp, x: mp.log(mp.erfc(-x / mp.sqrt(2)) / 2),
@@ -409,10 +430,12 @@ FUNCTIONS: tuple[Row, ...] = (
         "the n-th derivative of digamma (derivatives of lgamma only)", domain=(0.3, 4.0), scipy=True),
     Row("maximum", Maximum, 2, lambda a, own: (Heaviside(a[0] - a[1]), Heaviside(a[1] - a[0])),
         "np.maximum({0}, {1})", r"\max\left({0}, {1}\right)", lambda mp, x, y: max(x, y),
-        "the larger of two; of equals, half the gradient to each"),
+        "the larger of two; of equals, half the gradient to each",
+        at_infinity=lambda a, own: (_step(a[0], a[1]), _step(a[1], a[0]))),
     Row("minimum", Minimum, 2, lambda a, own: (Heaviside(a[1] - a[0]), Heaviside(a[0] - a[1])),
         "np.minimum({0}, {1})", r"\min\left({0}, {1}\right)", lambda mp, x, y: min(x, y),
-        "the smaller of two; of equals, half the gradient to each"),
+        "the smaller of two; of equals, half the gradient to each",
+        at_infinity=lambda a, own: (_step(a[1], a[0]), _step(a[0], a[1]))),
     Row("clip", Clip, 3, lambda a, own: (And(Ge(a[0], a[1]), Le(a[0], a[2])), And(Lt(a[0], a[1]), Lt(a[1], a[2])),
         Or(Gt(a[0], a[2]), Gt(a[1], a[2]))),
         "np.clip({0}, {1}, {2})", r"\operatorname{clip}\left({0}, {1}, {2}\right)",

@@ -49,6 +49,7 @@ __all__ = [
     "Partial",
     "Prod",
     "Reduction",
+    "SafeSoftmax",
     "Size",
     "Softmax",
     "Std",
@@ -403,6 +404,10 @@ class Softmax(KeepingReduction):
 
     def _eval_is_extended_nonnegative(self) -> bool:
         return True
+
+
+class SafeSoftmax(Softmax):
+    """The derivative of a logsumexp: a softmax that is 0 where all of ``body`` is -inf."""
 
 
 class LogSoftmax(KeepingReduction):

@@ -12,7 +12,7 @@ stays. Contributions along all paths are added.
 
 A reduction on the way is one linear step with its own weights:
 
-    sum 1    mean 1/count    max [e = max]/ties    logsumexp softmax(e)
+    sum 1    mean 1/count    max [e = max]/ties    logsumexp softmax(e) (0 where all e are -inf)
     norm e/norm (0 at 0)     prod the product of the others
 
 and softmax, log-softmax are written through their own output. The softmax
@@ -47,6 +47,7 @@ from derive.algebra.nodes import (
     Padded,
     Partial,
     Prod,
+    SafeSoftmax,
     Softmax,
     Std,
     Sum,
@@ -55,6 +56,7 @@ from derive.algebra.nodes import (
 )
 from derive.algebra.places import all_inside
 from derive.algebra.terms import Letters, Term, Terms, collect, normal, unify
+from derive.calculus.infinite import Infinities, may_vanish
 from derive.calculus.local import derivative, variables
 from derive.calculus.program import Equation
 from derive.errors import DerivationError
@@ -130,11 +132,13 @@ class Context:
         statement: it.
         letters: the source of bound indices.
         distributions: the statements that are a softmax or a log-softmax, the former first.
+        infinite: what may be infinite of what it reads.
     """
 
     statement: Statement
     letters: Letters
     distributions: tuple[Statement, ...]
+    infinite: Infinities = field(default_factory=dict)
 
 
 def paths_to(
@@ -168,7 +172,9 @@ def distributions(statements: Sequence[Statement]) -> tuple[Statement, ...]:
     return tuple(sorted(found, key=lambda s: isinstance(s.expr, LogSoftmax)))
 
 
-def local_edges(statement: Statement, known: tuple[Statement, ...], letters: Letters) -> Iterator[Edge]:
+def local_edges(
+    statement: Statement, known: tuple[Statement, ...], letters: Letters, infinite: Infinities
+) -> Iterator[Edge]:
     """Yield the reads of a statement; the coefficient of each is its local derivative.
 
     ``∂v[I]/∂u[f] = Σ coefficient`` over the edge's bound indices other than ``I``.
@@ -177,8 +183,9 @@ def local_edges(statement: Statement, known: tuple[Statement, ...], letters: Let
         statement: ``v[I] = e``.
         known: the :func:`distributions` of the statements before it.
         letters: the source of bound indices.
+        infinite: what may be infinite of what it reads.
     """
-    context = Context(statement, letters, known)
+    context = Context(statement, letters, known, infinite)
     yield from through(statement.expr, S.One, statement.indices, statement.target, context)
 
 
@@ -228,7 +235,7 @@ def through(
         yield from _reduction(expr, cotangent, bound, own, context)
         return
     for variable in variables(expr):
-        local = derivative(expr, variable, own)
+        local = derivative(expr, variable, own, context.infinite)
         if local == 0:
             continue
         flow = _product(cotangent, local)
@@ -265,7 +272,9 @@ def _reduction(
         ties = Sum(Eq(expr.body, value), *expr.indices)
         weight = Eq(body, value) / ties
     elif isinstance(expr, LogSumExp):
-        weight = substitute(_probability(expr, context) or Softmax(expr.body, expr.indices, expr.indices), fresh)
+        softmax = SafeSoftmax if may_vanish(expr.body, context.infinite) else Softmax
+        known = None if softmax is SafeSoftmax else _probability(expr, context)
+        weight = substitute(known or softmax(expr.body, expr.indices, expr.indices), fresh)
     elif isinstance(expr, Norm):
         weight = body / Where(Eq(value, S.Zero), S.One, value)
     elif isinstance(expr, Prod):

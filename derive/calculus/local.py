@@ -9,11 +9,14 @@ value where that is cheaper.
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from sympy import Add, Expr, Integer, Mul, Pow, Rational, S, log
 
 from derive.algebra.functions import BY_CLASS, Ge, Gt, Le, Lt, Maximum, Relu, StopGradient, Where
 from derive.algebra.indices import is_binder
 from derive.algebra.nodes import ArgMax, Delta, Element, Padded
+from derive.calculus.infinite import Infinities, signs
 
 __all__ = ["derivative", "variables"]
 
@@ -53,13 +56,16 @@ def variables(expr: Expr) -> list[Expr]:
     return list(found)
 
 
-def derivative(expr: Expr, variable: Expr, own: Expr | None = None) -> Expr:
+def derivative(
+    expr: Expr, variable: Expr, own: Expr | None = None, infinite: Infinities = MappingProxyType({})
+) -> Expr:
     """Return ``∂expr/∂variable``, the variable being an element or a reduction taken as a scalar.
 
     Args:
         expr: an elementwise expression of elements and reductions.
         variable: one of :func:`variables`.
         own: the element that holds ``expr``'s value, where one does.
+        infinite: what may be infinite of what is read.
     """
     if expr == variable:
         return S.One
@@ -68,42 +74,44 @@ def derivative(expr: Expr, variable: Expr, own: Expr | None = None) -> Expr:
     if not expr.has(variable):
         return S.Zero
     if isinstance(expr, Add):
-        return Add(*(derivative(a, variable) for a in expr.args))
+        return Add(*(derivative(a, variable, None, infinite) for a in expr.args))
     if isinstance(expr, Mul):
         terms = []
         for k, factor in enumerate(expr.args):
-            inner = derivative(factor, variable, own if len(expr.args) == 1 else None)
+            inner = derivative(factor, variable, own if len(expr.args) == 1 else None, infinite)
             if inner != 0:
                 terms.append(Mul(inner, *expr.args[:k], *expr.args[k + 1 :]))
         return Add(*terms)
     if isinstance(expr, Pow):
-        return _power(expr, variable, own)
+        return _power(expr, variable, own, infinite)
     if isinstance(expr, Where):
         condition, a, b = expr.args
         if own is not None and condition == Gt(a, S.Zero) and b == 0:  # relu, written out
             condition = Gt(own, S.Zero)
-        return Where(condition, derivative(a, variable), derivative(b, variable))
+        return Where(condition, derivative(a, variable, None, infinite), derivative(b, variable, None, infinite))
     row = BY_CLASS.get(type(expr))
     assert row is not None, type(expr)
     value = expr if own is None else own
     partials = row.partials(expr.args, value)
+    if row.at_infinity is not None and frozenset.intersection(*(signs(a, infinite) for a in expr.args)):
+        partials = row.at_infinity(expr.args, value)
     if isinstance(expr, Relu) and own is not None:
         partials = (Gt(own, S.Zero),)  # the same truth value, of a number that is already there
-    inner = [derivative(a, variable) for a in expr.args]
+    inner = [derivative(a, variable, None, infinite) for a in expr.args]
     return Add(*(p * i for p, i in zip(partials, inner, strict=True) if p != 0 and i != 0))
 
 
-def _power(expr: Pow, variable: Expr, own: Expr | None) -> Expr:
+def _power(expr: Pow, variable: Expr, own: Expr | None, infinite: Infinities) -> Expr:
     base, exponent = expr.args
     if exponent.is_number and exponent > 1:
         # relu(x)**p with p > 1: relu(x)**(p - 1) is 0 where the derivative of relu is.
-        inner = derivative(_positive_part(base) or base, variable)
+        inner = derivative(_positive_part(base) or base, variable, None, infinite)
     else:
-        inner = derivative(base, variable)
+        inner = derivative(base, variable, None, infinite)
     terms = []
     if inner != 0:
         terms.append(inner * exponent * _lowered(base, exponent, own))
-    outer = derivative(exponent, variable)
+    outer = derivative(exponent, variable, None, infinite)
     if outer != 0:
         terms.append(outer * log(base) * (expr if own is None else own))
     return Add(*terms)

@@ -44,7 +44,7 @@ from sympy import (
     tanh,
 )
 
-from derive.algebra.functions import BY_CLASS, Expm1, LogSigmoid, Sigmoid, Softplus, StopGradient, Where
+from derive.algebra.functions import BY_CLASS, Expm1, LogAddExp, LogSigmoid, Sigmoid, Softplus, StopGradient, Where
 from derive.algebra.indices import elements, free_indices, is_binder, names, rebuild
 from derive.algebra.nodes import (
     ArgMax,
@@ -78,6 +78,7 @@ __all__ = ["name_intermediates"]
 _OWN_REDUCTIONS = (Max, Min, Prod, LogSumExp, Norm, Softmax, LogSoftmax, Var, Std)
 _EXPENSIVE = (
     exp, log, tanh, sin, cos, tan, sinh, cosh, asin, acos, atan, erf, erfc, Sigmoid, Softplus, LogSigmoid, Expm1,
+    LogAddExp,
 )  # fmt: skip
 
 
@@ -450,14 +451,14 @@ def _forwards(expr: Expr, state: _Names) -> Expr:
 
 
 def _difference_name(expr: Expr) -> str:
-    """``xc`` for x less its own mean, ``diff`` for two others."""
+    """``xc`` for x less its own mean, ``diff`` for two others, ``total`` for what is added."""
     tensors = [e.name for e in elements(expr)]
     main = max(elements(expr), key=lambda e: len(e.subscripts))
     if len(tensors) == 2:
         other = next(e for e in elements(expr) if e is not main)
         if len(other.subscripts) < len(main.subscripts):
             return main.name + "c"
-    return "diff"
+    return "diff" if any(term.could_extract_minus_sign() for term in expr.args) else "total"
 
 
 def _root_name(root: Expr, state: _Names) -> str:
@@ -479,6 +480,8 @@ def _stem(expr: Expr) -> str:
 
 
 def _function_name(expr: Expr) -> str:
+    if isinstance(expr, LogAddExp):
+        return "lse"
     word = BY_CLASS[type(expr)].name
     stem = _stem(expr)
     if expr.args[0].could_extract_minus_sign():

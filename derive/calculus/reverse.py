@@ -31,6 +31,7 @@ from derive.calculus.adjoint import (
     paths_to,
     through,
 )
+from derive.calculus.infinite import infinities
 from derive.calculus.local import variables
 from derive.language.layer import Carry, Layer, Parameter, Statement
 from derive.language.loops import Loop, is_earlier, loops
@@ -96,6 +97,7 @@ class _Reverse:
         self.naming = naming
         self.defined = {s.name: s for s in statements}
         self.distributions = distributions(statements)
+        self.infinite = infinities(statements)
         self.incoming: dict[str, list[tuple[str, Edge]]] = {}
         self.earlier: dict[str, list[Edge]] = {}
         self.result: list[Adjoint] = []
@@ -131,7 +133,7 @@ class _Reverse:
         elif name not in self.layer.returns:
             return []
         back: list[Edge] = []
-        for edge in edges(Context(statement, self.letters, self.distributions), symbol):
+        for edge in edges(Context(statement, self.letters, self.distributions, self.infinite), symbol):
             read = edge.element.name
             if loop is not None and read in loop.names and is_earlier(edge.element, self.defined[read]):
                 back.append(edge)
@@ -192,7 +194,7 @@ class _Reverse:
             cotangent = cotangent + (Sum(flow, *inner) if inner else flow)
         if cotangent == 0 or not variables(statement.carry.start):
             return
-        context = Context(replace(statement, expr=statement.carry.start), self.letters, ())
+        context = Context(replace(statement, expr=statement.carry.start), self.letters, (), self.infinite)
         for edge in through(statement.carry.start, cotangent, rest, None, context):
             local = Mul(*(f for f in Mul.make_args(edge.coefficient) if f != cotangent))
             self.incoming.setdefault(edge.element.name, []).append((statement.name, replace(edge, local=local)))

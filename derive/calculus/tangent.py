@@ -27,6 +27,7 @@ from derive.algebra.nodes import Element, Index, Padded, Tensor
 from derive.algebra.terms import Letters, Term, as_expr, collect, normal
 from derive.calculus.adjoint import Adjoint, Context, Edge, distributions, local_edges, through
 from derive.calculus.differentiate import Staged
+from derive.calculus.infinite import Infinities, infinities
 from derive.calculus.program import Steps
 from derive.calculus.reverse import GIVEN, target_indices
 from derive.language.layer import Layer, Statement
@@ -69,8 +70,8 @@ def tangents(
     Raises:
         DerivationError: no derivative is known for a construct.
     """
-    known = distributions(statements)
-    reads = {s.name: _reads(s, known, letters) for s in statements if s.kind.differentiable}
+    known, infinite = distributions(statements), infinities(statements)
+    reads = {s.name: _reads(s, known, letters, infinite) for s in statements if s.kind.differentiable}
     moving = {name: Tensor(naming(name)) for name in (*along, *_reached(reads, along))}
     result: list[Adjoint] = []
     for statement in statements:
@@ -101,14 +102,15 @@ def tangents(
 Reads = tuple[list[Edge], list[Edge]]
 
 
-def _reads(statement: Statement, known: tuple[Statement, ...], letters: Letters) -> Reads:
+def _reads(statement: Statement, known: tuple[Statement, ...], letters: Letters, infinite: Infinities) -> Reads:
     """Return what a statement reads, and what the start of a recurrence does."""
-    edges = list(local_edges(statement, known, letters))
+    edges = list(local_edges(statement, known, letters, infinite))
     if statement.carry is None:
         return edges, []
     start = statement.carry.start
     rest = tuple(i for i in statement.indices if i != statement.carry.index)
-    return edges, list(through(start, S.One, rest, None, Context(replace(statement, expr=start), letters, ())))
+    context = Context(replace(statement, expr=start), letters, (), infinite)
+    return edges, list(through(start, S.One, rest, None, context))
 
 
 def _reached(reads: Mapping[str, Reads], along: Iterable[str]) -> list[str]:

@@ -17,6 +17,7 @@ from derive.algebra.nodes import (
     Min,
     Norm,
     Prod,
+    SafeSoftmax,
     Softmax,
     Std,
     Sum,
@@ -61,6 +62,10 @@ def _softmax(mp: Any, values: list[Number]) -> list[Number]:
     return [p / total if total != 0 else mp.nan for p in powers]
 
 
+def _safe_softmax(mp: Any, values: list[Number]) -> list[Number]:
+    return [mp.mpf(0) for _ in values] if all(v == mp.ninf for v in values) else _softmax(mp, values)
+
+
 def _log_softmax(mp: Any, values: list[Number]) -> list[Number]:
     total = _log(mp, mp.fsum([mp.exp(v) for v in values]))
     return [v - total for v in values]
@@ -81,5 +86,6 @@ REDUCTIONS: dict[type, Callable[[Any, list[Number]], Number]] = {
 
 KEEPING: dict[type, Callable[[Any, list[Number]], list[Number]]] = {
     Softmax: _softmax,
+    SafeSoftmax: _safe_softmax,
     LogSoftmax: _log_softmax,
 }

@@ -150,7 +150,7 @@ def _invertible(atom: Expr) -> bool:
 
 def _of_definition(statement: Statement, letters: Letters) -> Iterator[Fact]:
     target, expr = statement.target, statement.expr
-    if isinstance(expr, (Softmax, LogSoftmax)) and all(isinstance(a, Index) for a in expr.at):
+    if type(expr) in (Softmax, LogSoftmax) and all(isinstance(a, Index) for a in expr.at):
         atom = target if isinstance(expr, Softmax) else exp(target)
         moved = {a: letters.fresh(a) for a in expr.at if isinstance(a, Index)}
         what = "the probabilities of a softmax add up to 1"

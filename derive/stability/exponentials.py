@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from sympy import Abs, Add, Expr, Mul, Pow, S, exp, log
 
-from derive.algebra.functions import LogSigmoid, Maximum, Relu, Sigmoid, Softplus, StopGradient
-from derive.algebra.indices import free_indices, fresh, substitute
+from derive.algebra.functions import LogAddExp, LogSigmoid, Maximum, Relu, Sigmoid, Softplus, StopGradient
+from derive.algebra.indices import free_indices, fresh, names, substitute
 from derive.algebra.nodes import (
     Index,
     KeepingReduction,
@@ -470,6 +470,26 @@ def softplus_from_maximum(e: Expr) -> Expr | None:
 
 
 @rule(Add)
+def logaddexp_from_softplus(e: Expr) -> Expr | None:
+    """a + softplus(b - a) = logaddexp(a, b)
+
+    Why: inf - inf where both are -inf, as the logarithm of what is 0 is.
+    Holds: every real a and b.
+    """
+    for term in e.args:
+        weight, softplus = term.as_coeff_Mul()
+        if not isinstance(softplus, Softplus):
+            continue
+        inside = terms(softplus.args[0])
+        less = [t for t in inside if -weight * t in e.args]
+        a, b = Add(*(-t for t in less)), Add(*(t for t in inside if t not in less))
+        if names(a) and names(b):
+            rest = Add(*(t for t in e.args if t is not term and t not in [-weight * u for u in less]))
+            return rest + weight * LogAddExp(a, b)
+    return None
+
+
+@rule(Add)
 def difference_of_log_sigmoids(e: Expr) -> Expr | None:
     """log_sigmoid(x) - log_sigmoid(-x) = x
 
@@ -516,4 +536,4 @@ SHIFTS: tuple[Rule, ...] = (
     difference_of_log_sigmoids,
 )
 
-REMAINING_QUOTIENTS: tuple[Rule, ...] = (product_of_exponentials, quotient_of_exponentials)
+REMAINING_QUOTIENTS: tuple[Rule, ...] = (product_of_exponentials, quotient_of_exponentials, logaddexp_from_softplus)

@@ -311,10 +311,11 @@ def log_of(expr: Expr) -> Expr | None:
 def _log_of_terms(expr: Add) -> Expr | None:
     """``log(a + b + …)`` of positive terms of which one is an exponential: ``la + softplus(lb - la)``.
 
-    Where no term grows, but each could underflow (two softmaxes), it is taken in the same way. The first
+    A term may be masked, ``where(m, exp(b), 0)``. Where no term grows, but each could underflow (two softmaxes), it
+    is taken in the same way. The first
     logarithm, ``la``, is one that is not -inf, as that of a sum is whose every term is masked.
     """
-    logs = [value for value in map(positive_log, expr.args) if value is not None]
+    logs = [value for value in map(_log_of_term, expr.args) if value is not None]
     if len(logs) < len(expr.args):
         return None
     if not any(map(_grows, expr.args)) and any(log_of(a) is None for a in expr.args):
@@ -323,6 +324,16 @@ def _log_of_terms(expr: Add) -> Expr | None:
     for other in others:
         total = total + Softplus(other - total)
     return total
+
+
+def _log_of_term(expr: Expr) -> Expr | None:
+    """``log(expr)`` of a term that is positive, or 0 where a mask drops it: -inf there."""
+    known = positive_log(expr)
+    split = masked_exponential(expr) if known is None else None
+    if split is None:
+        return known
+    weight = positive_log(split[1])
+    return None if weight is None else split[0] + weight
 
 
 def _grows(expr: Expr) -> bool:

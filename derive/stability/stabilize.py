@@ -49,9 +49,9 @@ __all__ = ["PHASES", "stabilize"]
 RECOGNISE = Phase(
     "recognise",
     (*LOGS, *LOGARITHMS, *QUOTIENTS, *PRODUCTS, *SHIFTS, *DIFFERENCES, *NORMS, *MOMENTS),
-    (exp, log, Log1p, erf, cosh, Sigmoid, Softplus, Var, Std, Softmax, LogSoftmax, LogSumExp, Sum, Mean),
+    (exp, log, Log1p, erf, cosh, tanh, Sigmoid, Softplus, Var, Std, Softmax, LogSoftmax, LogSumExp, Sum, Mean),
 )
-REMAINING = Phase("remaining", (*REMAINING_QUOTIENTS, *REMAINDERS), (exp, log, cosh))
+REMAINING = Phase("remaining", (*REMAINING_QUOTIENTS, *REMAINDERS), (exp, log, cosh, Softplus))
 GUARD = Phase("guard", GUARDS, (Where, Minimum, Lt, Le, Gt, Ge))
 
 PHASES: tuple[Phase, ...] = (RECOGNISE, REMAINING, GUARD)
@@ -125,15 +125,19 @@ class _Work:
         if not self.steps:
             return statements
         before = {name for s in self._layer.statements for name in names(s.expr)}
-        needed = set(self._layer.returns) | {s.name for s in self._layer.statements if s.name not in before}
-        kept: list[Statement] = []
-        for statement in reversed(statements):
-            if statement.name in needed:
-                kept.append(statement)
-                needed |= names(statement.expr)
-                if statement.carry is not None:
-                    needed |= names(statement.carry.start)
-        return kept[::-1]
+        work = [*self._layer.returns, *(s.name for s in self._layer.statements if s.name not in before)]
+        defined = {s.name: s for s in statements}
+        live: set[str] = set()
+        while work:  # a recurrence may be read, at earlier elements, before its own statement only
+            name = work.pop()
+            if name in live or name not in defined:
+                continue
+            live.add(name)
+            statement = defined[name]
+            work += names(statement.expr)
+            if statement.carry is not None:
+                work += names(statement.carry.start)
+        return [s for s in statements if s.name in live]
 
     def _naming_means(
         self, expr: Expr, old: frozenset[Expr], done: list[Statement], todo: list[Statement], definitions: Definitions
