@@ -134,6 +134,11 @@ ROWS: dict[str, Row] = {
         ("x: Real", "1/(2 + exp(-x))**2", "sigmoid(log(2) + x)**2/4"),
         ("x: Real", "1/(exp(x) - 1)"),
     ),
+    "logaddexp_from_softplus": Row(
+        "a: Real, b: Real",
+        ("a: Real, b: Real, c: Real", "2*c - a - b - softplus(c - a - b)", "2*c - logaddexp(a + b, c)"),
+        ("x: Real, y: Real", "x - x*y + softplus(-x)"),
+    ),
     "exponential_times_sigmoid": Row(
         "x: Real",
         ("x: Real, y: Real", "y*exp(x + y)*sigmoid(-x)**2", "y*exp(y)*sigmoid(x)*sigmoid(-x)"),
