@@ -9,7 +9,7 @@ from derive.calculus.differentiate import differentiate
 from derive.calculus.program import Program
 from derive.errors import CheckError, DeriveError
 from derive.language.layer import Layer
-from derive.simplify import simplify, with_passes
+from derive.simplify import simplify, with_passes, without_saturation
 from derive.stability import stabilize
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def derive_program(
     """
     stable, steps = stabilize(layer)
     staged = differentiate(layer, stable, steps, wrt)
-    return with_passes(staged, simplify(staged), jvp=jvp, second=second)
+    program = with_passes(staged, simplify(staged), jvp=jvp, second=second)
+    return without_saturation(staged, program)
 
 
 def build_module(

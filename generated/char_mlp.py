@@ -71,6 +71,7 @@ def forward(x, y, C, W1, b1, gamma, beta, W2, b2, *, eps=1e-05):
     h = np.tensordot(emb, W1, axes=2) + b1
     mu = h.mean(axis=0)
     hc = h - mu
+    hc -= hc.mean(axis=0, keepdims=True)
     var = (hc * hc).sum(axis=0) / (N - 1)
     rstd = 1 / np.sqrt(var + eps)
     hhat = rstd * hc

@@ -44,6 +44,7 @@ class Cache(NamedTuple):
     h_h: np.ndarray  # [N, H, W, E]
     a: np.ndarray  # [N, H, W, E]
     h: np.ndarray  # [N, H, W, C]
+    erfc_h_h: np.ndarray  # [N, H, W, E]
     dtypes: tuple[np.dtype, ...]
 
 
@@ -80,16 +81,18 @@ def forward(x, w, b, gamma, beta, w1, b1, w2, b2, scale):
     d = total + b[:, None, None]
     mu = d.mean(axis=1)[:, :, :, None]
     tc = np.moveaxis(d, 1, -1) - mu
+    tc -= tc.mean(axis=-1, keepdims=True)
     var = (tc * tc).mean(axis=-1)
     rstd = 1 / np.sqrt(var + 1e-06)
     xhat = rstd[:, :, :, None] * tc
     g = gamma * xhat + beta
     h_h = g @ w1 + b1
-    a = 0.5 * h_h * erfc(-h_h / math.sqrt(2))
+    erfc_h_h = erfc(-h_h / math.sqrt(2))
+    a = 0.5 * h_h * erfc_h_h
     h = a @ w2 + b2
     y = x + scale[:, None, None] * np.moveaxis(h, -1, 1)
     dtypes = (x.dtype, w.dtype, b.dtype, gamma.dtype, beta.dtype, w1.dtype, b1.dtype, w2.dtype, b2.dtype, scale.dtype)
-    return y, Cache(w, gamma, w1, w2, scale, x_padded, rstd, xhat, g, h_h, a, h, dtypes)
+    return y, Cache(w, gamma, w1, w2, scale, x_padded, rstd, xhat, g, h_h, a, h, erfc_h_h, dtypes)
 
 
 def backward(dy, cache):
@@ -120,7 +123,7 @@ def backward(dy, cache):
     dy: [N, C, H, W].
     Raises ValueError for another shape.
     """
-    w, gamma, w1, w2, scale, x_padded, rstd, xhat, g, h_h, a, h, dtypes = cache
+    w, gamma, w1, w2, scale, x_padded, rstd, xhat, g, h_h, a, h, erfc_h_h, dtypes = cache
     N = x_padded.shape[0]
     C = w.shape[0]
     _, H, W = rstd.shape
@@ -128,7 +131,7 @@ def backward(dy, cache):
     dy = _cotangent("dy", dy, (N, C, H, W), np.result_type(*dtypes))
     dh = scale * np.moveaxis(dy, 1, -1)
     da = dh @ w2.T
-    dh_h = da * (0.5 * erfc(-h_h / math.sqrt(2)) + h_h * np.exp(-0.5 * h_h * h_h) / math.sqrt(2 * np.pi))
+    dh_h = da * (0.5 * erfc_h_h + h_h * np.exp(-0.5 * h_h * h_h) / math.sqrt(2 * np.pi))
     dg = dh_h @ w1.T
     dxhat = gamma * dg
     dd = (

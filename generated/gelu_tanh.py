@@ -1,7 +1,7 @@
 """Gaussian error linear unit in its tanh approximation.
 
-    tanh_x[...] = tanh(sqrt(2)*(x[...] + 0.044715*x[...]**3)/sqrt(pi))
-    y[...]      = 0.5*x[...]*(tanh_x[...] + 1)
+    sigmoid_x[...] = sigmoid(2*sqrt(2)*(x[...] + 0.044715*x[...]**3)/sqrt(pi))
+    y[...]         = sigmoid_x[...]*x[...]
 
 Source: Hendrycks & Gimpel, "Gaussian Error Linear Units (GELUs)", 2016.
 """
@@ -13,13 +13,15 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit  # NumPy has none
 
 
 class Cache(NamedTuple):
     """What backward reads of a call of forward."""
 
     x: np.ndarray  # [...]
-    tanh_x: np.ndarray  # [...]
+    sigmoid_x: np.ndarray  # [...]
+    y: np.ndarray  # [...]
 
 
 class Gradients(NamedTuple):
@@ -35,23 +37,30 @@ def forward(x):
     Raises ValueError for another shape or kind.
     """
     x = _expect(x)
-    tanh_x = np.tanh(math.sqrt(2 / np.pi) * (x + 0.044715 * x * x * x))
-    y = 0.5 * x * (1 + tanh_x)
-    return y, Cache(x, tanh_x)
+    sigmoid_x = expit(2 * math.sqrt(2 / np.pi) * (x + 0.044715 * x * x * x))
+    y = x * sigmoid_x
+    return y, Cache(x, sigmoid_x, y)
 
 
 def backward(dy, cache):
     """Return Gradients(dx).
 
-        dx[...] = dy[...]*(0.5*sqrt(2)*x[...]*(1 - tanh_x[...]**2)*(0.134145*x[...]**2 + 1)/sqrt(pi) + 0.5*
-                  tanh_x[...] + 0.5)
+        dx[...] = dy[...]*(2*sqrt(2)*sigmoid(-2*sqrt(2)*(x[...] + 0.044715*x[...]**3)/sqrt(pi))*y[...]*
+                  (0.134145*x[...]**2 + 1)/sqrt(pi) + sigmoid_x[...])
 
     dy: [...].
     Raises ValueError for another shape.
     """
-    x, tanh_x = cache
+    x, sigmoid_x, y = cache
     dy = _cotangent("dy", dy, x.shape, x.dtype)
-    dx = dy * (x * (1 + 0.134145 * x * x) * (1 - tanh_x * tanh_x) / math.sqrt(2 * np.pi) + 0.5 * tanh_x + 0.5)
+    dx = (
+        2
+        * math.sqrt(2 / np.pi)
+        * y
+        * expit(-2 * math.sqrt(2 / np.pi) * (x + 0.044715 * x * x * x))
+        * (1 + 0.134145 * x * x)
+    )
+    dx = dy * (sigmoid_x + dx)
     return Gradients(dx)
 
 

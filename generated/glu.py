@@ -18,6 +18,7 @@ from scipy.special import expit  # NumPy has none
 class Cache(NamedTuple):
     """What backward reads of a call of forward."""
 
+    b: np.ndarray  # [...]
     sigmoid_b: np.ndarray  # [...]
     y: np.ndarray  # [...]
     dtypes: tuple[np.dtype, ...]
@@ -40,22 +41,22 @@ def forward(a, b):
     sigmoid_b = expit(b)
     y = a * sigmoid_b
     dtypes = (a.dtype, b.dtype)
-    return y, Cache(sigmoid_b, y, dtypes)
+    return y, Cache(b, sigmoid_b, y, dtypes)
 
 
 def backward(dy, cache):
     """Return Gradients(da, db).
 
         da[...] = dy[...]*sigmoid_b[...]
-        db[...] = dy[...]*y[...]*(1 - sigmoid_b[...])
+        db[...] = sigmoid(-b[...])*dy[...]*y[...]
 
     dy: [...].
     Raises ValueError for another shape.
     """
-    sigmoid_b, y, dtypes = cache
-    dy = _cotangent("dy", dy, sigmoid_b.shape, np.result_type(*dtypes))
+    b, sigmoid_b, y, dtypes = cache
+    dy = _cotangent("dy", dy, b.shape, np.result_type(*dtypes))
     da = dy * sigmoid_b
-    db = dy * y * (1 - sigmoid_b)
+    db = dy * y * expit(-b)
     return Gradients(*map(np.asarray, (da, db), dtypes))
 
 

@@ -97,6 +97,7 @@ def forward(x, w1, b1, gamma1, beta1, w2, b2, gamma2, beta2, w3, b3, gamma3, bet
     a = np.einsum("ncij,fc->nfij", x, w1, optimize=True) + b1[:, None, None]
     mu = a.mean(axis=(0, 2, 3), keepdims=True)
     ac = a - mu
+    ac -= ac.mean(axis=(0, 2, 3), keepdims=True)
     var = (ac * ac).mean(axis=(0, 2, 3), keepdims=True)
     rstd = 1 / np.sqrt(var + 1e-05)
     xhat = rstd * ac
@@ -110,6 +111,7 @@ def forward(x, w1, b1, gamma1, beta1, w2, b2, gamma2, beta2, w3, b3, gamma3, bet
     d = total + b2[:, None, None]
     dn_mu = d.mean(axis=(0, 2, 3), keepdims=True)
     dc = d - dn_mu
+    dc -= dc.mean(axis=(0, 2, 3), keepdims=True)
     dn_var = (dc * dc).mean(axis=(0, 2, 3), keepdims=True)
     rstd2 = 1 / np.sqrt(dn_var + 1e-05)
     dn_xhat = rstd2 * dc
@@ -118,6 +120,7 @@ def forward(x, w1, b1, gamma1, beta1, w2, b2, gamma2, beta2, w3, b3, gamma3, bet
     f = np.einsum("ncij,fc->nfij", g, w3, optimize=True) + b3[:, None, None]
     z_mu = f.mean(axis=(0, 2, 3), keepdims=True)
     fc = f - z_mu
+    fc -= fc.mean(axis=(0, 2, 3), keepdims=True)
     z_var = (fc * fc).mean(axis=(0, 2, 3), keepdims=True)
     rstd3 = 1 / np.sqrt(z_var + 1e-05)
     z_xhat = rstd3 * fc

@@ -44,6 +44,7 @@ def forward(x, gamma, beta, *, eps=1e-05):
     x, gamma, beta = _expect(x, gamma, beta)
     mu = x.mean(axis=-1, keepdims=True)
     xc = x - mu
+    xc -= xc.mean(axis=-1, keepdims=True)
     var = (xc * xc).mean(axis=-1, keepdims=True)
     rstd = 1 / np.sqrt(var + eps)
     xhat = rstd * xc

@@ -1,6 +1,7 @@
 """A smooth activation that gates itself, x * tanh(softplus(x)).
 
-    tanh_softplus_x[...] = tanh(softplus(x[...]))
+    softplus_x[...]      = softplus(x[...])
+    tanh_softplus_x[...] = tanh(softplus_x[...])
     y[...]               = tanh_softplus_x[...]*x[...]
 
 Source: Misra, "Mish: A Self Regularized Non-Monotonic Activation Function", 2020.
@@ -19,6 +20,7 @@ class Cache(NamedTuple):
     """What backward reads of a call of forward."""
 
     x: np.ndarray  # [...]
+    softplus_x: np.ndarray  # [...]
     tanh_softplus_x: np.ndarray  # [...]
 
 
@@ -35,22 +37,25 @@ def forward(x):
     Raises ValueError for another shape or kind.
     """
     x = _expect(x)
-    tanh_softplus_x = np.tanh(np.logaddexp(0, x))
+    softplus_x = np.logaddexp(0, x)
+    tanh_softplus_x = np.tanh(softplus_x)
     y = x * tanh_softplus_x
-    return y, Cache(x, tanh_softplus_x)
+    return y, Cache(x, softplus_x, tanh_softplus_x)
 
 
 def backward(dy, cache):
     """Return Gradients(dx).
 
-        dx[...] = dy[...]*(sigmoid(x[...])*x[...]*(1 - tanh_softplus_x[...]**2) + tanh_softplus_x[...])
+        dx[...] = dy[...]*(4*sigmoid(x[...])*exp(-2*abs(softplus_x[...]))*
+                  x[...]/(exp(-2*abs(softplus_x[...])) + 1)**2 + tanh_softplus_x[...])
 
     dy: [...].
     Raises ValueError for another shape.
     """
-    x, tanh_softplus_x = cache
+    x, softplus_x, tanh_softplus_x = cache
     dy = _cotangent("dy", dy, x.shape, x.dtype)
-    dx = dy * (tanh_softplus_x + x * expit(x) * (1 - tanh_softplus_x * tanh_softplus_x))
+    part = np.exp(-2 * np.abs(softplus_x))
+    dx = dy * (tanh_softplus_x + 4 * x * expit(x) * part / np.square(1 + part))
     return Gradients(dx)
 
 

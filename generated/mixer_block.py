@@ -53,6 +53,8 @@ class Cache(NamedTuple):
     b: np.ndarray  # [N, T, C]
     v_h: np.ndarray  # [N, T, M]
     v_a: np.ndarray  # [N, T, M]
+    erfc_v_h: np.ndarray  # [N, T, M]
+    erfc_u_h: np.ndarray  # [N, C, S]
     dtypes: tuple[np.dtype, ...]
 
 
@@ -86,22 +88,26 @@ def forward(x, gamma1, beta1, w1, b1, w2, b2, gamma2, beta2, w3, b3, w4, b4):
     )
     mu = x.mean(axis=-1, keepdims=True)
     xc = x - mu
+    xc -= xc.mean(axis=-1, keepdims=True)
     var = (xc * xc).mean(axis=-1, keepdims=True)
     rstd = 1 / np.sqrt(var + 1e-05)
     xhat = rstd * xc
     a = gamma1 * xhat + beta1
     u_h = np.einsum("nic,io->nco", a, w1, optimize=True) + b1
-    u_a = 0.5 * u_h * erfc(-u_h / math.sqrt(2))
+    erfc_u_h = erfc(-u_h / math.sqrt(2))
+    u_a = 0.5 * u_h * erfc_u_h
     u = u_a @ w2 + b2
     h = x + np.swapaxes(u, 1, -1)
     b_mu = h.mean(axis=-1, keepdims=True)
     hc = h - b_mu
+    hc -= hc.mean(axis=-1, keepdims=True)
     b_var = (hc * hc).mean(axis=-1, keepdims=True)
     rstd2 = 1 / np.sqrt(b_var + 1e-05)
     b_xhat = rstd2 * hc
     b = gamma2 * b_xhat + beta2
     v_h = b @ w3 + b3
-    v_a = 0.5 * v_h * erfc(-v_h / math.sqrt(2))
+    erfc_v_h = erfc(-v_h / math.sqrt(2))
+    v_a = 0.5 * v_h * erfc_v_h
     v = v_a @ w4 + b4
     y = h + v
     dtypes = (
@@ -119,7 +125,9 @@ def forward(x, gamma1, beta1, w1, b1, w2, b2, gamma2, beta2, w3, b3, w4, b4):
         w4.dtype,
         b4.dtype,
     )
-    return y, Cache(gamma1, w1, w2, gamma2, w3, w4, rstd, xhat, a, u_h, u_a, rstd2, b_xhat, b, v_h, v_a, dtypes)
+    return y, Cache(
+        gamma1, w1, w2, gamma2, w3, w4, rstd, xhat, a, u_h, u_a, rstd2, b_xhat, b, v_h, v_a, erfc_v_h, erfc_u_h, dtypes
+    )
 
 
 def backward(dy, cache):
@@ -158,20 +166,38 @@ def backward(dy, cache):
     dy: [N, T, C].
     Raises ValueError for another shape.
     """
-    gamma1, w1, w2, gamma2, w3, w4, rstd, xhat, a, u_h, u_a, rstd2, b_xhat, b, v_h, v_a, dtypes = cache
+    gamma1 = cache.gamma1
+    w1 = cache.w1
+    w2 = cache.w2
+    gamma2 = cache.gamma2
+    w3 = cache.w3
+    w4 = cache.w4
+    rstd = cache.rstd
+    xhat = cache.xhat
+    a = cache.a
+    u_h = cache.u_h
+    u_a = cache.u_a
+    rstd2 = cache.rstd2
+    b_xhat = cache.b_xhat
+    b = cache.b
+    v_h = cache.v_h
+    v_a = cache.v_a
+    erfc_v_h = cache.erfc_v_h
+    erfc_u_h = cache.erfc_u_h
+    dtypes = cache.dtypes
     N = rstd.shape[0]
     T = w1.shape[0]
     C = gamma1.shape[0]
     M = w3.shape[1]
     dy = _cotangent("dy", dy, xhat.shape, np.result_type(*dtypes))
     dv_a = dy @ w4.T
-    dv_h = dv_a * (0.5 * erfc(-v_h / math.sqrt(2)) + v_h * np.exp(-0.5 * v_h * v_h) / math.sqrt(2 * np.pi))
+    dv_h = dv_a * (0.5 * erfc_v_h + v_h * np.exp(-0.5 * v_h * v_h) / math.sqrt(2 * np.pi))
     db = dv_h @ w3.T
     db_xhat = gamma2 * db
     dh = db_xhat - db_xhat.mean(axis=-1, keepdims=True) - (b_xhat * db_xhat).mean(axis=-1, keepdims=True) * b_xhat
     dh = dy + rstd2 * dh
     du_a = np.einsum("noc,ho->nch", dh, w2, optimize=True)
-    du_h = du_a * (0.5 * erfc(-u_h / math.sqrt(2)) + u_h * np.exp(-0.5 * u_h * u_h) / math.sqrt(2 * np.pi))
+    du_h = du_a * (0.5 * erfc_u_h + u_h * np.exp(-0.5 * u_h * u_h) / math.sqrt(2 * np.pi))
     dat = du_h @ w1.T
     dxhat = gamma1 * np.swapaxes(dat, 1, -1)
     dx = dh + rstd * (dxhat - dxhat.mean(axis=-1, keepdims=True) - (xhat * dxhat).mean(axis=-1, keepdims=True) * xhat)

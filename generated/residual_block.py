@@ -80,6 +80,7 @@ def forward(x, w1, b1, gamma1, beta1, w2, b2, gamma2, beta2):
     del x_columns
     mu = a.mean(axis=(0, 2, 3), keepdims=True)
     ac = a - mu
+    ac -= ac.mean(axis=(0, 2, 3), keepdims=True)
     var = (ac * ac).mean(axis=(0, 2, 3), keepdims=True)
     rstd = 1 / np.sqrt(var + 1e-05)
     xhat = rstd * ac
@@ -92,6 +93,7 @@ def forward(x, w1, b1, gamma1, beta1, w2, b2, gamma2, beta2):
     del h_columns
     g_mu = e1.mean(axis=(0, 2, 3), keepdims=True)
     e1c = e1 - g_mu
+    e1c -= e1c.mean(axis=(0, 2, 3), keepdims=True)
     g_var = (e1c * e1c).mean(axis=(0, 2, 3), keepdims=True)
     rstd2 = 1 / np.sqrt(g_var + 1e-05)
     g_xhat = rstd2 * e1c

@@ -17,6 +17,7 @@ from scipy.special import expit  # NumPy has none
 class Cache(NamedTuple):
     """What backward reads of a call of forward."""
 
+    x: np.ndarray  # [...]
     y: np.ndarray  # [...]
 
 
@@ -34,20 +35,20 @@ def forward(x):
     """
     x = _expect(x)
     y = expit(x)
-    return y, Cache(y)
+    return y, Cache(x, y)
 
 
 def backward(dy, cache):
     """Return Gradients(dx).
 
-        dx[...] = dy[...]*y[...]*(1 - y[...])
+        dx[...] = sigmoid(-x[...])*dy[...]*y[...]
 
     dy: [...].
     Raises ValueError for another shape.
     """
-    y = cache.y
-    dy = _cotangent("dy", dy, y.shape, y.dtype)
-    dx = dy * y * (1 - y)
+    x, y = cache
+    dy = _cotangent("dy", dy, x.shape, x.dtype)
+    dx = dy * y * expit(-x)
     return Gradients(dx)
 
 

@@ -19,6 +19,7 @@ from scipy.special import expit  # NumPy has none
 class Cache(NamedTuple):
     """What backward reads of a call of forward."""
 
+    x: np.ndarray  # [...]
     sigmoid_x: np.ndarray  # [...]
     y: np.ndarray  # [...]
 
@@ -38,20 +39,20 @@ def forward(x):
     x = _expect(x)
     sigmoid_x = expit(x)
     y = x * sigmoid_x
-    return y, Cache(sigmoid_x, y)
+    return y, Cache(x, sigmoid_x, y)
 
 
 def backward(dy, cache):
     """Return Gradients(dx).
 
-        dx[...] = dy[...]*(y[...]*(1 - sigmoid_x[...]) + sigmoid_x[...])
+        dx[...] = dy[...]*(sigmoid(-x[...])*y[...] + sigmoid_x[...])
 
     dy: [...].
     Raises ValueError for another shape.
     """
-    sigmoid_x, y = cache
-    dy = _cotangent("dy", dy, sigmoid_x.shape, sigmoid_x.dtype)
-    dx = dy * (sigmoid_x + y * (1 - sigmoid_x))
+    x, sigmoid_x, y = cache
+    dy = _cotangent("dy", dy, x.shape, x.dtype)
+    dx = dy * (sigmoid_x + y * expit(-x))
     return Gradients(dx)
 
 

@@ -48,7 +48,7 @@ def forward(a, b):
 def backward(dy, cache):
     """Return Gradients(da, db).
 
-        da[...] = dy[...]*(y[...]*(1 - sigmoid_a[...]) + b[...]*sigmoid_a[...])
+        da[...] = dy[...]*(sigmoid(-a[...])*y[...] + b[...]*sigmoid_a[...])
         db[...] = a[...]*dy[...]*sigmoid_a[...]
 
     dy: [...].
@@ -56,7 +56,7 @@ def backward(dy, cache):
     """
     a, b, sigmoid_a, y, dtypes = cache
     dy = _cotangent("dy", dy, a.shape, np.result_type(*dtypes))
-    da = dy * (b * sigmoid_a + y * (1 - sigmoid_a))
+    da = dy * (y * expit(-a) + b * sigmoid_a)
     db = dy * a * sigmoid_a
     return Gradients(*map(np.asarray, (da, db), dtypes))
 

@@ -211,6 +211,7 @@ def forward(
     r = x + a
     mu = r.mean(axis=-1, keepdims=True)
     rc = r - mu
+    rc -= rc.mean(axis=-1, keepdims=True)
     var = (rc * rc).mean(axis=-1, keepdims=True)
     rstd = 1 / np.sqrt(var + 1e-05)
     xhat = rstd * rc
@@ -226,6 +227,7 @@ def forward(
     s = h + c
     g_mu = s.mean(axis=-1, keepdims=True)
     sc = s - g_mu
+    sc -= sc.mean(axis=-1, keepdims=True)
     g_var = (sc * sc).mean(axis=-1, keepdims=True)
     rstd2 = 1 / np.sqrt(g_var + 1e-05)
     g_xhat = rstd2 * sc
@@ -236,6 +238,7 @@ def forward(
     u = g + f
     y_mu = u.mean(axis=-1, keepdims=True)
     uc = u - y_mu
+    uc -= uc.mean(axis=-1, keepdims=True)
     y_var = (uc * uc).mean(axis=-1, keepdims=True)
     rstd3 = 1 / np.sqrt(y_var + 1e-05)
     y_xhat = rstd3 * uc

@@ -107,6 +107,7 @@ def forward(x, wq, wk, wv, wo, bq, bk, bv, bo, gamma1, beta1, w1, b1, w2, b2, ga
     r = x + a
     mu = r.mean(axis=-1, keepdims=True)
     rc = r - mu
+    rc -= rc.mean(axis=-1, keepdims=True)
     var = (rc * rc).mean(axis=-1, keepdims=True)
     rstd = 1 / np.sqrt(var + 1e-05)
     xhat = rstd * rc
@@ -117,6 +118,7 @@ def forward(x, wq, wk, wv, wo, bq, bk, bv, bo, gamma1, beta1, w1, b1, w2, b2, ga
     s = h + f
     y_mu = s.mean(axis=-1, keepdims=True)
     sc = s - y_mu
+    sc -= sc.mean(axis=-1, keepdims=True)
     y_var = (sc * sc).mean(axis=-1, keepdims=True)
     rstd2 = 1 / np.sqrt(y_var + 1e-05)
     y_xhat = rstd2 * sc

@@ -101,6 +101,7 @@ def forward(x, gamma1, beta1, wq, wk, wv, wo, bq, bk, bv, bo, gamma2, beta2, w1,
     K = wq.shape[2]
     mu = x.mean(axis=-1, keepdims=True)
     xc = x - mu
+    xc -= xc.mean(axis=-1, keepdims=True)
     var = (xc * xc).mean(axis=-1, keepdims=True)
     rstd = 1 / np.sqrt(var + 1e-05)
     xhat = rstd * xc
@@ -116,6 +117,7 @@ def forward(x, gamma1, beta1, wq, wk, wv, wo, bq, bk, bv, bo, gamma2, beta2, w1,
     h = x + a
     n2_mu = h.mean(axis=-1, keepdims=True)
     hc = h - n2_mu
+    hc -= hc.mean(axis=-1, keepdims=True)
     n2_var = (hc * hc).mean(axis=-1, keepdims=True)
     rstd2 = 1 / np.sqrt(n2_var + 1e-05)
     n2_xhat = rstd2 * hc

@@ -41,6 +41,7 @@ def forward(w, *, eps=1e-05):
     batch_axes = tuple(range(w.ndim - 1))
     mu = w.mean(axis=batch_axes)
     wc = w - mu
+    wc -= wc.mean(axis=batch_axes, keepdims=True)
     var = (wc * wc).mean(axis=batch_axes)
     rstd = 1 / np.sqrt(var + eps)
     what = rstd * wc

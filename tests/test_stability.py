@@ -270,6 +270,11 @@ ROWS: dict[str, Row] = {
         ),
         ("x: Real", "2 + where(x > 0.5, x, expm1(x))"),
     ),
+    "one_plus_tanh": Row(
+        "x: Real",
+        ("x: Real, y: Real", "(1 - tanh(3*x))/2 + y", "sigmoid(-6*x) + y"),
+        ("x: Real", "2 + tanh(x)"),
+    ),
     "one_plus_erf": Row(
         "x: Real",
         ("x: Real, y: Real", "(1 - erf(x))/2 + y", "erfc(x)/2 + y"),

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from derive.accuracy.elementwise import is_elementwise, measure_elementwise
+from derive.accuracy.elementwise import measure_elementwise
 from derive.accuracy.result import Accuracy, Measure, Row, Trace
 from derive.accuracy.table import table
 from derive.accuracy.tensors import measure_tensors
+from derive.algebra.nodes import BATCH_SIZE
 from derive.language.layer import Layer
 from derive.pipeline import derive_program
+from derive.stability.saturation import is_elementwise
 
 __all__ = ["Accuracy", "Measure", "Row", "Trace", "measure", "table"]
 
@@ -43,7 +45,8 @@ def measure(layer: Layer, wrt: Sequence[str] | None = None, *, seed: int = 0, co
 
     program = derive_program(layer, wrt)
     text = render(lower(program))
-    elementwise = is_elementwise(layer)
+    axes = {layer.axes(name) for name in (*layer.returns, *(p.name for p in layer.parameters))} - {()}
+    elementwise = axes == {(BATCH_SIZE,)} and is_elementwise(layer)
     if elementwise:
         rows = measure_elementwise(layer, program, text, count=count, seed=seed)
     else:

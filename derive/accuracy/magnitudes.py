@@ -1,4 +1,4 @@
-"""How large the numbers are that a gradient adds up.
+"""How large the numbers are that a result adds up.
 
 The gradient of a saturated softmax is next to nothing: terms of the size of
 the cotangent cancel. No floating-point arithmetic gives such a number to a
@@ -31,14 +31,19 @@ _DIGITS = 30
 
 
 def magnitudes(program: Program, at: Sample) -> dict[str, float]:
-    """Return for every gradient, by the code's name, the largest sum of absolute values of what is added up in it."""
+    """Return for every output and gradient, by the code's name, the largest sum of absolute values of what it adds up.
+
+    Those of an output are the terms of its own statement, those of a gradient
+    are followed through the whole backward.
+    """
     adjoints = frozenset(s.name for s in program.backward)
+    outputs = [s for s in program.forward if s.name in program.outputs and s.carry is None]
+    own = [replace(_absolute_statement(s, frozenset()), name=f"{s.name} ") for s in outputs]
     backward = [_absolute_statement(s, adjoints) for s in program.backward]
-    run = Evaluator((*program.forward, *backward), at.instance, context(_DIGITS)).run({**at.inputs, **at.cotangents})
-    return {
-        f"d{parameter}": max((float(abs(v)) for v in run[name].values()), default=0.0)
-        for parameter, name in program.gradients
-    }
+    statements = (*program.forward, *own, *backward)
+    run = Evaluator(statements, at.instance, context(_DIGITS)).run({**at.inputs, **at.cotangents})
+    names = {s.name: f"{s.name} " for s in outputs} | {f"d{p}": name for p, name in program.gradients}
+    return {field: max((float(abs(v)) for v in run[name].values()), default=0.0) for field, name in names.items()}
 
 
 def _absolute_statement(statement: Statement, adjoints: frozenset[str]) -> Statement:

@@ -1,9 +1,8 @@
 """Exact results, and limits where an input is infinite.
 
 The layer's forward and its derived backward are evaluated element by element
-(:mod:`derive.check.evaluate`) with so many digits that nothing cancels which a
-floating-point format could tell apart: more than the square of its smallest
-number has, beside 1.
+(:mod:`derive.check.evaluate`) with so many digits that whatever is left when
+terms of size 1 cancel is exact as long as it is a normal number.
 """
 
 from __future__ import annotations

@@ -1,5 +1,9 @@
 """Layers that reduce: the error of every output and gradient, relative to the largest element of the tensor.
 
+Where a result is smaller than the terms that it adds up (a gradient that
+vanishes, a loss that is a difference of two), relative to these
+(:mod:`derive.accuracy.magnitudes`).
+
 They are measured on well-scaled data (normal numbers, as the check draws them)
 and where formulas are known to lose digits: logits of ±1e4, data of mean 1e4
 and deviation 1, vectors of 1e-20, each put in place of the first parameter.
@@ -85,7 +89,7 @@ def families(layer: Layer, program: Program) -> frozenset[str]:
     A normalization has a norm, or a root of what adds up squares; a loss has
     one number as its result.
     """
-    found = set()
+    found: set[str] = set()
     if any(_has(s.expr, (Softmax, LogSoftmax, LogSumExp)) for s in program.forward):
         found.add("softmax")
     summing: set[str] = set()
@@ -137,7 +141,7 @@ def measure_tensors(
         for at in samples:
             exact = _reference(program, at)
             if exact is not None:
-                references.append(_Reference(at, exact, {} if inputs.draw is None else magnitudes(program, at)))
+                references.append(_Reference(at, exact, magnitudes(program, at)))
         if not references:
             continue
         for form in FORMATS.values():
@@ -207,11 +211,14 @@ def _rows(
 def _row(field: str, form: Format, inputs: str, bound: float | None, got: NDArray[Any], reference: _Reference) -> Row:
     worst, key = -1.0, None
     exact = reference.exact[field]
-    largest = max((abs(v) for v in exact.values()), default=0)
+    largest = max((abs(v) for v in exact.values() if not form.overflows(v)), default=0)
     scale = max(largest, reference.terms.get(field, 0.0), form.tiny)
     for at, value in exact.items():
         g = float(got[Instance.position(at)])
-        error = float(abs(value - g) / scale) if math.isfinite(g) else math.inf
+        if form.overflows(value):
+            error = 0.0 if g == math.copysign(math.inf, value) else math.inf
+        else:
+            error = float(abs(value - g) / scale) if math.isfinite(g) else math.inf
         if error > worst:
             worst, key = error, at
     measure = Measure("relative", bound)

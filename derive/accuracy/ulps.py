@@ -26,7 +26,7 @@ class Format:
         digits: of the mantissa, in bits, the hidden one included.
         least: exponent of the smallest normal number, ``2**least``.
         most: the largest finite number.
-        precision: decimal digits of a reference: enough for the square of the smallest number beside 1.
+        precision: decimal digits of a reference: enough for the smallest normal number beside 1.
     """
 
     name: str
@@ -72,6 +72,6 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "float32": Format("float32", 24, -126, float(2.0**128 - 2.0**104), 150),
-    "float64": Format("float64", 53, -1022, 1.7976931348623157e308, 700),
+    "float32": Format("float32", 24, -126, float(2.0**128 - 2.0**104), 80),
+    "float64": Format("float64", 53, -1022, 1.7976931348623157e308, 350),
 }

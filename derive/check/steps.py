@@ -41,7 +41,7 @@ from derive.check.samples import Sample, sample
 from derive.check.sizes import choose_instance
 from derive.language.layer import Carry, Layer, Statement
 from derive.language.loops import Loop, loops
-from derive.simplify import simplify
+from derive.simplify import simplify, without_saturation
 from derive.simplify.lines import Line, expanded
 from derive.stability import stabilize
 
@@ -106,7 +106,7 @@ def check_steps(
     at = sample(layer, choose_instance(layer) if instance is None else instance, seed)
     stable, rewrites = stabilize(layer)
     staged = differentiate(layer, stable, rewrites, wrt)
-    program = simplify(staged)
+    program = without_saturation(staged, simplify(staged))
     values = _Values(layer, staged, program, at)
     slopes = _Slopes(staged, at, values, seed)
     number = 0

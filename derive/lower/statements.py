@@ -122,12 +122,23 @@ def _code(
         looped = over_offsets(lowerer, statement)
         if looped is not None:
             return _guarded(looped, lowerer.nonpositive) if plain else None
+    if statement.name in lowerer.centred:
+        return _centred(lowerer, statement, tuple(order))
     if plain:
         return _guarded(owned(lowerer, statement, copy=own), lowerer.nonpositive)
     value = _typed(lowerer.lower(statement.expr, order), statement.kind)
     if value.indices != statement.indices:
         return None
     return _guarded([Assign(statement.name, value)], lowerer.nonpositive)
+
+
+def _centred(lowerer: Expressions, statement: Statement, order: tuple[Axis, ...]) -> list[Instruction] | None:
+    """Return the deviations from a mean, less what its rounding has left in them (:mod:`derive.lower.centred`)."""
+    value = as_real(lowerer.lower(statement.expr, order))
+    if value.indices != statement.indices:
+        return None
+    left = _kept("mean", Name(value.axes, Dtype.REAL, name=statement.name), lowerer.centred[statement.name])
+    return [Assign(statement.name, value), InPlace(statement.name, "-", left)]
 
 
 def _apart(code: list[Instruction]) -> list[Instruction]:

@@ -1,6 +1,7 @@
 """From the staged adjoints to the program that is written down."""
 
 from derive.simplify.further import with_passes
+from derive.simplify.saturated import without_saturation
 from derive.simplify.simplify import simplify
 
-__all__ = ["simplify", "with_passes"]
+__all__ = ["simplify", "with_passes", "without_saturation"]

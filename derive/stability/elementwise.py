@@ -7,14 +7,14 @@
 
 from __future__ import annotations
 
-from sympy import Add, Expr, Mul, Pow, S, cosh, erf, exp, log, sinh, sqrt, tanh
+from sympy import Abs, Add, Expr, Mul, Pow, S, cosh, erf, exp, log, sinh, sqrt, tanh
 
 from derive.algebra.functions import Erfc, Expm1, Log1p, LogCosh, LogNdtr, LogSigmoid, Sigmoid, Softplus, Where, XLogY
 from derive.algebra.indices import names
 from derive.stability.matching import exponential_part, factors, is_positive, log_of, plain_log, terms
 from derive.stability.rule import Rule, rule
 
-__all__ = ["DIFFERENCES", "LOGS", "PRODUCTS", "REMAINDERS"]
+__all__ = ["DIFFERENCES", "LOGS", "PRODUCTS", "REMAINDERS", "SATURATIONS"]
 
 
 # Logarithms
@@ -250,6 +250,22 @@ def twice_sigmoid_less_one(e: Expr) -> Expr | None:
 
 
 @rule(Add)
+def one_plus_tanh(e: Expr) -> Expr | None:
+    """1 + tanh(x) = 2*sigmoid(2*x)
+
+    Why: tanh rounds to -1 below -9 in float32, and the sum loses its digits long before.
+    Holds: every real x; with a minus, 1 - tanh(x) = 2*sigmoid(-2*x).
+    """
+    constant, rest = e.as_coeff_Add()
+    for term in terms(rest) if constant != 0 else ():
+        weight, inner = term.as_coeff_Mul()
+        if isinstance(inner, tanh) and abs(weight) == abs(constant):
+            others = Add(*(t for t in terms(rest) if t is not term))
+            return others + 2 * constant * Sigmoid(2 * inner.args[0] * weight / constant)
+    return None
+
+
+@rule(Add)
 def difference_of_exponentials(e: Expr) -> Expr | None:
     """exp(x) - exp(-x) = 2*sinh(x)
 
@@ -370,6 +386,25 @@ def _may_vanish(expr: Expr) -> bool:
     return bool(names(expr)) and not isinstance(expr, (log, Log1p)) and not is_positive(expr)
 
 
+# Derivatives written in the value of the function
+
+
+@rule(Add)
+def one_minus_tanh_squared(e: Expr) -> Expr | None:
+    """1 - tanh(x)**2 = 4*exp(-2*abs(x))/(1 + exp(-2*abs(x)))**2
+
+    Why: where tanh is close to 1 or -1 the difference loses its digits.
+    Holds: every real x.
+    """
+    constant, rest = e.as_coeff_Add()
+    for term in terms(rest) if constant != 0 else ():
+        weight, square = term.as_coeff_Mul()
+        if weight == -constant and isinstance(square, Pow) and square.exp == 2 and isinstance(square.base, tanh):
+            decay = exp(-2 * Abs(square.base.args[0]))
+            return Add(*(t for t in terms(rest) if t is not term)) + 4 * constant * decay / (1 + decay) ** 2
+    return None
+
+
 # What is left when everything else has been recognised
 
 
@@ -450,10 +485,13 @@ DIFFERENCES: tuple[Rule, ...] = (
     expm1_plus_one,
     constant_cancelled_in_a_branch,
     one_plus_erf,
+    one_plus_tanh,
     one_minus_sigmoid,
     twice_sigmoid_less_one,
     difference_of_exponentials,
 )
+
+SATURATIONS: tuple[Rule, ...] = (one_minus_sigmoid, one_minus_tanh_squared)
 
 PRODUCTS: tuple[Rule, ...] = (
     tanh_from_exponentials,
