@@ -170,3 +170,13 @@ def test_a_large_whole_number_is_written_as_a_power_of_ten():
     assert show(parse("def f(x: Real[N]):\n    y[n] = 1e30*x[n] + 1200\n    return y\n").statements[0].expr) == (
         "1e30*x[n] + 1200"
     )
+
+
+def test_three_deltas_of_one_bound_letter_leave_two():
+    i, j, k = (Index(letter, N) for letter in "ijk")
+    one = sympy.S.One
+    term = Term.of(one, [(Delta(i, n), one), (Delta(j, n), one), (Delta(k, n), one), (T("g", n), one)], [n])
+    deltas = [atom for atom, _ in term.factors if isinstance(atom, Delta)]
+    assert len(deltas) == 2
+    assert frozenset().union(*(d.args for d in deltas)) == {i, j, k}
+    assert all(exponent == 1 for _, exponent in term.factors)

@@ -195,6 +195,8 @@ def _moved(factors: Sequence[tuple[Expr, Expr]], index: Index, value: Expr) -> l
 def _read_at_deltas(factors: dict[Expr, Expr], bound: Sequence[Index]) -> dict[Expr, Expr]:
     """``δ(c, t[n])·p[n, c]`` is ``δ(c, t[n])·p[n, t[n]]``: what is read off the delta's place is lost."""
     for delta in [a for a in factors if isinstance(a, Delta)]:
+        if delta not in factors:  # it was read at the place of another one
+            continue
         for index, place in (delta.args, delta.args[::-1]):
             if not isinstance(index, Index) or index in bound or index in free_indices(place):
                 continue
