@@ -121,3 +121,21 @@ def masked(x: Real[N, K], m: Bool[N, K]):
     return y
 """
     assert not any(s.expr.has(SafeSoftmax) for s in derive_program(parse(masked)).backward)
+
+
+TRANSDUCER = """
+def transducer(blank: Real[T, U], emit: Real[T, U]):
+    K = T + U - 1
+    a: Real[K, U]
+    a[-1, u] = -inf
+    a[k, u] = where(k == 0, where(u == 0, 0, -inf), log(
+        exp(a[k-1, u] + padded(blank, -inf)[k-u-1, u]) + exp(padded(a, -inf)[k-1, u-1] + padded(emit, -inf)[k-u, u-1])
+    ))
+    loss = -(a[K-1, U-1] + blank[T-1, U-1])
+    return loss
+"""
+
+
+def test_what_is_negative_where_a_size_allows_it_has_its_sign_at_every_size():
+    report = inspect(parse(TRANSDUCER))[1]  # dloss*where(K - 1 == 0, 0, -1) in Python's numbers
+    assert report.passed, report.failure()

@@ -184,7 +184,7 @@ class NumberText:
         if len(texts) == 1 and not below and texts[0][1] >= POWER:
             return negated(texts[0]) if sign else texts[0]
         if len(texts) == 1 and not below:
-            return sign + texts[0][0], texts[0][1] if not sign else NEG if texts[0][1] == ATOM else MUL
+            return (sign + line, NEG if texts[0][1] == ATOM else MUL) if sign else texts[0]
         return sign + line, NEG if sign and "*" not in line and "/" not in line else MUL
 
     def _power(self, expr: Expr) -> Text:
