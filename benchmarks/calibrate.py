@@ -78,13 +78,14 @@ def measured() -> dict[str, object]:
         }
     )
     multiplication = basic["cached"] / 50
+    relative = {name: max(1.0, _rounded(seconds / multiplication)) for name, seconds in sorted(functions.items())}
     return {
         "CALL": _rounded(basic["small"] / 1000),
         "MEMORY_BYTE": _rounded(basic["large"] / (12 * LARGE)),
         "CACHED_BYTE": _rounded(multiplication / (12 * CACHED)),
         "FAULT_BYTE": _rounded(max(basic["fresh"] - basic["large"], 0.0) / (4 * LARGE)),
         "MULTIPLY_ADD": _rounded(basic["product"] / 768**3),
-        "FUNCTIONS": {name: max(1.0, _rounded(seconds / multiplication)) for name, seconds in sorted(functions.items())},
+        "FUNCTIONS": relative,
     }
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from derive.check import Report
     from derive.language.layer import Layer
 
-__all__ = ["MADE_BY", "TARGETS", "Written", "create", "generate", "planned", "put_in_place"]
+__all__ = ["MADE_BY", "PURPOSES", "TARGETS", "Written", "create", "generate", "planned", "put_in_place"]
 
 MADE_BY = "Made by derive"
 """Stands in the header of every generated module; a file without it is somebody's own."""
@@ -34,6 +34,10 @@ MADE_BY = "Made by derive"
 
 TARGETS = ("numpy", "c")
 """What modules can be generated for."""
+
+
+PURPOSES = ("reading", "speed", "memory")
+"""What NumPy code can be written for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,12 @@ def generate(
     calls: bool = False,
     jvp: bool = False,
     second: bool = False,
+    purpose: str = "reading",
+    stages: bool = False,
     begin: Callable[[Layer], object] | None = None,
 ) -> tuple[Written, ...]:
     """Build and check each layer's module, then write them all as ``out/NAME.py``.
 
-    purpose: str = "reading",
-    stages: bool = False,
     In C they are ``out/NAME.c``, ``NAME.h`` and ``NAME_c.py``, beside which a
     NumPy module has its place, and ``_compiled.py`` and ``_compiled.c``, which all share.
 
@@ -77,13 +81,13 @@ def generate(
         calls: whether calls of layers stay calls, of the modules beside; otherwise they are written out.
         jvp: whether the modules have a ``jvp`` too: the outputs' tangents along given ones of the parameters.
         second: whether they have a ``double_backward`` too, and for a scalar result an ``hvp``.
+        purpose: what NumPy code is written for: ``"reading"``, ``"speed"`` or ``"memory"``.
+        stages: whether backward returns the adjoint of every intermediate result too; NumPy alone,
+            and nothing of the other options.
         begin: called with each layer before work on it begins.
 
     Raises:
         CheckError: a module disagrees with the mathematics; nothing is written.
-        purpose: what NumPy code is written for: ``"reading"``, ``"speed"`` or ``"memory"``.
-        stages: whether backward returns the adjoint of every intermediate result too; NumPy alone,
-            and nothing of the other options.
         DeriveError: the target is unknown, a layer cannot be derived, two layers
             have one name, or a file is there that derive did not make; nothing is written.
         OSError: the folder cannot be written to.
@@ -92,16 +96,16 @@ def generate(
 
     if target not in TARGETS:
         raise DeriveError(f"unknown target '{target}'", hint=f"known: {', '.join(TARGETS)}")
-    folder = Path(out)
-    paths: dict[Path, Layer] = {}
-    for layer in planned(layers, calls=calls):
-        path = folder / module_file(layer.name, target)
     if purpose not in PURPOSES:
         raise DeriveError(f"code is not written for '{purpose}'", hint=f"known: {', '.join(PURPOSES)}")
     if purpose != "reading" and target != "numpy":
         raise DeriveError(f"the target {target} has one way of writing code", hint="leave out --for")
     if stages and (target != "numpy" or calls or jvp or second or purpose != "reading"):
         raise DeriveError("stages are written as NumPy code to be read", hint="leave out the other options")
+    folder = Path(out)
+    paths: dict[Path, Layer] = {}
+    for layer in planned(layers, calls=calls):
+        path = folder / module_file(layer.name, target)
         if path in paths:
             raise DeriveError(
                 f"two layers are called '{layer.name}': both would be {path}",

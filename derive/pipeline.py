@@ -9,20 +9,29 @@ from derive.calculus.differentiate import differentiate
 from derive.calculus.program import Program
 from derive.errors import CheckError, DeriveError
 from derive.language.layer import Layer
-from derive.simplify import simplify, with_passes, without_saturation
+from derive.simplify import Form, simplify, with_passes, without_saturation
 from derive.stability import stabilize
 
 if TYPE_CHECKING:
-    from derive.check import Report
+    from sympy import Expr
 
-__all__ = ["build", "build_compiled", "build_module", "build_network", "derive_program", "inspect"]
+    from derive.check import Report
+    from derive.lower.arrays import ArrayProgram
+    from derive.tune import Candidate
+
+__all__ = ["build", "build_compiled", "build_module", "build_network", "derive_program", "inspect", "ways"]
 
 Files = dict[str, str]
 """The texts of a module of several files, by their names."""
 
 
 def derive_program(
-    layer: Layer, wrt: Sequence[str] | None = None, *, jvp: bool = False, second: bool = False
+    layer: Layer,
+    wrt: Sequence[str] | None = None,
+    *,
+    jvp: bool = False,
+    second: bool = False,
+    form: Form = Form.CHEAPER,
 ) -> Program:
     """Derive the backward pass of a layer, in closed form where that is cheaper.
 
@@ -32,24 +41,69 @@ def derive_program(
         jvp: whether to derive the outputs' tangents too (``Program.passes``).
         second: whether to derive the backward of the backward too, and for a
             scalar result the products of its Hessian with a vector.
+        form: closed, staged, or whichever is cheaper.
 
     Raises:
         DeriveError: a name in ``wrt`` has no gradient, or no derivative is known.
     """
     stable, steps = stabilize(layer)
     staged = differentiate(layer, stable, steps, wrt)
-    program = with_passes(staged, simplify(staged), jvp=jvp, second=second)
+    program = with_passes(staged, simplify(staged, form), jvp=jvp, second=second)
     return without_saturation(staged, program)
 
 
 def build_module(
-    layer: Layer, wrt: Sequence[str] | None = None, *, jvp: bool = False, second: bool = False
+    layer: Layer,
+    wrt: Sequence[str] | None = None,
+    *,
+    jvp: bool = False,
+    second: bool = False,
+    purpose: str = "reading",
 ) -> str:
-    """Return the text of the NumPy module of a layer, not yet checked."""
-    from derive.lower import lower
+    """Return the text of the NumPy module of a layer, not yet checked; arguments as of ``inspect``."""
     from derive.render.numpy import render
 
-    return render(lower(derive_program(layer, wrt, jvp=jvp, second=second)))
+    return render(_written(layer, wrt, purpose, jvp=jvp, second=second)[1])
+
+
+def ways(
+    layer: Layer,
+    wrt: Sequence[str] | None = None,
+    sizes: Mapping[Expr, int] | None = None,
+    *,
+    jvp: bool = False,
+    second: bool = False,
+) -> tuple[tuple[Candidate, ...], dict[str, Program]]:
+    """Return every way to write a layer's backward with what it costs at some sizes, and the program of each form."""
+    from derive.lower import lower
+    from derive.tune import candidates
+
+    chosen = derive_program(layer, wrt, jvp=jvp, second=second)
+    programs = {form.value: derive_program(layer, wrt, jvp=jvp, second=second, form=form) for form in _FORMS}
+    own = next((name for name, program in programs.items() if str(program) == str(chosen)), "closed")
+    forms = {own: chosen}
+    forms |= {name: program for name, program in programs.items() if str(program) != str(chosen)}
+    return candidates({name: lower(program) for name, program in forms.items()}, sizes), forms
+
+
+_FORMS = (Form.CLOSED, Form.STAGED)
+
+
+def _written(
+    layer: Layer, wrt: Sequence[str] | None, purpose: str, *, jvp: bool, second: bool
+) -> tuple[Program, ArrayProgram]:
+    """Return a layer's formulas and its array program as it is written for a purpose."""
+    from derive.lower import lower
+    from derive.lower.arrays import Purpose
+    from derive.tune import choose
+    from derive.tune.choose import readable
+
+    if purpose == Purpose.READING.value:
+        program = derive_program(layer, wrt, jvp=jvp, second=second)
+        return program, readable(lower(program))
+    found, programs = ways(layer, wrt, jvp=jvp, second=second)
+    best, _ = choose(found, Purpose(purpose))
+    return programs[best.form], best.arrays
 
 
 def build_network(layer: Layer, wrt: Sequence[str] | None = None) -> str:
@@ -97,6 +151,7 @@ def inspect(
     target: Literal["numpy"] = "numpy",
     jvp: bool = False,
     second: bool = False,
+    purpose: str = "reading",
 ) -> tuple[str, Report]: ...
 @overload
 def inspect(
@@ -108,6 +163,7 @@ def inspect(
     target: str,
     jvp: bool = False,
     second: bool = False,
+    purpose: str = "reading",
 ) -> tuple[str | Files, Report]: ...
 def inspect(
     layer: Layer,
@@ -118,6 +174,7 @@ def inspect(
     target: str = "numpy",
     jvp: bool = False,
     second: bool = False,
+    purpose: str = "reading",
 ) -> tuple[str | Files, Report]:
     """Return a layer's module and the report of its check, whatever the verdict: for ``"c"`` its files by name.
 
@@ -129,6 +186,8 @@ def inspect(
             calls as calls of theirs; None to write them out.
         target: ``"numpy"``, or ``"c"``.
         jvp, second: the further functions, as of ``derive_program``.
+        purpose: what the NumPy code is written for: ``"reading"``, ``"speed"`` or ``"memory"``.
+            With calls kept it is written to be read.
 
     Raises:
         DeriveError: further functions of a layer whose calls are kept; in C, either of them, or no C compiler.
@@ -136,7 +195,6 @@ def inspect(
     if target == "c":
         return _inspect_compiled(layer, wrt, seed, calls=modules is not None, further=jvp or second)
     from derive.check import check
-    from derive.lower import lower
     from derive.render.numpy import render
 
     kept = modules is not None and bool(layer.calls)
@@ -146,8 +204,11 @@ def inspect(
             layer.span,
             "leave out --calls to have them written out",
         )
-    program = derive_program(layer, wrt, jvp=jvp, second=second)
-    text = build_network(layer, wrt) if kept else render(lower(program))
+    if kept:
+        program, text = derive_program(layer, wrt), build_network(layer, wrt)
+    else:
+        program, arrays = _written(layer, wrt, purpose, jvp=jvp, second=second)
+        text = render(arrays)
     return text, check(layer, program, text, seed=seed, modules=modules)
 
 
@@ -179,6 +240,7 @@ def build(
     *,
     jvp: bool = False,
     second: bool = False,
+    purpose: str = "reading",
 ) -> tuple[str, Report]: ...
 @overload
 def build(
@@ -190,6 +252,7 @@ def build(
     *,
     jvp: bool = False,
     second: bool = False,
+    purpose: str = "reading",
 ) -> tuple[str | Files, Report]: ...
 def build(
     layer: Layer,
@@ -200,13 +263,14 @@ def build(
     *,
     jvp: bool = False,
     second: bool = False,
+    purpose: str = "reading",
 ) -> tuple[str | Files, Report]:
     """Return a layer's module and the report of its check, which it passed; arguments and results as of ``inspect``.
 
     Raises:
         CheckError: formulas and code disagree with independent evaluation.
     """
-    text, report = inspect(layer, wrt, seed, modules, target=target, jvp=jvp, second=second)
+    text, report = inspect(layer, wrt, seed, modules, target=target, jvp=jvp, second=second, purpose=purpose)
     if not report.passed:
         raise CheckError(f"{layer.name}: the generated code does not pass its check", hint=report.failure())
     return text, report

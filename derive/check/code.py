@@ -53,6 +53,8 @@ from derive.language.layer import Layer
 __all__ = ["check_code"]
 
 _STEP = 1e-5
+_SMALL_BLOCKS = (1, 11)
+"""Elements of a block, where code has a ``_BLOCK``: one row at a time, and a few."""
 _COMPLEX_STEP = 1e-30
 _IMPORT = Method("code", "import", "float64, float32")
 _PROPERTIES = Method("code", "properties", "float64, float32")
@@ -94,17 +96,34 @@ def check_code(
                 if 0 in expected.sample.instance.sizes.values():
                     compare = partial(_unless_refused, compare)
                 rows += _guard(layer.name, CODE_VALUES[dtype], compare)
+        rows += _in_small_blocks(layer, module, samples)
         if all(row.passed for row in rows):  # differences of code that is wrong say nothing more
             for method, differences in ((CODE_DIFFERENCES, _differences), (CODE_COMPLEX_STEP, _complex)):
                 rows += _guard(layer.name, method, partial(differences, layer, program, module, first, seed))
+        if program.stages:
+            rows += _guard(layer.name, CODE_VALUES["float64"], lambda: stage_code_rows(layer, module, samples))
         rows += _guard(layer.name, _PROPERTIES, lambda: property_rows(layer, module, samples[0]))
         by_hypers: dict[str, Sample] = {}  # the first sample of each choice of them
         for expected in samples:
-        if program.stages:
-            rows += _guard(layer.name, CODE_VALUES["float64"], lambda: stage_code_rows(layer, module, samples))
             if 0 not in expected.sample.instance.sizes.values():
                 by_hypers.setdefault(str(expected.sample.instance.hypers), expected.sample)
         rows += _guard(layer.name, _PROPERTIES, lambda: refusal_rows(layer, module, [*by_hypers.values()]))
+    return rows
+
+
+def _in_small_blocks(layer: Layer, module: GeneratedModule, samples: Sequence[Expected]) -> list[Row]:
+    """Return rows for code that works on blocks of rows, with blocks of so few that there are several and a rest."""
+    rows: list[Row] = []
+    usual = module.names.get("_BLOCK")
+    for block in _SMALL_BLOCKS if usual is not None else ():
+        module.names["_BLOCK"] = block
+        for expected in samples:
+            if 0 not in expected.sample.instance.sizes.values():
+                note = f"blocks of {block} elements"
+                for dtype in ("float64", "float32"):
+                    compare = partial(_against_formulas, layer, module, expected, dtype, note)
+                    rows += _guard(layer.name, CODE_VALUES[dtype], compare)
+        module.names["_BLOCK"] = usual
     return rows
 
 

@@ -9,8 +9,9 @@ matter, a gradient has its parameter's shape. What it refuses is another file's
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,10 @@ def _properties(layer: Layer, module: GeneratedModule, expected: Expected, dtype
     outputs_aside, cache = module.forward(strided, sample.instance)
     aside = {**outputs_aside, **module.backward({name: _spread(a) for name, a in cotangents.items()}, cache)}
     yield "non-contiguous inputs give the same", _far(aside, {**outputs, **gradients}, limits)
+    if module.takes_out:
+        yield "gradients are written to the arrays of out", _written(module, cotangents, cache, gradients, limits)
+        forward = partial(module.forward, inputs, sample.instance)
+        yield "out may share memory with what is read", _overlapping(module, cotangents, forward, gradients, limits)
     if sample.instance.batch:
         flat = _with_batch(layer, sample.instance, inputs, cotangents, (math.prod(sample.instance.batch),))
         deep = _with_batch(layer, sample.instance, inputs, cotangents, (*sample.instance.batch, 1))
@@ -71,6 +76,62 @@ def _properties(layer: Layer, module: GeneratedModule, expected: Expected, dtype
         ]
         yield "the number of batch axes does not matter", wrong[0] or wrong[1]
         yield "an empty batch is handled or refused", _empty_batch(layer, module, sample, inputs, cotangents)
+
+
+def _written(
+    module: GeneratedModule,
+    cotangents: Inputs,
+    cache: Any,
+    gradients: Mapping[str, Values],
+    limits: Mapping[str, float],
+) -> str:
+    """Return what is wrong with gradients that are written to arrays, contiguous or not, or to some of them."""
+    plain = {name: np.full(np.shape(g), np.nan, np.asarray(g).dtype) for name, g in gradients.items()}
+    first = next(iter(plain))
+    for given in (
+        dict(plain),
+        {name: _spread(array) for name, array in plain.items()},
+        {name: np.full_like(array, np.nan) if name == first else None for name, array in plain.items()},
+    ):
+        for out in (given, [*given.values()]):
+            result = module.backward_into(cotangents, cache, out)
+            elsewhere = [n for n, array in given.items() if array is not None and result[n] is not array]
+            if elsewhere:
+                return f"{', '.join(elsewhere)} is another array"
+            wrong = _far(result, gradients, limits)
+            if wrong:
+                return wrong
+    another_shape = np.empty((*np.shape(gradients[first]), 2), plain[first].dtype)
+    for wrong_one in (another_shape, plain[first].astype("float16"), 1.0):
+        try:
+            module.backward_into(cotangents, cache, {first: wrong_one})
+        except ValueError:
+            continue
+        return f"{first}: {wrong_one!r:.40} was accepted"
+    return ""
+
+
+def _overlapping(
+    module: GeneratedModule,
+    cotangents: Inputs,
+    forward: Callable[[], tuple[dict[str, Values], Any]],
+    gradients: Mapping[str, Values],
+    limits: Mapping[str, float],
+) -> str:
+    """Return what is wrong with gradients that are written over a cotangent, or over an array of the cache."""
+    for name, gradient in gradients.items():
+        for number in range(len(cotangents) + len([*arrays_in(forward()[1])])):
+            given = {key: np.array(value) for key, value in cotangents.items()}
+            _, cache = forward()
+            held = [*given.values(), *arrays_in(cache)][number]
+            if (held.shape, held.dtype) != (np.shape(gradient), np.asarray(gradient).dtype) or not held.flags.writeable:
+                continue
+            original = held.copy()  # the cache may hold an input, which is needed again
+            wrong = _far(module.backward_into(given, cache, {name: held}), gradients, limits)
+            held[...] = original
+            if wrong:
+                return wrong
+    return ""
 
 
 def _with_batch(

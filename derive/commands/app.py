@@ -24,7 +24,7 @@ from derive.commands.bench import bench
 from derive.commands.console import Progress, colourful, complain, say, width, writes
 from derive.commands.diagnose import command as diagnose
 from derive.errors import CheckError, DeriveError
-from derive.files import TARGETS
+from derive.files import PURPOSES, TARGETS
 
 if TYPE_CHECKING:
     from derive.check import Report
@@ -149,6 +149,16 @@ SECOND = click.option(
 )
 
 
+PURPOSE = click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(PURPOSES),
+    default="reading",
+    show_default=True,
+    help="What NumPy code is written for.",
+)
+
+
 @click.group(cls=App, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
 @click.version_option(__version__, "-V", "--version", message="derive %(version)s")
 def app() -> None:
@@ -200,17 +210,32 @@ def list_() -> None:
 @app.command()
 @LAYER
 @click.option("--steps", is_flag=True, help="Show the derivation, step by step, each with its reason.")
+@click.option("--cost", is_flag=True, help="Show what each way to write the backward in NumPy costs instead.")
+@click.option("--sizes", metavar="SIZES", help="With --cost: at these sizes, e.g. N=8192,D=512.")
 @JVP
 @SECOND
 @WRT
-def show(layer: str, steps: bool, jvp: bool, second: bool, wrt: str | None) -> None:
+def show(
+    layer: str, steps: bool, cost: bool, sizes: str | None, jvp: bool, second: bool, wrt: str | None
+) -> None:
     """Show a layer's forward and backward formulas.
+
+    With --cost, the ways in which generate can write the backward: passes over
+    large arrays, multiply-adds of products, bytes read and written, bytes held
+    between forward and backward and within it, NumPy calls, and the time that
+    these take by constants once measured; and which way --for chooses.
 
     \b
     Example:
       derive show batchnorm
       derive show mine.layer:gate --steps
+      derive show layernorm --cost --sizes ...=32,D=64
     """
+    if sizes is not None and not cost:
+        raise DeriveError("--sizes goes with --cost")
+    if cost:
+        _show_cost(layer, sizes, wrt, jvp=jvp, second=second)
+        return
     from derive.commands.names import differentiated
     from derive.language import load_all
     from derive.pipeline import derive_program
@@ -225,6 +250,24 @@ def show(layer: str, steps: bool, jvp: bool, second: bool, wrt: str | None) -> N
         text = render(program, **options)
         texts.append(text if writes(sys.stdout, text) else render(program, **options, ascii=True))
     say("\n".join(text.removesuffix("\n") + "\n" for text in texts))
+
+
+def _show_cost(layer: str, sizes: str | None, wrt: str | None, *, jvp: bool, second: bool) -> None:
+    """Print what each way to write the backward of each layer costs."""
+    from derive.bench.inputs import parse_sizes
+    from derive.commands.names import differentiated
+    from derive.language import load_all
+    from derive.pipeline import ways
+    from derive.tune.table import cost_table, sizes_of
+
+    layers = load_all(layer)
+    names = differentiated(wrt, layers)
+    given = parse_sizes(sizes) if sizes is not None else {}
+    texts = []
+    for item in layers:
+        at = sizes_of(item, given)
+        texts.append(cost_table(item, ways(item, names, at, jvp=jvp, second=second)[0], at))
+    say("\n\n".join(texts))
 
 
 @app.command()
@@ -268,6 +311,8 @@ def latex(layer: str, steps: bool, standalone: bool, jvp: bool, second: bool, wr
     help="The folder to write to; made where it is missing.",
 )
 @click.option("--calls", is_flag=True, help="Keep calls of layers as calls; their modules are written beside.")
+@click.option("--stages", is_flag=True, help="backward returns the adjoint of every intermediate result too.")
+@PURPOSE
 @JVP
 @SECOND
 @WRT
@@ -293,6 +338,14 @@ def generate(
     is made of them: forward calls linear.forward, backward linear.backward,
     and OUT/linear.py is written too, with all its gradients.
 
+    With --stages, backward goes step by step, as one does by hand, and returns
+    the adjoint of every intermediate result after the gradients (g.dxhat,
+    g.dvar), for each of your own to be compared with.
+
+    With --for speed, NumPy code does as few passes over large arrays as it can,
+    in blocks of rows that stay in the cache; with --for memory, it saves and
+    holds as little as it can. derive show --cost says what each way costs.
+
     With --target c, OUT/NAME.c and NAME.h hold the same in C11, for any build,
     and OUT/NAME_c.py has the interface of the NumPy module: it compiles the C
     when it is first called, by cc, gcc, clang, ziglang or $CC, with the help of
@@ -302,6 +355,8 @@ def generate(
     \b
     Example:
       derive generate batchnorm
+      derive generate batchnorm --stages --out staged
+      derive generate layernorm --for speed
       derive generate layernorm gelu --target c
       derive generate mine.layer linear --out src/layers --wrt x
       derive generate transformer_encoder_block --calls
@@ -319,12 +374,12 @@ def generate(
             *layers,
             out=out,
             target=target,
-@click.option("--stages", is_flag=True, help="backward returns the adjoint of every intermediate result too.")
-@PURPOSE
             wrt=names,
             calls=calls,
             jvp=jvp,
             second=second,
+            purpose=purpose,
+            stages=stages,
             begin=lambda item: progress.begin(item.name),
         )
     alone = {item.name for item in layers if calls and not item.calls}
@@ -338,14 +393,6 @@ def generate(
 @click.option("--json", "as_json", is_flag=True, help="The results as JSON.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs.")
 @click.option("--accuracy", is_flag=True, help="Measure the errors of the code against multiprecision instead.")
-    With --stages, backward goes step by step, as one does by hand, and returns
-    the adjoint of every intermediate result after the gradients (g.dxhat,
-    g.dvar), for each of your own to be compared with.
-
-    With --for speed, NumPy code does as few passes over large arrays as it can,
-    in blocks of rows that stay in the cache; with --for memory, it saves and
-    holds as little as it can. derive show --cost says what each way costs.
-
 @click.option("--each-step", is_flag=True, help="Compare every step of the derivation with what stood before instead.")
 @click.option(
     "--plot",
@@ -355,8 +402,7 @@ def generate(
     help="With --accuracy: draw error against input (.png, .svg, .pdf; needs matplotlib).",
 )
 @TARGET
-      derive generate batchnorm --stages --out staged
-      derive generate layernorm --for speed
+@PURPOSE
 @JVP
 @SECOND
 @WRT
@@ -365,6 +411,7 @@ def check(
     as_json: bool,
     seed: int,
     target: str,
+    purpose: str,
     accuracy: bool,
     each_step: bool,
     picture: Path | None,
@@ -378,8 +425,6 @@ def check(
     code with finite differences in double precision and with the formulas in
     float64 and float32. The exit status is 1 where one disagrees.
 
-            purpose=purpose,
-            stages=stages,
     --accuracy measures instead how accurate the code is: elementwise layers in
     units in the last place, from the smallest number to the largest (at most 4
     forward and 8 backward where the result is a normal number), others
@@ -394,6 +439,7 @@ def check(
       derive check batchnorm
       derive check mine.layer --json
       derive check batchnorm --target c          # the compiled code
+      derive check layernorm --for speed
       derive check --accuracy gelu --plot gelu.svg
       derive check --each-step batchnorm
     """
@@ -403,6 +449,8 @@ def check(
 
     if picture is not None and not accuracy:
         raise DeriveError("--plot draws what --accuracy measures", hint="add --accuracy")
+    if purpose != "reading" and (target != "numpy" or accuracy or each_step):
+        raise DeriveError("--for is of the code for numpy, checked for what it gives", hint="leave out --for")
     layers = [item for word in layer for item in load_all(word)]
     names = differentiated(wrt, layers)
     if accuracy or each_step:
@@ -422,7 +470,7 @@ def check(
     with Progress(len(layers)) as progress:
         for item in layers:
             progress.begin(item.name)
-            _, report = inspect(item, names, seed, target=target, jvp=jvp, second=second)
+            _, report = inspect(item, names, seed, target=target, jvp=jvp, second=second, purpose=purpose)
             reports.append(report)
     if as_json:
         results = [report.to_json() for report in reports]

@@ -21,6 +21,7 @@ from derive.lower.arrays import (
     Array,
     Assign,
     Binary,
+    Blocks,
     CallBackward,
     CallForward,
     Contract,
@@ -95,7 +96,7 @@ def _largest(code: Sequence[Instruction]) -> tuple[Key, list[_Place]] | None:
     writes = Counter(name for instruction in code for name in _written(instruction))
     found: dict[Key, list[_Place]] = {}
     for k, (instruction, now) in enumerate(zip(code, versions(code), strict=True)):
-        if isinstance(instruction, (Guarded, ForLoop, CallForward, CallBackward)):
+        if isinstance(instruction, (Blocks, Guarded, ForLoop, CallForward, CallBackward)):
             continue
         for value in values(instruction):
             for node in walk(value):
@@ -145,7 +146,7 @@ def key_of(array: Array, now: Counter[str]) -> Key:
 def _written(instruction: Instruction) -> Iterator[str]:
     """Yield the names that an instruction gives a value, changes or ends."""
     match instruction:
-        case Guarded(body=body) | ForLoop(body=body):
+        case Guarded(body=body) | ForLoop(body=body) | Blocks(body=body):
             for inner in body:
                 yield from _written(inner)
         case CallForward(results=results, cache=cache):

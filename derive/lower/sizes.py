@@ -15,10 +15,7 @@ from derive.lower.arrays import (
     Assign,
     Axis,
     Broadcast,
-    CallBackward,
-    CallForward,
     Cotangent,
-    Delete,
     Empty,
     Entry,
     Fill,
@@ -29,7 +26,6 @@ from derive.lower.arrays import (
     Number,
     Pad,
     Part,
-    PutAlong,
     Range,
     Regroup,
     Reshape,
@@ -71,7 +67,7 @@ def shaped(instruction: Instruction, arrays: Arrays) -> Instruction:
             return replace(instruction, body=tuple(shaped(s, arrays) for s in body))
         case Assign(value=value) | InPlace(value=value):
             return replace(instruction, value=transform(value, change))
-        case Update() | AddAt() | PutAlong() | Delete() | CallForward() | CallBackward():
+        case _:
             return instruction
 
 

@@ -17,6 +17,7 @@ from derive.lower.arrays import (
     AddAt,
     Array,
     Assign,
+    Blocks,
     Broadcast,
     CallBackward,
     CallForward,
@@ -120,7 +121,7 @@ _PLAIN: set[type[Array]] = {Regroup, Transpose, Read}
 
 def _written(instruction: Instruction) -> set[str]:
     """Return the names that an instruction gives or changes."""
-    if isinstance(instruction, (Guarded, ForLoop)):
+    if isinstance(instruction, (Guarded, ForLoop, Blocks)):
         return {name for i in instruction.body for name in _written(i)}
     return {instruction.name} if not isinstance(instruction, (CallForward, CallBackward)) else set()
 

@@ -270,7 +270,13 @@ def _header(arrays: ArrayProgram) -> tuple[str, ...]:
 def _options(arrays: ArrayProgram) -> str:
     """Return the options that the module was generated with."""
     functions = {f.name for f in arrays.functions}
-    options = [(f"--for {arrays.purpose.value}", arrays.purpose is not Purpose.READING), ("--calls", arrays.modules), ("--stages", arrays.stages), ("--jvp", "jvp" in functions), ("--second", "double_backward" in functions)]
+    options = [
+        (f"--for {arrays.purpose.value}", arrays.purpose is not Purpose.READING),
+        ("--calls", arrays.modules),
+        ("--stages", arrays.stages),
+        ("--jvp", "jvp" in functions),
+        ("--second", "double_backward" in functions),
+    ]
     return "".join(f" {option}" for option, given in options if given)
 
 
@@ -430,7 +436,7 @@ OUT = [
 
 def takes_out(arrays: ArrayProgram) -> bool:
     """Return whether backward takes arrays for its results."""
-    return arrays.purpose is not Purpose.READING
+    return not arrays.stages
 
 
 def _returned(arrays: ArrayProgram, gradients: Sequence[str], stages: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ for its longest part: ``dx = <part>`` and then ``dx = <the rest>(dx)``.
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -566,7 +567,9 @@ class FunctionText:
         """Return the line that takes the caller's array for a gradient, or a new one."""
         self.dtype_used = True
         shape = self.shape(list(room.axes), room.like)
-        arguments = ["out", f'"{room.parameter}"', shape, self.dtype, *map(self.rename, room.reads)]
+        field = f"d{room.parameter}"
+        field += "_" * keyword.iskeyword(field)
+        arguments = ["out", f'"{field}"', shape, self.dtype, *map(self.rename, room.reads)]
         return call_lines(f"{self.rename(room.name)} = _room", arguments, width)
 
     def _into(self, name: str, value: Array, width: int) -> list[str]:

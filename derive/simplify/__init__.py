@@ -2,6 +2,6 @@
 
 from derive.simplify.further import with_passes
 from derive.simplify.saturated import without_saturation
-from derive.simplify.simplify import simplify
+from derive.simplify.simplify import Form, simplify
 
-__all__ = ["simplify", "with_passes", "without_saturation"]
+__all__ = ["Form", "simplify", "with_passes", "without_saturation"]

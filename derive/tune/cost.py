@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from sympy import Expr, Integer
 
-from derive.algebra.nodes import BATCH_SIZE, Size
+from derive.algebra.nodes import BATCH_SIZE
 from derive.lower.arrays import (
     Apply,
     Array,
@@ -119,7 +119,7 @@ def nominal(arrays: ArrayProgram) -> dict[Expr, int]:
     """
     most = max((len(i.axes) for i in arrays.inputs), default=0)
     first, other = (8192, 512) if most <= 2 else (256, 64)
-    leading = {i.axes[0] for i in arrays.inputs if len(i.axes) == most and i.axes}
+    leading = {i.axes[0] for i in [i for i in arrays.inputs if len(i.axes) == most][:1] if i.axes}
     sizes: dict[Expr, int] = {}
     for axis in (axis for i in arrays.inputs for axis in i.axes):
         if not isinstance(axis, Integer):
@@ -169,7 +169,7 @@ class _Count:
         """Return a size as a number."""
         if size in self.sizes:
             return float(self.sizes[size])
-        value = size.xreplace({s: Integer(self.sizes.get(s, 64)) for s in size.free_symbols if isinstance(s, (Size, Expr))})
+        value = size.xreplace({s: Integer(self.sizes.get(s, 64)) for s in size.free_symbols})
         return max(1.0, float(value)) if value.is_number else 64.0
 
     def elements(self, axes: Iterable[object] | None) -> float:
@@ -201,8 +201,8 @@ class _Count:
                 self.cost.calls += 2 * self.times
             case Delete():
                 pass
-            case Assign(value=Empty() | Fill() as value):
-                self._fresh(self.elements(value.axes))
+            case Assign(value=Empty() | Fill() as made):
+                self._fresh(self.elements(made.axes))
                 self.cost.calls += self.times
             case _:
                 for value in values(instruction):
@@ -275,4 +275,3 @@ class _Count:
             self.cost.cached += amount
         if 8 * largest >= self.largest:
             self.cost.passes += self.times
-

@@ -87,6 +87,10 @@ def one_axis(code: Sequence[Instruction]) -> list[Instruction] | None:
             changed["over"] = tuple(ROWS if axis == BATCH else axis for axis in array.over)  # type: ignore[attr-defined]
         return replace(array, **changed) if changed else array  # type: ignore[arg-type]
 
+    def twice(value: Array) -> Array:
+        """Return the value with other axes, and then without the reshapes that do nothing any more."""
+        return transform(transform(value, change), change)
+
     result = []
     for instruction in code:
         nodes = [n for v in values(instruction) for n in walk(v)]
@@ -99,8 +103,7 @@ def one_axis(code: Sequence[Instruction]) -> list[Instruction] | None:
             )
             if not fine or not isinstance(instruction, (Assign, InPlace, Delete)):
                 return None
-        again = lambda array: change(array)  # noqa: E731
-        result.append(mapped(instruction, lambda value: transform(transform(value, again), again)))
+        result.append(mapped(instruction, twice))
     return result
 
 

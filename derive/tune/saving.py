@@ -4,7 +4,8 @@
     dz = exp(logp); dz[n, t[n]] -= 1; …     exp(logp) is saved in the place of logp, which nothing else reads
 
 The first takes an array more in the cache and saves the function; the second
-moves the function from backward to forward, at the same memory.
+moves the function from backward to forward, at the same memory, or at one array
+more where the field is an input or a result, which lives on anyway.
 """
 
 from __future__ import annotations
@@ -86,14 +87,14 @@ def _moved(arrays: ArrayProgram) -> ArrayProgram | None:
     """Return the program with a function of a field of the cache in its place, where nothing else reads the field."""
     if arrays.functions or arrays.modules:
         return None
-    inner = {f.name for f in arrays.cache if f.axes is not None} - {i.name for i in arrays.inputs}
-    inner -= {name for name, _, _ in arrays.outputs}
+    held = {f.name for f in arrays.cache if f.axes is not None}
     reads = Counter(n.name for i in arrays.backward for v in values(i) for n in walk(v) if isinstance(n, Name))
-    for candidate in _candidates(arrays, inner):
+    for candidate in _candidates(arrays, held):
         (field, *others) = names_in(candidate)
         if others or reads[field] != 1:
             continue
-        if any(isinstance(n, Number) and any(isinstance(s, Hyper) for s in n.value.free_symbols) for n in walk(candidate)):
+        numbers = [n.value for n in walk(candidate) if isinstance(n, Number)]
+        if any(isinstance(s, Hyper) for value in numbers for s in value.free_symbols):
             continue
         name = _named(candidate, arrays)
         return _cached(arrays, [*arrays.forward, Assign(name, candidate)], candidate, name, candidate)
@@ -145,9 +146,7 @@ def _replaced(instruction: Instruction, part: Array, name: str) -> Instruction:
     return changed
 
 
-def _cached(
-    arrays: ArrayProgram, forward: Sequence[Instruction], part: Array, name: str, made: Array
-) -> ArrayProgram:
+def _cached(arrays: ArrayProgram, forward: Sequence[Instruction], part: Array, name: str, made: Array) -> ArrayProgram:
     """Return the program with ``part`` of backward read from the cache; fields that nobody reads any more go."""
     backward = tuple(_replaced(i, part, name) for i in arrays.backward)
     read = {n for i in backward for v in values(i) for n in names_in(v)}
@@ -163,11 +162,13 @@ def _cached(
 
     cotangents = tuple(replace(c, like=like(c.like)) for c in arrays.cotangents)
     sizes = tuple(replace(s, source=like(s.source)) for s in arrays.backward_sizes)
-    if any(c.like in gone for c in cotangents) or any(s.source in gone for s in sizes) or arrays.precision in gone - swap.keys():
+    named = {c.like for c in cotangents} | {s.source for s in sizes}
+    if named & gone or arrays.precision in gone - swap.keys():
         kept, gone = arrays.cache, set()  # its shape or dtype is still needed
         cotangents, sizes = arrays.cotangents, arrays.backward_sizes
     precision = swap.get(arrays.precision, arrays.precision) if arrays.precision in gone else arrays.precision
-    place = next((k for k, f in enumerate(arrays.cache) if f.name in gone), len([f for f in kept if f.axes is not None]))
+    end = sum(f.axes is not None for f in kept)
+    place = next((k for k, f in enumerate(arrays.cache) if f.name in gone), end)
     fields = [*kept[:place], field, *kept[place:]]
     return replace(
         arrays,
@@ -182,4 +183,3 @@ def _cached(
 
 def _shape(arrays: ArrayProgram, name: str) -> object:
     return next((f.axes for f in arrays.cache if f.name == name), None)
-

@@ -64,7 +64,7 @@ def _scaled_copy(first: Instruction, second: Instruction, third: Instruction) ->
             else:
                 new = Binary(value.axes, Dtype.REAL, (value, factor), op="*")
             whole = Binary(copy.axes, Dtype.REAL, (source, factor), op="*")
-            return [Assign(name, whole), replace(second, value=new)]  # type: ignore[type-var]
+            return [Assign(name, whole), replace(second, value=new)]
     return None
 
 
@@ -106,8 +106,8 @@ def as_product(array: Array, known: Known) -> Array:
         if sides[0] is None or sides[1] is None or sides[0][1] != sides[1][1]:
             continue
         over = sides[0][1]
-        merged = [*([rows] if len(rows) > 1 else []), *([columns] if len(columns) > 1 else []), *([over] * (len(over) > 1))]
-        if not all(known(i.size) for group in merged for i in (*group,)) or not merged:
+        merged = [group for group in (rows, columns, over) if len(group) > 1]
+        if not merged or not all(known(i.size) for group in merged for i in group):
             continue
         if (len(rows) > 1 or len(columns) > 1) and not all(known(i.size) for i in (*rows, *columns)):
             continue

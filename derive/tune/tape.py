@@ -24,6 +24,7 @@ from derive.lower.arrays import (
     InPlace,
     Instruction,
     Name,
+    Ones,
     Reduce,
     Vecdot,
     values,
@@ -69,13 +70,13 @@ class Tape:
 
     Attributes:
         rank: the most axes that an array has.
-        fresh: gives names for what lies between.
+        fresh: gives a name like a given one for what lies between.
         code: the operations so far.
         between: the names of results that only the statement's own operations read.
     """
 
     rank: int
-    fresh: Callable[[], str]
+    fresh: Callable[[str], str]
     code: list[Instruction] = field(default_factory=list)
     between: set[str] = field(default_factory=set)
 
@@ -107,11 +108,16 @@ class Tape:
         return self._named(array) if is_operation(array, self.rank) else array
 
     def _named(self, array: Array) -> Array:
-        name = self.fresh()
+        name = self.fresh("sums" if isinstance(array, (Reduce, Vecdot)) or _is_sum(array) else "part")
         self.between.add(name)
         self.code.append(Assign(name, array))
         axes = array.axes
         return Name(axes, array.dtype, name=name)
+
+
+def _is_sum(array: Array) -> bool:
+    """Return whether a product is with ones, so that it is a sum."""
+    return isinstance(array, Contract) and any(isinstance(a, Ones) for a in array.args)
 
 
 def _with(array: Array, args: Sequence[Array]) -> Array:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sympy import Expr, S
 
@@ -69,7 +70,7 @@ def tuned(arrays: ArrayProgram, worth: Worth) -> ArrayProgram | None:
         arrays: as lowered.
         worth: decides for each go over the rows whether it is done in blocks.
     """
-    if arrays.modules or any(isinstance(i, CallBackward) for i in arrays.backward):
+    if arrays.modules or arrays.stages or any(isinstance(i, CallBackward) for i in arrays.backward):
         return None
     for merged in (True, False):
         found = _Tuning(arrays, worth).run(merged=merged)
@@ -123,7 +124,7 @@ class _Tuning:
             return self.run(merged=False)
         assert code is not None
         code = fewer_passes([self._respelled(i) for i in code])
-        tape = Tape(large_rank(code), lambda: self.fresh("_between"))
+        tape = Tape(large_rank(code), self.fresh)
         tape.add(code)
         code = tape.code
         rank = tape.rank
@@ -173,7 +174,7 @@ class _Tuning:
         return next(i.axes for i in self.arrays.inputs if i.name == parameter)
 
     def _roomy(self, code: Sequence[Instruction], rank: int, *, merged: bool) -> list[str] | None:
-        """Return the gradients that are first computed into an array that is there; None where others need batch axes."""
+        """Return the gradients that get an array before they are computed; None where others need batch axes."""
         first: dict[str, Instruction] = {}
         for instruction in code:
             for name in written(instruction):
@@ -259,7 +260,7 @@ class _Tuning:
     def _crossing(
         self, plan: Sequence[Go], home: dict[str, int], roomy: Collection[str]
     ) -> tuple[dict[str, tuple[Axis, ...]], set[str]]:
-        """Return what is computed in blocks and read elsewhere, with its axes, and what must not be for having no array.
+        """Return what is computed in blocks and read elsewhere, with its axes, and what has no array for that.
 
         Sums over the rows are whole anyway; a gradient has its own array.
         """
@@ -325,21 +326,22 @@ class _Tuning:
                 parts[name] = (self.fresh(f"{name}_rows"), Name(axes, Dtype.REAL, name=name))
             return parts[name][0]
 
-        for (k, original), instruction in zip(numbered, placed, strict=True):
-            kind, letter = letters[k]
-            assert isinstance(original, Assign)
-
-            def change(array: Array, letter: Index = letter) -> Array:
+        def in_parts(letter: Index, value: Array) -> Array:
+            def change(array: Array) -> Array:
                 if isinstance(array, Name) and array.axes[:1] == (letter,) and array.name not in local:
                     return replace(array, name=part(array.name, array.axes))
                 return array
 
-            moved = mapped(instruction, lambda value, change=change: transform(value, change))
+            return transform(value, change)
+
+        for (k, original), instruction in zip(numbered, placed, strict=True):
+            kind, letter = letters[k]
+            assert isinstance(original, Assign)
+
+            moved = mapped(instruction, partial(in_parts, letter))
             inner = written_here | local | {n for n, _ in parts.values()}
-            top = isinstance(moved, (Assign, Into))
-            moved = mapped(
-                moved, lambda value, inner=inner, top=top: self._constants(value, inner, before, constants, top=top)
-            )
+            outside = partial(self._constants, inner, before, constants, top=isinstance(moved, (Assign, Into)))
+            moved = mapped(moved, outside)
             if kind is Role.SUM:
                 assert isinstance(moved, Assign)
                 axes = tuple(a for a in moved.value.axes if a is not None)
@@ -354,7 +356,7 @@ class _Tuning:
         return [*before, Blocks("rows", of, like, tuple(spare), tuple(parts.values()), tuple(body))]
 
     def _constants(
-        self, value: Array, inner: Collection[str], before: list[Instruction], known: dict[Array, str], *, top: bool
+        self, inner: Collection[str], before: list[Instruction], known: dict[Array, str], value: Array, *, top: bool
     ) -> Array:
         """Return a value with what no row changes under a name, computed ``before`` the loop."""
         if isinstance(value, (Binary, Apply)) and value.indices and not names_in(value) & set(inner) and not top:
@@ -362,7 +364,7 @@ class _Tuning:
                 known[value] = descriptive_name(value, self.taken)
                 before.append(Assign(known[value], value))
             return Name(value.axes, value.dtype, name=known[value])
-        args = tuple(self._constants(a, inner, before, known, top=False) for a in value.args)
+        args = tuple(self._constants(inner, before, known, a, top=False) for a in value.args)
         return replace(value, args=args) if args != value.args else value
 
 
