@@ -34,7 +34,7 @@ def size_of(nbytes: int) -> str:
 
 
 def table(case: Case) -> Table:
-    """Return the table of a case: one row a way, the fastest one marked."""
+    """Return the table of a case: one row a way, the fastest one marked; why others have no time stands below it."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -42,9 +42,11 @@ def table(case: Case) -> Table:
     first = next((row for row in case.rows if row.seconds is not None), None)
     fastest = min((row.seconds for row in case.rows if row.seconds is not None), default=None)
     what = f"{size_of(case.nbytes)} to move" + (f", {case.flops / 1e9:.3g} Gflop in products" if case.flops else "")
+    reasons = [f"{row.name}: {row.why}" for row in case.rows if row.why]
     result = Table(
         box=SIMPLE_HEAD, pad_edge=False, title=case.title, title_justify="left", title_style="bold",
-        caption=f"limit {duration(case.limit)}: {what}", caption_justify="left",
+        caption="\n".join([f"limit {duration(case.limit)}: {what}", *reasons]),
+        caption_justify="left",
     )  # fmt: skip
     result.add_column("backward")
     for name in ("time", "±", f"/ {first.name}" if first else "/", "/ limit", "peak", "error"):
@@ -52,7 +54,7 @@ def table(case: Case) -> Table:
     for row in case.rows:
         if row.seconds is None or first is None or first.seconds is None:
             error = f"{row.error:.0e}" if row.error is not None else ""
-            result.add_row(Text(row.name, "dim"), Text(row.why, "dim"), "", "", "", "", error)
+            result.add_row(Text(row.name, "dim"), "–", "", "", "", "", error)
             continue
         result.add_row(
             Text(row.name, "bold" if row.ours else ""),
