@@ -118,15 +118,35 @@ def enlarged(layer: Layer, instance: Instance, inputs: Inputs, cotangents: Input
 
 
 def main(names: Sequence[str]) -> int:
-    """Run the layers, all where none is named, in a process with the sanitisers; return its exit status."""
+    """Run the layers, all where none is named, in processes with the sanitisers; return 1 where one finds a fault."""
     if os.environ.get("DERIVE_SANITIZED"):
+        run(names)
+        return 0
+    if not names:
         from derive.language import catalogue
 
-        run(names or catalogue())
-        return 0
-    command = [sys.executable, str(Path(__file__)), *names]
-    return subprocess.run(command, env=environment() | {"DERIVE_SANITIZED": "1"}).returncode
+        names = catalogue()
+    left, faulty = list(names), []
+    while left:  # a fault ends the process: the next one goes on after it
+        command = [sys.executable, "-u", __file__, *left]
+        with subprocess.Popen(
+            command, env=environment() | {"DERIVE_SANITIZED": "1"}, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                if line.partition(":")[0] == left[0]:
+                    left.pop(0)
+        if process.returncode == 0:
+            break
+        if left:
+            print(f"{left[0]}: FAULT", flush=True)
+            faulty.append(left.pop(0))
+    if faulty:
+        print(f"{len(faulty)} of {len(names)} layers have faults: {', '.join(faulty)}", file=sys.stderr)
+    return 1 if faulty else 0
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
     sys.exit(main(sys.argv[1:]))
