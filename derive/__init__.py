@@ -5,6 +5,7 @@
     >>> print(derive.derive_program(square))        # the formulas
     >>> text, report = derive.build(square)         # a NumPy module, and how its check went
     >>> derive.generate(square, out="generated")    # the same, written to generated/square.py
+    >>> derive.generate(square, target="c")         # in C: square.c, square.h and square_c.py, which calls it
 
 A layer comes from text (:func:`parse`), from a file or the catalogue
 (:func:`load`), or from a decorated function (:func:`layer`). What goes wrong

@@ -193,6 +193,8 @@ def inspect(
         DeriveError: further functions of a layer whose calls are kept; in C, either of them, or no C compiler.
     """
     if target == "c":
+        if purpose != "reading":
+            raise DeriveError("the target c has one way of writing code", hint="leave out --for")
         return _inspect_compiled(layer, wrt, seed, calls=modules is not None, further=jvp or second)
     from derive.check import check
     from derive.render.numpy import render
