@@ -31,8 +31,8 @@ from derive.render.c import render
 Values = NDArray[Any]
 
 FLAGS = [
-    "-std=c11", "-O1", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-Wall", "-Wextra",
-    "-Wno-unknown-pragmas", "-fPIC", "-shared", *os.environ.get("DERIVE_TEST_CFLAGS", "").split(),
+    "-std=c11", "-O1", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd",
+    "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-fPIC", "-shared", *os.environ.get("DERIVE_TEST_CFLAGS", "").split(),
 ]  # fmt: skip
 _ARRAYS: dict[Kind, Any] = {Kind.INT: np.int64, Kind.BOOL: np.bool_}
 _REALS: dict[str, Any] = {"float": ctypes.c_float, "double": ctypes.c_double}

@@ -15,12 +15,12 @@ from dataclasses import replace
 
 from sympy import Add, Expr, Mul, Pow, exp
 
-from derive.algebra.functions import Erfc
+from derive.algebra.functions import AtMost, Erfc
 from derive.algebra.indices import elements, rebuild, substitute
 from derive.algebra.nodes import Element, Index, Padded
-from derive.nests.pieces import Apart, ErfcBy, Piece
+from derive.nests.pieces import Apart, Decay, ErfcBy, Piece
 
-__all__ = ["inlined", "sharing_exponentials"]
+__all__ = ["inlined", "with_decays"]
 
 _OPERATIONS = 2
 
@@ -102,29 +102,35 @@ def _padded(expr: Expr) -> list[Element]:
     return [e for a in expr.args for e in _padded(a)]
 
 
-def sharing_exponentials(expr: Expr) -> Expr:
-    """Return the expression with ``erfc(a)`` from ``exp(-a**2)`` where that stands in it too."""
+def with_decays(expr: Expr) -> Expr:
+    """Mark exponentials of what is at most 0 as such, and take ``erfc(a)`` from ``exp(-a**2)``."""
     exponents: set[Expr] = set()
-    arguments: set[Expr] = set()
 
-    def visit(e: Expr) -> None:
+    def collect(e: Expr) -> None:
         if isinstance(e, exp):
             exponents.add(e.args[0])
-        if isinstance(e, Erfc):
-            arguments.add(e.args[0])
         for a in e.args:
-            visit(a)
+            collect(a)
 
-    visit(expr)
-    shared = {a for a in arguments if -Pow(a, 2) in exponents}
-    return _by_bell(expr, shared) if shared else expr
+    def visit(e: Expr) -> Expr:
+        if not e.args or isinstance(e, Element):
+            return e
+        new = rebuild(e, map(visit, e.args))
+        if isinstance(e, exp) and _is_at_most_0(e.args[0]):
+            return Decay(new.args[0])
+        if isinstance(e, Erfc) and -Pow(e.args[0], 2) in exponents:
+            return ErfcBy(new.args[0], Decay(-Pow(new.args[0], 2)))
+        return new
+
+    collect(expr)
+    return visit(expr) if exponents else expr
 
 
-def _by_bell(expr: Expr, shared: set[Expr]) -> Expr:
-    if not expr.args:
-        return expr
-    if isinstance(expr, Erfc) and expr.args[0] in shared:
-        a = expr.args[0]
-        return ErfcBy(a, exp(-Pow(a, 2)))
-    return rebuild(expr, (_by_bell(a, shared) for a in expr.args))
-
+def _is_at_most_0(expr: Expr) -> bool:
+    if isinstance(expr, AtMost):
+        return bool(expr.args[1] == 0)
+    if isinstance(expr, Mul):
+        number, rest = expr.as_coeff_Mul()
+        squares = all(f.is_Pow and f.exp.is_Integer and f.exp % 2 == 0 for f in Mul.make_args(rest))
+        return bool(number.is_negative) and squares
+    return False

@@ -25,7 +25,7 @@ from derive.algebra.indices import elements, substitute
 from derive.algebra.nodes import Element, Index, Kind, Tensor
 from derive.language.layer import Carry
 
-__all__ = ["Apart", "ErfcBy", "Piece", "Product", "Temporary"]
+__all__ = ["Apart", "Decay", "ErfcBy", "Piece", "Product", "Temporary"]
 
 Letters = tuple[Index, ...]
 
@@ -39,6 +39,10 @@ class Apart(sympy.Function):
 
     def _eval_is_extended_real(self) -> bool:
         return True
+
+
+class Decay(Apart):
+    """``exp(x)`` of an x that is at most 0."""
 
 
 class ErfcBy(Apart):

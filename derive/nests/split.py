@@ -54,8 +54,8 @@ from derive.lower.affine import Ranges, affine
 from derive.lower.layout import natural_order
 from derive.lower.prepare import settled
 from derive.lower.scalars import is_number
-from derive.nests.inline import sharing_exponentials
-from derive.nests.pieces import Apart, Letters, Piece, Temporary
+from derive.nests.inline import with_decays
+from derive.nests.pieces import Apart, Decay, Letters, Piece, Temporary
 from derive.nests.products import Operands, arranged, operands
 
 __all__ = ["Splitter"]
@@ -222,7 +222,7 @@ class Splitter:
         self, name: str, subscripts: Sequence[Expr], op: str, expr: Expr, letters: Iterable[Index], **more: Any
     ) -> None:
         """Append a piece, its loops in the order of memory."""
-        expr = sharing_exponentials(expr)
+        expr = with_decays(expr)
         piece = Piece(name, tuple(subscripts), op, expr, tuple(letters), formula=self._formula, **more)
         self.pieces.append(replace(piece, loops=self.ordered(piece)))
 
@@ -422,7 +422,7 @@ class Splitter:
         shifted = body - self.tensors[top].element
         total = self.temporary(f"sum_{name}", outer)
         if isinstance(expr, Softmax):
-            self.add(name, indices, "=", sympy.exp(shifted), indices)
+            self.add(name, indices, "=", Decay(shifted), indices)
             self.add(total, outer, "=", S.Zero, outer)
             self.add(total, outer, "+=", own, indices)
             scale = self.temporary(f"scale_{name}", outer)
@@ -434,7 +434,7 @@ class Splitter:
         else:
             assert isinstance(expr, LogSoftmax), expr
             self.add(total, outer, "=", S.Zero, outer)
-            self.add(total, outer, "+=", sympy.exp(shifted), indices)
+            self.add(total, outer, "+=", Decay(shifted), indices)
             self._log_softmax(name, indices, body, top, total)
 
     def _log_softmax(self, name: str, indices: Letters, body: Expr, top: str, total: str) -> None:

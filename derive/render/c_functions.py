@@ -13,7 +13,7 @@ import sympy
 from sympy import Expr
 
 from derive.algebra import functions as f
-from derive.nests.pieces import ErfcBy
+from derive.nests.pieces import Decay, ErfcBy
 
 __all__ = ["HELPERS", "SPELLINGS", "TRUTHS", "VECTOR_FUNCTIONS", "Spelling", "needed"]
 
@@ -57,6 +57,7 @@ SPELLINGS: dict[type[Expr], Spelling] = {
     sympy.erf: Spelling("erf({0})"),
     f.Erfc: Spelling("erfc({0})"),
     ErfcBy: _call("erfc_by", 2),
+    Decay: _call("decay"),
     f.Lgamma: Spelling("lgamma({0})"),
     sympy.digamma: _call("digamma"),
     sympy.polygamma: _call("polygamma", 2),
@@ -89,13 +90,14 @@ HELPERS: dict[str, tuple[str, ...]] = {
     "taken": ("aligned",),
     "gemm": (),
     "sign": (),
+    "decay": (),
     "exponential": (),
     "erfc_by": (),
-    "sigmoid": ("exponential",),
-    "log_sigmoid": ("exponential",),
-    "softplus": ("exponential",),
+    "sigmoid": ("decay",),
+    "log_sigmoid": ("decay",),
+    "softplus": ("decay",),
     "log_cosh": (),
-    "logaddexp": ("exponential",),
+    "logaddexp": ("decay",),
     "log_ndtr": (),
     "relu": (),
     "maximum": (),

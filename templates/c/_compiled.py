@@ -29,7 +29,16 @@ from pathlib import Path
 
 import numpy as np
 
-OPTIONS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-fopenmp")
+OPTIONS = (
+    "-O3",
+    "-march=native",
+    "-mprefer-vector-width=512",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fopenmp-simd",
+    "-fopenmp",
+)
 """Of the compiler, beside what a C11 library takes; one that it doesn't know is left out."""
 
 

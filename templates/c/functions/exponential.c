@@ -5,7 +5,8 @@ static inline real exponential(real x)
 {
     if (sizeof(real) != sizeof(float))
         return exp(x);
-    const float bound = x < -105 ? -105.0f : x > 89 ? 89.0f : (float)x;
+    float bound = x < -105 ? -105.0f : (float)x;
+    bound = bound > 89 ? 89.0f : bound;
     const float shifted = bound * 1.44269504f + 12582912.0f; /* 1.5 * 2**23: the last bits are k */
     const float k = shifted - 12582912.0f;
     const float r = bound - k * 0.693359375f + k * 2.12194440e-4f;
