@@ -5,16 +5,19 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from c_modules import compiled, files, hypers, inputs, layer, numpy
 from case import Array
+from conftest import ROOT
 
 # With: batch and Real hyper; labels, scalar result; sizes computed, Int hypers; products; recurrence, several
 # results; Bool mask; a scalar parameter; `...` alone; maxima; a window; Int results.
@@ -362,6 +365,20 @@ def test_out_that_does_not_fit_is_refused(change: Callable[[list[Array]], Any], 
     for out in (given, type(expected)(*given)) if len(given) == 3 else (given,):
         with pytest.raises(ValueError, match=message):
             module.backward(*cotangents(outputs), cache, out)
+
+
+# The text
+
+
+@LAYERS
+def test_formatter_and_linter_have_nothing_to_say(name: str, tmp_path: Path) -> None:
+    for file, text in files(name).items():
+        if file.endswith(".py"):
+            (tmp_path / file).write_text(text, encoding="utf-8")
+    options = ["--config", str(ROOT / "pyproject.toml"), "--no-cache", str(tmp_path)]
+    for command in (["format", "--check"], ["check", "--ignore", "E741"]):
+        done = subprocess.run([sys.executable, "-m", "ruff", *command, *options], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
 
 
 # Many calls

@@ -187,7 +187,7 @@ typedef struct {
     size_t workspace; /* bytes */
 } Plan;
 
-enum { MOST = 32 };
+enum { MOST = 32, KEPT = 1 << 28 }; /* plans of a function; bytes of a workspace that is kept for the next call */
 
 typedef struct {
     int32_t arguments; /* how many */
@@ -315,7 +315,7 @@ static int run(Function *f, const Plan *plan, void **pointers, const double *num
     int shared = 0;
     pointers[plan->slots - 1] = NULL;
     if (plan->workspace) {
-        shared = !f->memory_busy;
+        shared = !f->memory_busy && plan->workspace <= KEPT;
         if (shared && f->memory_size < plan->workspace) {
             free(f->memory);
             f->memory = malloc(plan->workspace + 63);
