@@ -11,24 +11,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from derive.algebra.nodes import BATCH_SIZE, Kind
+from derive.algebra.nodes import BATCH_SIZE, Kind, Size
 from derive.bench.formulas import Forward
 from derive.bench.namespaces import numpy_namespace
 from derive.check.instance import Instance
 from derive.check.samples import label_ranges
 from derive.check.search import axes_of
 from derive.check.sizes import allowed, choose_instance, completed, defaults
+from derive.check.work import work
 from derive.errors import DeriveError, ShapeError, UnknownNameError
 from derive.language.layer import Layer, Parameter
 
-__all__ = ["Arrays", "Sizes", "chosen_sizes", "cotangents", "inputs", "instance_at", "parse_sizes"]
+__all__ = ["Arrays", "Sizes", "chosen_sizes", "cotangents", "inputs", "instance_at", "parse_sizes", "sized_inputs"]
 
 Arrays = dict[str, NDArray[Any]]
 Sizes = Mapping[str, tuple[int, ...]]
 """Lengths by the name of the size; ``...`` may have several."""
 
-ROWS, OTHER = 1024, 64
-"""The first size of a layer, and any other, where the user gives none."""
+ROWS, OTHER, LOOP = 1024, 64, 16
+"""The first size of a layer, any other, and one along which a recurrence runs, where the user gives none."""
+
+LITTLE, MUCH = 4_000_000, 100_000_000
+"""Scalar operations of a forward pass at sizes that are not given: with windows, and without."""
 
 _RANGES = ((0.0, 1.0, "normal"), (0.2, 2.0, "uniform"), (0.1, 0.9, "uniform"), (1.1, 3.0, "uniform"))
 
@@ -100,25 +104,62 @@ def instance_at(layer: Layer, given: Sizes) -> Instance:
             raise UnknownNameError(f"--sizes: '{name}' {why}", hint=f"{hint}its sizes are: {listed}")
         if name in known and min(given[name]) < 1:
             raise DeriveError(f"--sizes: {name} = {given[name][0]}, and a size is at least 1")
-    first = known[0] if known else ""
-    likely = {name: ROWS if name == first else OTHER for name in known if name != "..."}
-    numbers = {name: given[name][0] if name in given else likely[name] for name in likely}
-    batch = given.get("...", (ROWS if first == "..." else 1,)) if has_batch else ()
     hypers = defaults(layer) | {name: given[name][0] for name in whole & given.keys()}
-    instance = Instance(numbers, batch, hypers)
-    if allowed(layer, instance) and _positive(layer, instance):
-        return completed(layer, instance)
+    fixed = Instance({name: n[0] for name, n in given.items() if name in known and name != "..."}, (), hypers)
+    if has_batch:
+        fixed = replace(fixed, batch=given.get("...", ()))
+    open_names = [name for name in known if name not in given]
+    found = _likely(layer, fixed, known, open_names) or _grown(layer, fixed, open_names)
+    if found is None:
+        small = choose_instance(layer)
+        fitting = ",".join(f"{name}={small.sizes[name]}" for name in known if name != "...")
+        raise ShapeError(
+            f"{layer.name} cannot be run at {fixed}" if fixed.sizes else f"{layer.name} cannot be run at likely sizes",
+            layer.span,
+            f"give all of its sizes, so that they fit: --sizes {fitting}",
+        )
+    return found
+
+
+def _likely(layer: Layer, fixed: Instance, known: Sequence[str], names: Sequence[str]) -> Instance | None:
+    """Return many rows of a few columns; None where they do not fit, or windows or much work ask for care."""
+    if layer.derived and names:
+        return None
+    steps = {s.carry.index.size for s in layer.statements if s.carry is not None}
+    sizes = dict(fixed.sizes)
+    for name in names:
+        if name != "...":
+            sizes[name] = LOOP if Size(name) in steps else ROWS if name == known[0] else OTHER
+    batch = fixed.batch
+    if "..." in names:
+        batch = (ROWS, OTHER) if known == ["..."] else (ROWS if known[0] == "..." else 1,)
+    found = replace(fixed, sizes=sizes, batch=batch)
+    if not allowed(layer, found) or not _positive(layer, found):
+        return None
+    found = completed(layer, found)
+    return found if not names or work(layer, found) <= MUCH else None
+
+
+def _grown(layer: Layer, fixed: Instance, names: Sequence[str]) -> Instance | None:
+    """Return the sizes of a check, doubled in turn as long as no computed size shrinks and it is little work."""
     small = choose_instance(layer)
-    numbers = {name: given[name][0] if name in given else small.sizes[name] for name in likely}
-    instance = replace(instance, sizes=numbers)
-    if allowed(layer, instance) and _positive(layer, instance):
-        return completed(layer, instance)
-    fitting = ",".join(f"{name}={small.sizes[name]}" for name in likely)
-    raise ShapeError(
-        f"{layer.name} cannot be run at {instance}",
-        layer.span,
-        f"give all of its sizes, so that they fit: --sizes {fitting}",
-    )
+    sizes = {**{name: small.sizes[name] for name in names if name != "..."}, **fixed.sizes}
+    found = replace(fixed, sizes=sizes, batch=fixed.batch or (small.batch[:1] and (4,)))
+    if not allowed(layer, found) or not _positive(layer, found):
+        return None
+    found = completed(layer, found)
+    growing = [name for name in names if name != "..."]
+    while growing:
+        for name in tuple(growing):
+            more = replace(found, sizes={**{s.name: found.sizes[s.name] for s in layer.sizes if s != BATCH_SIZE},
+                                         name: 2 * found.sizes[name]})  # fmt: skip
+            if allowed(layer, more) and work(layer, completed(layer, more)) <= LITTLE:
+                more = completed(layer, more)
+                if all(more.sizes[d.size.name] >= found.sizes[d.size.name] for d in layer.derived):
+                    found = more
+                    continue
+            growing.remove(name)
+    return found
 
 
 def _positive(layer: Layer, instance: Instance) -> bool:
@@ -146,6 +187,24 @@ def inputs(layer: Layer, instance: Instance, dtype: Any, seed: int = 0) -> Array
         layer.span,
         "declare inputs of log, sqrt and division as Positive[...] or Unit[...]",
     )
+
+
+def sized_inputs(layer: Layer, given: Sizes, dtype: Any, seed: int = 0) -> tuple[Instance, Arrays]:
+    """Return a layer's sizes, those given among them, and random inputs at which the results are finite.
+
+    Where likely sizes have none, a check's small ones are taken.
+
+    Raises:
+        DeriveError: as ``instance_at`` and ``inputs``.
+    """
+    instance = instance_at(layer, given)
+    try:
+        return instance, inputs(layer, instance, dtype, seed)
+    except DeriveError:
+        if given:
+            raise
+        instance = choose_instance(layer)
+        return instance, inputs(layer, instance, dtype, seed)
 
 
 def _dtype(parameter: Parameter, dtype: Any) -> Any:

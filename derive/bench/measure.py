@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derive.bench.formulas import NotRun
-from derive.bench.inputs import Sizes, cotangents, inputs, instance_at
+from derive.bench.inputs import Sizes, cotangents, sized_inputs
 from derive.bench.machine import Machine
 from derive.bench.peers import PEERS, Peer, Prepared
 from derive.bench.staged import staged_module
@@ -125,8 +125,7 @@ def measured(
     Raises:
         DeriveError: sizes that do not fit, inputs without finite results, or no C compiler for the target ``c``.
     """
-    instance = instance_at(layer, sizes)
-    arrays = inputs(layer, instance, dtype, seed)
+    instance, arrays = sized_inputs(layer, sizes, dtype, seed)
     given = cotangents(layer, instance, dtype, seed + 1)
     program = derive_program(layer)
     wanted = [name for name, _ in program.gradients]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from derive.bench.formulas import Forward
+from derive.bench.formulas import Forward, NotRun
 from derive.bench.namespaces import Namespace, autograd_namespace, jax_namespace, torch_namespace
 from derive.bench.threads import THREADS
 from derive.check.instance import Instance
@@ -29,6 +29,9 @@ __all__ = ["PEERS", "Backward", "Peer", "Prepared", "versions"]
 Arrays = Mapping[str, NDArray[Any]]
 Function = Callable[..., tuple[Any, ...]]
 Backward = Callable[[], Any]
+STEPS = 128
+"""The longest loop that is left to a library that compiles each of its steps."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -52,6 +55,7 @@ class Peer:
         package: what is imported, and installed with pip.
         title: what a table says.
         space: makes the library's namespace for a dtype of its own.
+        compiles: whether it compiles the whole pass, every step of a loop anew.
         differentiated: ``(forward, arrays, wanted, cotangents) -> Prepared``: makes the library's arrays, runs
             the forward pass, and returns what runs the backward. ``forward`` takes a dtype and gives the
             function of the library's arrays.
@@ -62,6 +66,7 @@ class Peer:
     title: str
     space: Callable[[Any], Namespace]
     differentiated: Callable[[Callable[[Any], Function], Arrays, Sequence[str], Arrays], Prepared]
+    compiles: bool = False
 
     def prepare(
         self, layer: Layer, instance: Instance, arrays: Arrays, wanted: Sequence[str], cotangents: Arrays
@@ -76,8 +81,13 @@ class Peer:
             cotangents: one an output, in order; their dtype is that of all real numbers.
 
         Raises:
-            NotRun: the library has no counterpart of an operation; or an error of the library's own.
+            NotRun: the library has no counterpart of an operation, or would compile a long loop; or an error of the
+                library's own.
         """
+        if self.compiles:
+            steps = max((instance.extent(s.carry.index.size) for s in layer.statements if s.carry), default=0)
+            if steps > STEPS:
+                raise NotRun(f"a loop of {steps} steps would be compiled step by step")
 
         def forward(dtype: Any) -> Function:
             return Forward(layer, instance, self.space(dtype))
@@ -191,8 +201,8 @@ def _jax(forward: Callable[[Any], Function], arrays: Arrays, wanted: Sequence[st
 PEERS: tuple[Peer, ...] = (
     Peer("autograd", "autograd", "autograd", autograd_namespace, _autograd),
     Peer("torch", "torch", "PyTorch", torch_namespace, _torch_eager),
-    Peer("torch.compile", "torch", "torch.compile", torch_namespace, _torch_compiled),
-    Peer("jax", "jax", "JAX jit", jax_namespace, _jax),
+    Peer("torch.compile", "torch", "torch.compile", torch_namespace, _torch_compiled, True),
+    Peer("jax", "jax", "JAX jit", jax_namespace, _jax, True),
 )
 """The libraries that a layer can be timed beside, in the order of tables."""
 
