@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import sympy
 from sympy import Add, Expr, Integer, Mul, S
 
-from derive.algebra.functions import Maximum, Minimum, Softplus
+from derive.algebra.functions import LogAddExp, Maximum, Minimum
 from derive.algebra.indices import free_indices, names, replace_elements, substitute
 from derive.algebra.nodes import Element, Index
 from derive.language.layer import Statement
@@ -93,14 +93,9 @@ def _operation(statement: Statement) -> tuple[str, Expr] | None:
     assert is_earlier(own, statement)
     found: tuple[str, Expr] | None = None
     if isinstance(expr, Add) and own in expr.args:
-        rest = expr - own
-        found = ("sum", rest)
-        if isinstance(rest, Softplus):  # log(exp(a) + exp(b)) = a + log(1 + exp(b - a))
-            found = ("logsumexp", rest.args[0] + own)
-    elif isinstance(expr, Add):
-        for term in expr.args:
-            if isinstance(term, Softplus) and term.args[0] == own - (expr - term):
-                found = ("logsumexp", expr - term)
+        found = ("sum", expr - own)
+    elif isinstance(expr, LogAddExp) and own in expr.args:
+        found = ("logsumexp", expr.args[0] if expr.args[1] == own else expr.args[1])
     elif isinstance(expr, Mul) and own in expr.args:
         found = ("prod", expr / own)
     elif isinstance(expr, (Maximum, Minimum)) and own in expr.args and len(expr.args) == 2:
