@@ -66,16 +66,14 @@ def forward(x, h0, wx, wh, bx, bh):
     return y, Cache(x, wx, wh, f, b, dtypes)
 
 
-def backward(dy, cache):
+def backward(dy, cache, out=None):
     """Return Gradients(dx, dh0, dwx, dwh, dbx, dbh).
 
-        dpre_b_in[s, n, j]     = sum[d](where(d == 0, 0, 1)*dy[T - 1 - s, n, d, j])
         dpre_b_factor[s, n, j] = 1 - b[s, n, j]**2
-        dpre_b[s, n, j]        = dpre_b_factor[s, n, j]*(db_next[s + 1, n, j] + dpre_b_in[s, n, j])
+        dpre_b[s, n, j]        = dpre_b_factor[s, n, j]*(db_next[s + 1, n, j] + dy[T - 1 - s, n, 1, j])
         db_next[T, n, j]       = 0; db_next[s, n, j] = sum[k](wh[1, j, k]*dpre_b[s, n, k])
-        dpre_f_in[t, n, j]     = sum[d](where(d == 0, 1, 0)*dy[t, n, d, j])
         dpre_f_factor[t, n, j] = 1 - f[t, n, j]**2
-        dpre_f[t, n, j]        = dpre_f_factor[t, n, j]*(df_next[t + 1, n, j] + dpre_f_in[t, n, j])
+        dpre_f[t, n, j]        = dpre_f_factor[t, n, j]*(df_next[t + 1, n, j] + dy[t, n, 0, j])
         df_next[T, n, j]       = 0; df_next[t, n, j] = sum[k](wh[0, j, k]*dpre_f[t, n, k])
         dx[t, n, i]            = sum[j](wx[1, i, j]*dpre_b[T - 1 - t, n, j]) + sum[j](wx[0, i, j]*dpre_f[t, n, j])
         dh0[i, n, j]           = delta(0, i)*df_next[0, n, j] + delta(1, i)*db_next[0, n, j]
@@ -87,25 +85,25 @@ def backward(dy, cache):
         dbh[i, j]              = delta(0, i)*sum[t, n](dpre_f[t, n, j]) + delta(1, i)*sum[s, n](dpre_b[s, n, j])
 
     dy: [T, N, 2, H].
+    out: Gradients, a sequence or a dict of arrays to write the gradients to, None for a new one. They must not
+    share memory with one another; what they share with a cotangent or the cache is read before it is written.
     Raises ValueError for another shape.
     """
     x, wx, wh, f, b, dtypes = cache
     T, N, I = x.shape
     H = wx.shape[2]
     dy = _cotangent("dy", dy, (T, N, 2, H), np.result_type(*dtypes))
-    dpre_b_in = np.einsum("sndj,d->snj", dy[::-1], (np.arange(2) != 0).astype(dy.dtype), optimize=True)
     dpre_b_factor = 1 - np.square(b[1:])
     dpre_b = np.empty((T, N, H), dtype=dy.dtype)
     db_next = np.zeros((N, H), dtype=dy.dtype)
     for s in reversed(range(T)):
-        dpre_b[s] = dpre_b_factor[s] * (dpre_b_in[s] + db_next)
+        dpre_b[s] = dpre_b_factor[s] * (dy[T - s - 1, :, 1] + db_next)
         db_next = dpre_b[s] @ wh[1].T
-    dpre_f_in = np.einsum("tndj,d->tnj", dy, (np.arange(2) == 0).astype(dy.dtype), optimize=True)
     dpre_f_factor = 1 - np.square(f[1:])
     dpre_f = np.empty((T, N, H), dtype=dy.dtype)
     df_next = np.zeros((N, H), dtype=dy.dtype)
     for t in reversed(range(T)):
-        dpre_f[t] = dpre_f_factor[t] * (dpre_f_in[t] + df_next)
+        dpre_f[t] = dpre_f_factor[t] * (dy[t, :, 0] + df_next)
         df_next = dpre_f[t] @ wh[0].T
     dx = (dpre_b[::-1].reshape(T * N, H) @ wx[1].T).reshape(T, N, I)
     dx = dx + (dpre_f.reshape(T * N, H) @ wx[0].T).reshape(T, N, I)
@@ -126,7 +124,7 @@ def backward(dy, cache):
     dbh = np.zeros((2, H), dtype=dy.dtype)
     dbh[0] = sum_dpre_f
     dbh[1] = sum_dpre_b
-    return Gradients(*map(np.asarray, (dx, dh0, dwx, dwh, dbx, dbh), dtypes))
+    return _into(out, Gradients(*map(np.asarray, (dx, dh0, dwx, dwh, dbx, dbh), dtypes)))
 
 
 # The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
@@ -178,3 +176,36 @@ def _cotangent(name, value, shape, dtype):
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     return array.astype(dtype, copy=False)
+
+
+def _into(out, gradients):
+    """Return the gradients, in the arrays of out where it has them; ValueError where one does not fit."""
+    if out is None:
+        return gradients
+    arrays = _arrays(out)
+    for name, value, array in zip(Gradients._fields, gradients, arrays, strict=True):
+        if array is not None and (array.shape, array.dtype) != (np.shape(value), value.dtype):
+            wanted = f"{value.dtype} of shape {np.shape(value)}"
+            raise ValueError(f"out, {name}: expected {wanted}, got {array.dtype} of shape {array.shape}")
+    for value, array in zip(gradients, arrays, strict=True):
+        if array is not None and array is not value:
+            np.copyto(array, value)
+    return Gradients(*(value if array is None else array for value, array in zip(gradients, arrays, strict=True)))
+
+
+def _arrays(out):
+    """Return an array or None for each gradient; ValueError for anything else, or where two share memory."""
+    fields = Gradients._fields
+    if isinstance(out, dict):
+        if not out.keys() <= set(fields):
+            raise ValueError(f"out: expected names among {', '.join(fields)}, got {', '.join(map(str, out))}")
+        out = [out.get(name) for name in fields]
+    if not isinstance(out, (tuple, list)) or len(out) != len(fields):
+        raise ValueError(f"out: expected Gradients({', '.join(fields)}), a sequence in this order or a dict")
+    for k, (name, array) in enumerate(zip(fields, out, strict=True)):
+        if array is not None and not (isinstance(array, np.ndarray) and array.flags.writeable):
+            raise ValueError(f"out, {name}: expected an array that can be written to, or None")
+        for other in out[:k]:
+            if array is not None and other is not None and np.shares_memory(array, other):
+                raise ValueError(f"out, {name}: shares memory with another one")
+    return out

@@ -22,8 +22,8 @@ import numpy as np
 class Cache(NamedTuple):
     """What backward reads of a call of forward."""
 
-    cos_theta: np.ndarray  # [T, P, 1]
-    sin_theta: np.ndarray  # [T, P, 1]
+    cos_theta: np.ndarray  # [T, P]
+    sin_theta: np.ndarray  # [T, P]
     batch: tuple[int, ...]
 
 
@@ -43,30 +43,34 @@ def forward(x, *, base=10000.0):
     batch = x.shape[:-3]
     T = x.shape[-3]
     P = x.shape[-2]
-    theta = (base ** -(np.arange(P, dtype=x.dtype) / P))[:, None] * np.arange(T, dtype=x.dtype)[:, None, None]
+    theta = base ** -(np.arange(P, dtype=x.dtype) / P) * np.arange(T, dtype=x.dtype)[:, None]
     cos_theta = np.cos(theta)
     sin_theta = np.sin(theta)
-    y = cos_theta * x[..., 0, None] - sin_theta * x[..., 1, None]
-    y = np.where(np.arange(2) == 0, y, cos_theta * x[..., 1, None] + sin_theta * x[..., 0, None])
+    y = cos_theta[:, :, None] * x[..., 0, None] - sin_theta[:, :, None] * x[..., 1, None]
+    term = cos_theta[:, :, None] * x[..., 1, None] + sin_theta[:, :, None] * x[..., 0, None]
+    y = np.where(np.arange(2) == 0, y, term)
     return y, Cache(cos_theta, sin_theta, batch)
 
 
-def backward(dy, cache):
+def backward(dy, cache, out=None):
     """Return Gradients(dx).
 
-        dx[..., t, p, i] = delta(0, i)*sum[r](where(r == 0, cos_theta[t, p], sin_theta[t, p])*dy[..., t, p, r])
-                           + delta(1, i)*sum[r](where(r == 0, -sin_theta[t, p], cos_theta[t, p])*dy[..., t, p, r])
+        dx[..., t, p, i] = delta(0, i)*cos_theta[t, p]*dy[..., t, p, 0] + delta(0, i)*sin_theta[t, p]*
+                           dy[..., t, p, 1] + delta(1, i)*cos_theta[t, p]*dy[..., t, p, 1] - delta(1, i)*
+                           sin_theta[t, p]*dy[..., t, p, 0]
 
     dy: [..., T, P, 2].
+    out: Gradients, a sequence or a dict of arrays to write the gradients to, None for a new one. They must not
+    share memory with one another; what they share with a cotangent or the cache is read before it is written.
     Raises ValueError for another shape.
     """
     cos_theta, sin_theta, batch = cache
-    T, P, _ = cos_theta.shape
+    T, P = cos_theta.shape
     dy = _cotangent("dy", dy, (*batch, T, P, 2), cos_theta.dtype)
     dx = np.zeros((*batch, T, P, 2), dtype=dy.dtype)
-    dx[..., 0] = np.einsum("...tpr,tpr->...tp", dy, np.where(np.arange(2) == 0, cos_theta, sin_theta))
-    dx[..., 1] = np.einsum("...tpr,tpr->...tp", dy, np.where(np.arange(2) == 0, -sin_theta, cos_theta))
-    return Gradients(dx)
+    dx[..., 0] = cos_theta * dy[..., 0] + sin_theta * dy[..., 1]
+    dx[..., 1] = cos_theta * dy[..., 1] - sin_theta * dy[..., 0]
+    return _into(out, Gradients(dx))
 
 
 # The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
@@ -122,3 +126,36 @@ def _cotangent(name, value, shape, dtype):
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     return array.astype(dtype, copy=False)
+
+
+def _into(out, gradients):
+    """Return the gradients, in the arrays of out where it has them; ValueError where one does not fit."""
+    if out is None:
+        return gradients
+    arrays = _arrays(out)
+    for name, value, array in zip(Gradients._fields, gradients, arrays, strict=True):
+        if array is not None and (array.shape, array.dtype) != (np.shape(value), value.dtype):
+            wanted = f"{value.dtype} of shape {np.shape(value)}"
+            raise ValueError(f"out, {name}: expected {wanted}, got {array.dtype} of shape {array.shape}")
+    for value, array in zip(gradients, arrays, strict=True):
+        if array is not None and array is not value:
+            np.copyto(array, value)
+    return Gradients(*(value if array is None else array for value, array in zip(gradients, arrays, strict=True)))
+
+
+def _arrays(out):
+    """Return an array or None for each gradient; ValueError for anything else, or where two share memory."""
+    fields = Gradients._fields
+    if isinstance(out, dict):
+        if not out.keys() <= set(fields):
+            raise ValueError(f"out: expected names among {', '.join(fields)}, got {', '.join(map(str, out))}")
+        out = [out.get(name) for name in fields]
+    if not isinstance(out, (tuple, list)) or len(out) != len(fields):
+        raise ValueError(f"out: expected Gradients({', '.join(fields)}), a sequence in this order or a dict")
+    for k, (name, array) in enumerate(zip(fields, out, strict=True)):
+        if array is not None and not (isinstance(array, np.ndarray) and array.flags.writeable):
+            raise ValueError(f"out, {name}: expected an array that can be written to, or None")
+        for other in out[:k]:
+            if array is not None and other is not None and np.shares_memory(array, other):
+                raise ValueError(f"out, {name}: shares memory with another one")
+    return out

@@ -31,11 +31,11 @@ class Cache(NamedTuple):
     """What backward reads of a call of forward."""
 
     v: np.ndarray  # [..., T, E]
-    cos_theta: np.ndarray  # [T, P, 1]
-    sin_theta: np.ndarray  # [T, P, 1]
+    cos_theta: np.ndarray  # [T, P]
+    sin_theta: np.ndarray  # [T, P]
     qr: np.ndarray  # [..., T, P, 2]
-    cos_kr_theta: np.ndarray  # [T, P, 1]
-    sin_kr_theta: np.ndarray  # [T, P, 1]
+    cos_kr_theta: np.ndarray  # [T, P]
+    sin_kr_theta: np.ndarray  # [T, P]
     kr: np.ndarray  # [..., T, P, 2]
     a: np.ndarray  # [..., T, T]
     y: np.ndarray  # [..., T, E]
@@ -60,16 +60,18 @@ def forward(q, k, v):
     dtype = np.result_type(q, k, v)
     T = q.shape[-3]
     P = q.shape[-2]
-    theta = (10000 ** -(np.arange(P, dtype=dtype) / P))[:, None] * np.arange(T, dtype=dtype)[:, None, None]
+    theta = 10000 ** -(np.arange(P, dtype=dtype) / P) * np.arange(T, dtype=dtype)[:, None]
     cos_theta = np.cos(theta)
     sin_theta = np.sin(theta)
-    qr = cos_theta * q[..., 0, None] - sin_theta * q[..., 1, None]
-    qr = np.where(np.arange(2) == 0, qr, cos_theta * q[..., 1, None] + sin_theta * q[..., 0, None])
-    kr_theta = (10000 ** -(np.arange(P, dtype=dtype) / P))[:, None] * np.arange(T, dtype=dtype)[:, None, None]
+    qr = cos_theta[:, :, None] * q[..., 0, None] - sin_theta[:, :, None] * q[..., 1, None]
+    term = cos_theta[:, :, None] * q[..., 1, None] + sin_theta[:, :, None] * q[..., 0, None]
+    qr = np.where(np.arange(2) == 0, qr, term)
+    kr_theta = 10000 ** -(np.arange(P, dtype=dtype) / P) * np.arange(T, dtype=dtype)[:, None]
     cos_kr_theta = np.cos(kr_theta)
     sin_kr_theta = np.sin(kr_theta)
-    kr = cos_kr_theta * k[..., 0, None] - sin_kr_theta * k[..., 1, None]
-    kr = np.where(np.arange(2) == 0, kr, cos_kr_theta * k[..., 1, None] + sin_kr_theta * k[..., 0, None])
+    kr = cos_kr_theta[:, :, None] * k[..., 0, None] - sin_kr_theta[:, :, None] * k[..., 1, None]
+    term2 = cos_kr_theta[:, :, None] * k[..., 1, None] + sin_kr_theta[:, :, None] * k[..., 0, None]
+    kr = np.where(np.arange(2) == 0, kr, term2)
     score = np.einsum("...tpr,...spr->...ts", qr, kr, optimize=True) / math.sqrt(2 * P)
     a = np.where(np.arange(T) <= np.arange(T)[:, None], score, -np.inf)
     a = np.exp(a - a.max(axis=-1, keepdims=True))
@@ -79,23 +81,24 @@ def forward(q, k, v):
     return y, Cache(v, cos_theta, sin_theta, qr, cos_kr_theta, sin_kr_theta, kr, a, y, dtypes)
 
 
-def backward(dy, cache):
+def backward(dy, cache, out=None):
     """Return Gradients(dq, dk, dv).
 
         da[..., t, s]     = sum[e](dy[..., t, e]*v[..., s, e])
         dscore[..., t, s] = a[..., t, s]*(da[..., t, s] - sum[e](dy[..., t, e]*y[..., t, e]))
         dkr[..., t, p, r] = 0.5*sqrt(2)*sum[s](dscore[..., s, t]*qr[..., s, p, r])/sqrt(P)
         dqr[..., t, p, r] = 0.5*sqrt(2)*sum[s](dscore[..., t, s]*kr[..., s, p, r])/sqrt(P)
-        dq[..., t, p, i]  = delta(0, i)*sum[r](where(r == 0, cos_theta[t, p], sin_theta[t, p])*dqr[..., t, p, r])
-                            + delta(1, i)*
-                            sum[r](where(r == 0, -sin_theta[t, p], cos_theta[t, p])*dqr[..., t, p, r])
-        dk[..., t, p, i]  = delta(0, i)*
-                            sum[r](where(r == 0, cos_kr_theta[t, p], sin_kr_theta[t, p])*dkr[..., t, p, r])
-                            + delta(1, i)*
-                            sum[r](where(r == 0, -sin_kr_theta[t, p], cos_kr_theta[t, p])*dkr[..., t, p, r])
+        dq[..., t, p, i]  = delta(0, i)*cos_theta[t, p]*dqr[..., t, p, 0] + delta(0, i)*sin_theta[t, p]*
+                            dqr[..., t, p, 1] + delta(1, i)*cos_theta[t, p]*dqr[..., t, p, 1] - delta(1, i)*
+                            sin_theta[t, p]*dqr[..., t, p, 0]
+        dk[..., t, p, i]  = delta(0, i)*cos_kr_theta[t, p]*dkr[..., t, p, 0] + delta(0, i)*sin_kr_theta[t, p]*
+                            dkr[..., t, p, 1] + delta(1, i)*cos_kr_theta[t, p]*dkr[..., t, p, 1] - delta(1, i)*
+                            sin_kr_theta[t, p]*dkr[..., t, p, 0]
         dv[..., s, e]     = sum[t](a[..., t, s]*dy[..., t, e])
 
     dy: [..., T, E].
+    out: Gradients, a sequence or a dict of arrays to write the gradients to, None for a new one. They must not
+    share memory with one another; what they share with a cotangent or the cache is read before it is written.
     Raises ValueError for another shape.
     """
     v, cos_theta, sin_theta, qr, cos_kr_theta, sin_kr_theta, kr, a, y, dtypes = cache
@@ -106,13 +109,13 @@ def backward(dy, cache):
     dkr = np.einsum("...spr,...st->...tpr", qr, dscore, optimize=True) / math.sqrt(2 * P)
     dqr = np.einsum("...spr,...ts->...tpr", kr, dscore, optimize=True) / math.sqrt(2 * P)
     dq = np.zeros(qr.shape, dtype=dy.dtype)
-    dq[..., 0] = np.einsum("...tpr,tpr->...tp", dqr, np.where(np.arange(2) == 0, cos_theta, sin_theta))
-    dq[..., 1] = np.einsum("...tpr,tpr->...tp", dqr, np.where(np.arange(2) == 0, -sin_theta, cos_theta))
+    dq[..., 0] = cos_theta * dqr[..., 0] + sin_theta * dqr[..., 1]
+    dq[..., 1] = cos_theta * dqr[..., 1] - sin_theta * dqr[..., 0]
     dk = np.zeros(qr.shape, dtype=dy.dtype)
-    dk[..., 0] = np.einsum("...tpr,tpr->...tp", dkr, np.where(np.arange(2) == 0, cos_kr_theta, sin_kr_theta))
-    dk[..., 1] = np.einsum("...tpr,tpr->...tp", dkr, np.where(np.arange(2) == 0, -sin_kr_theta, cos_kr_theta))
+    dk[..., 0] = cos_kr_theta * dkr[..., 0] + sin_kr_theta * dkr[..., 1]
+    dk[..., 1] = cos_kr_theta * dkr[..., 1] - sin_kr_theta * dkr[..., 0]
     dv = np.swapaxes(a, -1, -2) @ dy
-    return Gradients(*map(np.asarray, (dq, dk, dv), dtypes))
+    return _into(out, Gradients(*map(np.asarray, (dq, dk, dv), dtypes)))
 
 
 # The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
@@ -171,3 +174,36 @@ def _cotangent(name, value, shape, dtype):
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     return array.astype(dtype, copy=False)
+
+
+def _into(out, gradients):
+    """Return the gradients, in the arrays of out where it has them; ValueError where one does not fit."""
+    if out is None:
+        return gradients
+    arrays = _arrays(out)
+    for name, value, array in zip(Gradients._fields, gradients, arrays, strict=True):
+        if array is not None and (array.shape, array.dtype) != (np.shape(value), value.dtype):
+            wanted = f"{value.dtype} of shape {np.shape(value)}"
+            raise ValueError(f"out, {name}: expected {wanted}, got {array.dtype} of shape {array.shape}")
+    for value, array in zip(gradients, arrays, strict=True):
+        if array is not None and array is not value:
+            np.copyto(array, value)
+    return Gradients(*(value if array is None else array for value, array in zip(gradients, arrays, strict=True)))
+
+
+def _arrays(out):
+    """Return an array or None for each gradient; ValueError for anything else, or where two share memory."""
+    fields = Gradients._fields
+    if isinstance(out, dict):
+        if not out.keys() <= set(fields):
+            raise ValueError(f"out: expected names among {', '.join(fields)}, got {', '.join(map(str, out))}")
+        out = [out.get(name) for name in fields]
+    if not isinstance(out, (tuple, list)) or len(out) != len(fields):
+        raise ValueError(f"out: expected Gradients({', '.join(fields)}), a sequence in this order or a dict")
+    for k, (name, array) in enumerate(zip(fields, out, strict=True)):
+        if array is not None and not (isinstance(array, np.ndarray) and array.flags.writeable):
+            raise ValueError(f"out, {name}: expected an array that can be written to, or None")
+        for other in out[:k]:
+            if array is not None and other is not None and np.shares_memory(array, other):
+                raise ValueError(f"out, {name}: shares memory with another one")
+    return out

@@ -14,7 +14,7 @@ The two lie on the axis of 2. Where a side is odd its last row or column has no 
 
 Memory beside arguments, results and cache: forward holds up to about the largest of 2*N*D*P*Q + 9*N*C*P*Q,
 4*N*C*P*Q + N*C*H2*W2 + N*D*P*Q + 4*C*D and 2*N*H*W*F + 20*N*C*H*W + N*C*(H2 + 1)*(W2 + 1) + N*C*H2*W2 +
-N*D*P*Q elements, backward 15*N*C*P*Q + 19*N*C*H*W + 2*N*C*(H + 2)*(W + 2) + 2*N*H*W*F + 3*N*D*P*Q +
+N*D*P*Q elements, backward 15*N*C*P*Q + 18*N*C*H*W + 2*N*C*(H + 2)*(W + 2) + 2*N*H*W*F + 3*N*D*P*Q +
 N*C*(P + 2)*(Q + 2) + 18*C*F + 9*C*D.
 
 Source: Ronneberger, Fischer & Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015.
@@ -108,18 +108,18 @@ def forward(x, w1, b1, w2, b2, w3, b3):
     return y, Cache(x, w1, w2, w3, m, m_padded, h, both_padded, y, H2, W2, dtypes)
 
 
-def backward(dy, cache):
+def backward(dy, cache, out=None):
     """Return Gradients(dx, dw1, db1, dw2, db2, dw3, db3).
 
         dz[n, f, i, j]       = where(y[n, f, i, j] > 0, 1, 0)*dy[n, f, i, j]
         dboth[n, m, c, i, j] = sum[f, k, l, r, s](delta(i, k + r - 1)*delta(j, l + s - 1)*dz[n, f, k, l]*
                                w3[f, m, c, r, s])
-        dup[n, f, i, j]      = sum[m, k, l](where(m == 0, 0, 1)*delta(i, k)*delta(j, l)*dboth[n, m, f, k, l])
+        dup[n, f, i, j]      = sum[k, l](delta(i, k)*delta(j, l)*dboth[n, 1, f, k, l])
         dh[n, d, p, q]       = sum[f, r, s](w2[d, f, r, s]*padded(dup)[n, f, 2*p + r, 2*q + s])
         da[n, f, p, q]       = where(h[n, f, p, q] > 0, 1, 0)*dh[n, f, p, q]
         dm[n, c, p, q]       = sum[f, r, k, l, s](delta(p, r + l - 1)*delta(q, k + s - 1)*da[n, f, r, k]*
                                w1[f, c, l, s])
-        dx[n, c, i, j]       = sum[k](where(k == 0, 1, 0)*dboth[n, k, c, i, j])
+        dx[n, c, i, j]       = dboth[n, 0, c, i, j]
                                + sum[p, q, r: 2, s: 2](delta(i, 2*p + r)*delta(j, 2*q + s)*dm[n, c, p, q]*
                                (padded(x, -inf)[n, c, 2*p + r, 2*q + s] == m[n, c, p, q])
                                /sum[k: 2, t: 2](padded(x, -inf)[n, c, 2*p + k, 2*q + t] == m[n, c, p, q]))
@@ -131,6 +131,8 @@ def backward(dy, cache):
         db3[f]               = sum[n, i, j](dz[n, f, i, j])
 
     dy: [N, F, H, W].
+    out: Gradients, a sequence or a dict of arrays to write the gradients to, None for a new one. They must not
+    share memory with one another; what they share with a cotangent or the cache is read before it is written.
     Raises ValueError for another shape.
     """
     x, w1, w2, w3, m, m_padded, h, both_padded, y, H2, W2, dtypes = cache
@@ -148,7 +150,7 @@ def backward(dy, cache):
             dboth_padded[:, :, :, r : r + H, s : s + W] += dboth_columns[:, r, s]
     del dboth_columns
     dboth = _pad(dboth_padded, (-1, -1), (-1, -1))
-    dup = np.einsum("nmfkl,m->nfkl", dboth, (np.arange(2) != 0).astype(dy.dtype), optimize=True)[:, :, :H2, :W2]
+    dup = dboth[:, 1][:, :, :H2, :W2]
     dup_windows = dup.reshape(N, C, P, 2, Q, 2)
     dup_columns = dup_windows.transpose(0, 1, 3, 5, 2, 4).reshape(N, 4 * C, P * Q)
     dh = (w2.reshape(D, 4 * C) @ dup_columns).reshape(N, D, P, Q)
@@ -165,7 +167,7 @@ def backward(dy, cache):
     for k in range(2):
         for t in range(2):
             ties += x[:, :, k : k + 2 * P : 2, t : t + 2 * Q : 2] == m
-    dx = np.einsum("nkcij,k->ncij", dboth, (np.arange(2) == 0).astype(dy.dtype), optimize=True)
+    dx = dboth[:, 0].copy()
     term = dm / ties
     for r in range(2):
         for s in range(2):
@@ -185,7 +187,7 @@ def backward(dy, cache):
     dw3 = (np.swapaxes(dz, 0, 1).reshape(F, N * H * W) @ both_columns.T).reshape(F, 2, C, 3, 3)
     del both_columns
     db3 = dz.sum(axis=(0, 2, 3))
-    return Gradients(*map(np.asarray, (dx, dw1, db1, dw2, db2, dw3, db3), dtypes))
+    return _into(out, Gradients(*map(np.asarray, (dx, dw1, db1, dw2, db2, dw3, db3), dtypes)))
 
 
 # The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
@@ -238,6 +240,39 @@ def _cotangent(name, value, shape, dtype):
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     return array.astype(dtype, copy=False)
+
+
+def _into(out, gradients):
+    """Return the gradients, in the arrays of out where it has them; ValueError where one does not fit."""
+    if out is None:
+        return gradients
+    arrays = _arrays(out)
+    for name, value, array in zip(Gradients._fields, gradients, arrays, strict=True):
+        if array is not None and (array.shape, array.dtype) != (np.shape(value), value.dtype):
+            wanted = f"{value.dtype} of shape {np.shape(value)}"
+            raise ValueError(f"out, {name}: expected {wanted}, got {array.dtype} of shape {array.shape}")
+    for value, array in zip(gradients, arrays, strict=True):
+        if array is not None and array is not value:
+            np.copyto(array, value)
+    return Gradients(*(value if array is None else array for value, array in zip(gradients, arrays, strict=True)))
+
+
+def _arrays(out):
+    """Return an array or None for each gradient; ValueError for anything else, or where two share memory."""
+    fields = Gradients._fields
+    if isinstance(out, dict):
+        if not out.keys() <= set(fields):
+            raise ValueError(f"out: expected names among {', '.join(fields)}, got {', '.join(map(str, out))}")
+        out = [out.get(name) for name in fields]
+    if not isinstance(out, (tuple, list)) or len(out) != len(fields):
+        raise ValueError(f"out: expected Gradients({', '.join(fields)}), a sequence in this order or a dict")
+    for k, (name, array) in enumerate(zip(fields, out, strict=True)):
+        if array is not None and not (isinstance(array, np.ndarray) and array.flags.writeable):
+            raise ValueError(f"out, {name}: expected an array that can be written to, or None")
+        for other in out[:k]:
+            if array is not None and other is not None and np.shares_memory(array, other):
+                raise ValueError(f"out, {name}: shares memory with another one")
+    return out
 
 
 def _at_least_one(**numbers):

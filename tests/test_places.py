@@ -104,3 +104,29 @@ gathered = Element(Tensor("t", Kind.INT), Index("n", Size("N")))
 )
 def test_where_a_place_lies(formula, index, value, inside):
     assert all_inside({index: value}, [formula], {"x": (H,)}) is inside
+
+
+CHOSEN = {
+    "chosen(x: Real[N, 2], w: Real[N])": ("y[n] = sum[k](x[n, k]*(k == 0))*w[n]", "dw", "dy[n]*x[n, 0]"),
+    "other(f: Real[N], b: Real[N])": ("y: Real[N, 2]\n    y[n, d] = where(d == 0, f[n], b[n])", "db", "dy[n, 1]"),
+    "turned(c: Real[N], s: Real[N], x: Real[N, 2])": (
+        "y: Real[N, 2]\n    y[n, d] = where(d == 0, c[n]*x[n, 0] - s[n]*x[n, 1], s[n]*x[n, 0] + c[n]*x[n, 1])",
+        "dc",
+        "dy[n, 0]*x[n, 0] + dy[n, 1]*x[n, 1]",
+    ),
+}
+
+
+@pytest.mark.parametrize("signature", CHOSEN)
+def test_a_sum_over_what_is_chosen_by_a_constant_reads_it_there(signature):
+    body, name, expected = CHOSEN[signature]
+    layer = parse(f"def {signature}:\n    {body}\n    return y\n")
+    assert str(derive_program(layer).definition(name).expr) == expected
+    report = inspect(layer, second=True, jvp=True)[1]
+    assert report.passed, report.failure()
+
+
+def test_a_place_that_may_not_be_there_is_not_read():
+    layer = parse("def first(x: Real[N, K], w: Real[N]):\n    y[n] = sum[k](x[n, k]*(k == 0))*w[n]\n    return y\n")
+    assert "x[n, 0]" not in str(derive_program(layer).definition("dw"))  # K may be 0
+    assert inspect(layer)[1].passed

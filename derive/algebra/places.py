@@ -9,14 +9,15 @@ a range shorter than the axis that is read (``x[t[n]]`` may lie beyond it).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from sympy import Expr
+from sympy import Expr, S
 
+from derive.algebra.functions import Eq, Ne, Where
 from derive.algebra.indices import free_indices, open_elements
-from derive.algebra.nodes import Element, Index
+from derive.algebra.nodes import Delta, Element, Index
 
-__all__ = ["Axes", "all_inside", "may_stand_for"]
+__all__ = ["Axes", "all_inside", "chosen", "is_proved", "may_stand_for"]
 
 Axes = Mapping[str, tuple[Expr, ...]]
 """The sizes of the axes of tensors, by name."""
@@ -47,7 +48,7 @@ def all_inside(values: Mapping[Expr, Expr], formula: Iterable[Expr], axes: Axes)
         return True
     whole = _whole_axes(formula, axes)
     return all(
-        isinstance(i, Index) and not _is_outside(i, values[i]) and (i in whole or _is_proved(i, values[i]))
+        isinstance(i, Index) and not _is_outside(i, values[i]) and (i in whole or is_proved(i, values[i]))
         for i in fixed
     )
 
@@ -71,6 +72,31 @@ def _is_outside(index: Index, value: Expr) -> bool:
     return bool(value.is_negative) or bool((value - index.size).is_nonnegative)
 
 
-def _is_proved(index: Index, value: Expr) -> bool:
-    """Whether a constant lies in a range of a given number of elements; how many a size has is not known."""
+def is_proved(index: Index, value: Expr) -> bool:
+    """Return whether a constant lies in a range of a given number of elements; how many a size has is not known."""
     return bool(index.size.is_Integer and value.is_Integer and 0 <= value < index.size)
+
+
+def chosen(factor: Expr, bound: Collection[Index]) -> Expr:
+    """``d == 0`` and ``where(d == 0, 1, 0)`` as ``δ(d, 0)``, which a sum over d reads everything else at.
+
+    The range of ``d`` must be known to have the place; of a range of two, ``d != 0`` is ``δ(d, 1)``.
+    What compares two numbers is one itself.
+    """
+    if isinstance(factor, Where) and set(factor.args[1:]) == {S.Zero, S.One}:
+        condition, positive = factor.args[0], factor.args[1] == 1
+    else:
+        condition, positive = factor, True
+    if not isinstance(condition, (Eq, Ne)):
+        return factor
+    positive = positive == isinstance(condition, Eq)
+    for index, place in (condition.args, condition.args[::-1]):
+        if index.is_Integer and place.is_Integer:
+            return S.One if (index == place) == positive else S.Zero
+        if not isinstance(index, Index) or index not in bound or not is_proved(index, place):
+            continue
+        if positive:
+            return Delta(index, place)
+        if index.size == 2:
+            return Delta(index, 1 - place)
+    return factor

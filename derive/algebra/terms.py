@@ -24,7 +24,7 @@ from sympy import Add, Expr, Mul, Pow, Rational, S
 
 from derive.algebra.indices import free_indices, is_binder, names, substitute
 from derive.algebra.nodes import Delta, Element, Index, Mean, Padded, Sum
-from derive.algebra.places import Axes, all_inside, may_stand_for
+from derive.algebra.places import Axes, all_inside, chosen, may_stand_for
 
 __all__ = [
     "Letters",
@@ -72,13 +72,15 @@ class Term:
         """Build a term: equal atoms merged, deltas of bound indices resolved, empty sums counted."""
         merged: dict[Expr, Expr] = {}
         number: Expr = coefficient
+        indices = list(bound)
         for atom, exponent in factors:
+            if exponent is S.One:
+                atom = chosen(atom, indices)
             if atom.is_Rational and exponent.is_Integer:
                 number = number * atom**exponent
                 continue
             merged[atom] = merged.get(atom, S.Zero) + exponent
         live = {a: S.One if isinstance(a, Delta) else e for a, e in merged.items() if e != 0}
-        indices = list(bound)
         live = _read_at_deltas(live, indices)
         for index, other, delta in _resolvable(live, indices):
             rest = [(a, e) for a, e in live.items() if a != delta]

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, replace
 
 from sympy import Expr, Mul, S, exp
 
-from derive.algebra.functions import And, Eq, Where
+from derive.algebra.functions import And, Eq, Ne, Where
 from derive.algebra.indices import is_binder, substitute
 from derive.algebra.letters import plain_letters, readable
 from derive.algebra.nodes import (
@@ -54,7 +54,7 @@ from derive.algebra.nodes import (
     Tensor,
     Var,
 )
-from derive.algebra.places import all_inside
+from derive.algebra.places import all_inside, chosen
 from derive.algebra.terms import Letters, Term, Terms, collect, normal, unify
 from derive.calculus.infinite import Infinities, may_vanish
 from derive.calculus.local import derivative, variables
@@ -159,11 +159,30 @@ def _landed(edge: Edge, indices: tuple[Index, ...], letters: Letters) -> Iterato
     # A bound index may carry the letter of a target: the fresh letters keep them apart.
     deltas = [Delta(j, f) for j, f in zip(indices, subscripts, strict=True)]
     for term in normal(coefficient, letters):
-        yield Term.of(
-            term.coefficient,
-            (*term.factors, *((d, S.One) for d in deltas if d is not S.One)),
-            (*term.bound, *fresh.values()),
-        )
+        bound = (*term.bound, *fresh.values())
+        for factors in _by_choice(term.factors, bound):
+            yield Term.of(term.coefficient, (*factors, *((d, S.One) for d in deltas if d is not S.One)), bound)
+
+
+Factors = tuple[tuple[Expr, Expr], ...]
+
+
+def _by_choice(factors: Factors, bound: tuple[Index, ...]) -> Iterator[Factors]:
+    """``where(r == 0, a, b)`` under a sum over two r is ``a`` at the first and ``b`` at the second: two terms."""
+    for place, (atom, exponent) in enumerate(factors):
+        if not (isinstance(atom, Where) and isinstance(atom.args[0], (Eq, Ne)) and exponent == 1):
+            continue
+        condition, *branches = atom.args
+        here, there = chosen(Where(condition, S.One, S.Zero), bound), chosen(Where(condition, S.Zero, S.One), bound)
+        if isinstance(here, Delta) and isinstance(there, Delta):
+            rest = (*factors[:place], *factors[place + 1 :])
+            for delta, branch in zip((here, there), branches, strict=True):
+                if branch != 0:
+                    number, value = branch.as_coeff_Mul()
+                    parts = tuple((f, S.One) for f in (number, value) if f != 1)
+                    yield from _by_choice((*rest, (delta, S.One), *parts), bound)
+            return
+    yield factors
 
 
 def distributions(statements: Sequence[Statement]) -> tuple[Statement, ...]:

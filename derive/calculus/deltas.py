@@ -15,6 +15,7 @@ from sympy import Add, Expr, Integer, Mul, S
 from derive.algebra.functions import And, Eq, Where
 from derive.algebra.indices import free_indices, is_binder, names, rebuild, substitute
 from derive.algebra.nodes import Delta, Element, Index, Size, Sum
+from derive.algebra.places import is_proved
 from derive.language.layer import Statement
 
 __all__ = ["with_deltas"]
@@ -90,14 +91,14 @@ def _is_place(expr: Expr) -> bool:
 
 
 def _resolved(body: Expr, deltas: Sequence[Expr], bound: list[Index]) -> Expr:
-    """The sum, with the letters that another letter of the same range equals read as that letter."""
+    """The sum, with the letters that another letter of the same range, or a place in it, equals read as that."""
     left: list[Expr] = []
     for k, delta in enumerate(deltas):
         pair = next(
             (
                 (a, b)
                 for a, b in (delta.args, delta.args[::-1])
-                if a in bound and isinstance(b, Index) and a.size == b.size
+                if a in bound and (is_proved(a, b) or (isinstance(b, Index) and a.size == b.size))
             ),
             None,
         )
