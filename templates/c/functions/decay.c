@@ -1,6 +1,5 @@
-/* exp(x) for x <= 0; 0 where that is smaller than every normal number. In float its own, so that loops with it are
-   vectorised by any compiler: with k = round(x / log(2)), x is k*log(2) + r and exp(x) is 2**k times a polynomial in r
-   (Cephes), off by at most 2 ulp. */
+/* exp(x) for x <= 0. In float its own, so that loops with it are vectorised by any compiler: with k = round(x / log(2)),
+   x is k*log(2) + r and exp(x) is 2**k times a polynomial in r (Cephes), off by at most 2 ulp. */
 static inline real decay(real x)
 {
     if (sizeof(real) != sizeof(float))
@@ -18,9 +17,9 @@ static inline real decay(real x)
     p = p * (r * r) + r + 1;
     int32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
-    bits -= 0x4b400000 - 127; /* the exponent of 2**k */
+    bits -= 0x4b400000 - 127 - 64; /* the exponent of 2**(k + 64), which is a normal number */
     bits = (bits > 0 ? bits : 0) * (1 << 23);
     float scale;
     memcpy(&scale, &bits, sizeof scale);
-    return p * scale;
+    return p * scale * 5.42101086e-20f; /* 2**-64 */
 }
