@@ -39,6 +39,7 @@ from derive.render.numpy import render
 from derive.tune import Candidate, candidates, choose
 from derive.tune.choose import Code, Saving
 from derive.tune.cost import cost
+from derive.tune.factors import by_factors
 from derive.tune.saving import with_saved
 from derive.tune.table import cost_table, sizes_of
 from derive.tune.tune import tuned
@@ -103,7 +104,7 @@ def test_every_way_of_writing_gives_what_the_code_to_read_gives(name: str) -> No
     layer = derive.load(name)
     plain = lower(derive.derive_program(layer))
     saved = with_saved(plain, moved=True)
-    others = [plain, tuned(saved, lambda rows: True), tuned(plain, lambda rows: False)]
+    others = [plain, tuned(by_factors(saved), lambda rows: True), tuned(plain, lambda rows: False)]
     check_against_reading(layer, plain, [arrays for arrays in others if arrays is not None], "float64")
 
 
@@ -246,6 +247,12 @@ def test_what_forward_computes_anyway_is_saved() -> None:
     assert [f.name for f in arrays.cache] == ["x", "erfc_x"]
     assert "erfc_x = erfc(" in render(arrays)
     assert with_saved(program("softmax"), moved=False) is program("softmax")
+
+
+def test_a_saved_product_is_read_as_its_factors_where_one_multiplies_something_else_anyway() -> None:
+    arrays = by_factors(program("rmsnorm"))
+    assert [f.name for f in arrays.cache if f.axes] == ["gamma", "rrms", "xhat"]
+    assert by_factors(program("layernorm")) is program("layernorm")
 
 
 def test_a_function_moves_to_forward_where_it_takes_the_place_of_what_it_is_of() -> None:

@@ -21,9 +21,11 @@ from enum import Enum
 
 from sympy import Expr
 
-from derive.lower.arrays import ArrayProgram, Blocks, Purpose
+from derive.lower.arrays import ArrayProgram, Blocks, Instruction, Purpose, values
 from derive.tune.cost import Cost, cost, nominal
+from derive.tune.factors import by_factors
 from derive.tune.saving import with_saved
+from derive.tune.tape import names_in, written
 from derive.tune.tune import tuned
 
 __all__ = ["Candidate", "Code", "Saving", "candidates", "choose", "readable"]
@@ -32,8 +34,6 @@ _WORTH = 0.95
 """What another way must take of the time of the one to read to be taken instead."""
 _MARGIN = 0.98
 """What a way must take of the time of a simpler one: less is within the error of the model."""
-_LOOP = 3
-"""From so many operations on, a go over the rows may be done in blocks."""
 
 
 class Saving(Enum):
@@ -95,10 +95,17 @@ def candidates(forms: Mapping[str, ArrayProgram], sizes: Mapping[Expr, int] | No
 def _written(arrays: ArrayProgram, code: Code) -> ArrayProgram | None:
     if code is Code.READING:
         return arrays
-    program = tuned(arrays, lambda rows: code is Code.BLOCKS and len(rows) >= _LOOP)
+    program = tuned(by_factors(arrays), lambda rows: code is Code.BLOCKS and _reads_again(rows))
     if program is None or (code is Code.BLOCKS and not any(isinstance(i, Blocks) for i in program.backward)):
         return None
     return program
+
+
+def _reads_again(rows: Sequence[Instruction]) -> bool:
+    """Return whether a go over the rows reads something twice, or what it has written: in blocks it is in the cache."""
+    reads = [name for i in rows for value in values(i) for name in names_in(value)]
+    again = len(reads) - len(set(reads)) + len(set(reads) & {name for i in rows for name in written(i)})
+    return again > 0
 
 
 def choose(ways: Sequence[Candidate], purpose: Purpose) -> tuple[Candidate, str]:

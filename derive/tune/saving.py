@@ -28,6 +28,7 @@ from derive.lower.arrays import (
     Instruction,
     Name,
     Number,
+    Unary,
     values,
     walk,
 )
@@ -121,7 +122,8 @@ def _named(array: Array, arrays: ArrayProgram) -> str:
     taken = _taken(arrays)
     if function is None or len(names) != 1:
         return descriptive_name(array, taken)
-    stem = f"{function[1]}_{names[0]}"
+    minus = "minus_" if isinstance(array.args[0], Unary) else ""
+    stem = f"{function[1]}_{minus}{names[0]}"
     return next(n for n in (stem, *(f"{stem}{k}" for k in range(2, len(taken) + 3))) if n not in taken)
 
 
