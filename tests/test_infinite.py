@@ -139,3 +139,14 @@ def transducer(blank: Real[T, U], emit: Real[T, U]):
 def test_what_is_negative_where_a_size_allows_it_has_its_sign_at_every_size():
     report = inspect(parse(TRANSDUCER))[1]  # dloss*where(K - 1 == 0, 0, -1) in Python's numbers
     assert report.passed, report.failure()
+
+
+@pytest.mark.parametrize("body", ["where(m[n, d], x[n, d]**2, 0)", "m[n, d]*x[n, d]**2"])
+def test_the_norm_of_a_row_that_is_masked_whole_passes_no_gradient(body):
+    forward, backward = _module(
+        parse(f"def masked(x: Real[N, D], m: Bool[N, D]):\n    r[n] = sqrt(sum[d]({body}))\n    return r\n")
+    )
+    x, m = np.array([[3.0, 4.0], [1.0, 2.0]]), np.array([[True, True], [False, False]])
+    r, cache = forward(x, m)
+    assert r.tolist() == [5, 0]
+    np.testing.assert_allclose(backward(np.ones(2), cache).dx, [[0.6, 0.8], [0, 0]], rtol=1e-15)

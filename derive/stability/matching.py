@@ -394,6 +394,9 @@ def root_of_square(expr: Expr) -> tuple[Expr, Expr] | None:
         return None
     parts = []
     for factor in factors(rest):
+        if _is_truth(factor) and factor is not rest:
+            parts.append(factor)  # 0 and 1 are their own squares
+            continue
         if not (isinstance(factor, Pow) and factor.exp.is_Integer and factor.exp.is_even):
             return None
         parts.append(Pow(factor.base, factor.exp / 2))
