@@ -74,9 +74,9 @@ def test_a_layer_is_compiled_once_and_for_the_dtypes_that_are_used(place: Path) 
     first = python(place)
     made = libraries(place)
     assert [path.name.rpartition("-")[0] for path in made] == ["compiled", "layernorm-float"]
-    times = [path.stat().st_mtime_ns for path in made]
+    inodes = [path.stat().st_ino for path in made]
     assert python(place).stdout == first.stdout
-    assert [path.stat().st_mtime_ns for path in libraries(place)] == times
+    assert [path.stat().st_ino for path in libraries(place)] == inodes
     assert sorted(path.name for path in place.iterdir()) == sorted(files("layernorm"))
     assert sorted((place.parent / "cache" / "derive").iterdir()) == made
 
@@ -96,6 +96,24 @@ def test_a_library_that_is_not_whole_is_compiled_anew(place: Path) -> None:
     for path in libraries(place):
         path.write_bytes(path.read_bytes()[:100])
     assert python(place).stdout == expected
+
+
+def test_libraries_that_are_not_used_any_more_are_removed(place: Path) -> None:
+    python(place)
+    used, unused = libraries(place)
+    old = used.with_name("old-0.so")
+    old.write_bytes(b"")
+    for path in (used, unused, old):
+        os.utime(path, (1e9, 1e9))
+    python(place)  # loads both
+    (place / "layernorm.c").write_text(files("layernorm")["layernorm.c"] + "\n", encoding="utf-8")
+    os.utime(unused, (1e9, 1e9))
+    python(place)
+    left = libraries(place)
+    assert used in left
+    assert unused not in left
+    assert old not in left
+    assert len(left) == 2
 
 
 def test_processes_compile_side_by_side(place: Path) -> None:
@@ -169,7 +187,7 @@ exec {compiler()} "$@\""""
     expected = python(place).stdout
     assert python(place, CC=script_of(place.parent / "simple", text)).stdout == expected
     lines = (place.parent / "log").read_text(encoding="utf-8").splitlines()
-    assert any("-O3 -fno-math-errno" in line for line in lines)
+    assert any(" -O3 " in line for line in lines)
     assert not any("-march" in line for line in lines)
 
 

@@ -12,6 +12,7 @@ Made by derive; the same for every layer. Modules of layers (``layernorm_c.py``)
 """
 
 import atexit
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -40,6 +41,8 @@ OPTIONS = (
     "-fopenmp",
 )
 """Of the compiler, beside what a C11 library takes; one that it doesn't know is left out."""
+LASTS = 90 * 24 * 3600
+"""Seconds that a library is kept for after it was last loaded."""
 
 
 # Compiling
@@ -134,11 +137,24 @@ def library(text, name, *, near=(), options=None):
     include = [f"-I{near[0].parent}"] if near else []
     if path.exists():
         try:
-            return ctypes.CDLL(str(path))
+            loaded = ctypes.CDLL(str(path))
         except OSError:
             pass  # not whole: a disk was full, or a machine stopped
+        else:
+            with contextlib.suppress(OSError):
+                path.touch()
+            return loaded
     _compile(text, command, (*options, *include), path)
+    _tidy(path.parent)
     return ctypes.CDLL(str(path))
+
+
+def _tidy(place):
+    """Remove the libraries that have not been loaded for a season: their layers have changed since, or are gone."""
+    for path in place.glob("*.so"):
+        with contextlib.suppress(OSError):  # another process was there first
+            if path.stat().st_mtime < time.time() - LASTS:
+                path.unlink()
 
 
 def _compile(text, command, options, path):
