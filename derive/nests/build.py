@@ -17,7 +17,7 @@ from derive.nests.fuse import fused
 from derive.nests.inline import inlined
 from derive.nests.nodes import Argument, Check, CProgram, Function, Kind, Role
 from derive.nests.pieces import Piece
-from derive.nests.saved import keeping_softmax
+from derive.nests.saved import keeping_softmax, reading_less
 from derive.nests.split import Splitter
 from derive.nests.storage import arrays, stored
 
@@ -36,7 +36,7 @@ def nests(program: Program) -> CProgram:
         shapes[cotangent] = _axes(program, output)
     taken = {*shapes, *(h.name for h in layer.hypers), *(s.name for s in (*program.forward, *program.backward))}
     taken |= {s.name for s in (*layer.sizes, *(d.size for d in layer.derived))}
-    program = keeping_softmax(program, taken)
+    program = reading_less(keeping_softmax(program, taken))
     checked = [(x.name, x.size) for x in label_checks(layer, original)]
     splitter = Splitter(
         shapes, Ranges(layer.derived, layer.sizes, layer.conditions), taken, ((n, s) for n, s in checked)
