@@ -211,8 +211,7 @@ def products():
 
 def _of_numpy():
     """Return the addresses of the products that NumPy uses, or of quicker ones of the same library."""
-    import numpy._core._multiarray_umath as core
-
+    core = sys.modules.get("numpy._core._multiarray_umath") or sys.modules["numpy.core._multiarray_umath"]
     root = Path(np.__file__).parent
     beside = [*root.parent.glob("numpy.libs/*openblas*"), *root.glob(".dylibs/*openblas*")]
     for path in (core.__file__, *beside):
@@ -240,7 +239,7 @@ def _of_scipy():
         from scipy.linalg.cython_blas import __pyx_capi__ as capsules
     except ImportError:
         return {}
-    name, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    name, pointer = ctypes.pythonapi["PyCapsule_GetName"], ctypes.pythonapi["PyCapsule_GetPointer"]
     name.restype, pointer.restype = ctypes.c_char_p, ctypes.c_void_p
     name.argtypes, pointer.argtypes = [ctypes.py_object], [ctypes.py_object, ctypes.c_char_p]
     return {f"{t}f": pointer(capsules[f"{t}gemm"], name(capsules[f"{t}gemm"])) for t in "sd"}
