@@ -50,13 +50,15 @@ def forward(z, t, w):
     return loss, Cache(t, w, logp, sum_w, loss, dtypes)
 
 
-def backward(dloss, cache):
+def backward(dloss, cache, out=None):
     """Return Gradients(dz, dw).
 
         dz[n, c] = dloss*w[t[n]]*(exp(logp[n, c]) - delta(c, t[n]))/sum_w
         dw[c]    = -dloss*(loss*sum[n](delta(c, t[n])) + sum[n](logp[n, t[n]]*delta(c, t[n])))/sum_w
 
     dloss: scalar.
+    out: Gradients, a sequence or a dict of arrays to write the gradients to, None for a new one. They must not
+    share memory with one another; what they share with a cotangent or the cache is read before it is written.
     Raises ValueError for another shape.
     """
     t, w, logp, sum_w, loss, dtypes = cache
@@ -67,7 +69,7 @@ def backward(dloss, cache):
     dz *= (dloss / sum_w * w[t])[:, None]
     dw = np.zeros(w.shape, dtype=dloss.dtype)
     np.add.at(dw, t, -dloss / sum_w * (logp[np.arange(N), t] + loss))
-    return Gradients(*map(np.asarray, (dz, dw), dtypes))
+    return _into(out, Gradients(*map(np.asarray, (dz, dw), dtypes)))
 
 
 # The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
@@ -130,3 +132,36 @@ def _labels(name, labels, size):
     wrong = labels[(labels < 0) | (labels >= size)]
     if wrong.size:
         raise IndexError(f"{name}: expected labels from 0 to {size - 1}, got {wrong[0]}")
+
+
+def _into(out, gradients):
+    """Return the gradients, in the arrays of out where it has them; ValueError where one does not fit."""
+    if out is None:
+        return gradients
+    arrays = _arrays(out)
+    for name, value, array in zip(Gradients._fields, gradients, arrays, strict=True):
+        if array is not None and (array.shape, array.dtype) != (np.shape(value), value.dtype):
+            wanted = f"{value.dtype} of shape {np.shape(value)}"
+            raise ValueError(f"out, {name}: expected {wanted}, got {array.dtype} of shape {array.shape}")
+    for value, array in zip(gradients, arrays, strict=True):
+        if array is not None and array is not value:
+            np.copyto(array, value)
+    return Gradients(*(value if array is None else array for value, array in zip(gradients, arrays, strict=True)))
+
+
+def _arrays(out):
+    """Return an array or None for each gradient; ValueError for anything else, or where two share memory."""
+    fields = Gradients._fields
+    if isinstance(out, dict):
+        if not out.keys() <= set(fields):
+            raise ValueError(f"out: expected names among {', '.join(fields)}, got {', '.join(map(str, out))}")
+        out = [out.get(name) for name in fields]
+    if not isinstance(out, (tuple, list)) or len(out) != len(fields):
+        raise ValueError(f"out: expected Gradients({', '.join(fields)}), a sequence in this order or a dict")
+    for k, (name, array) in enumerate(zip(fields, out, strict=True)):
+        if array is not None and not (isinstance(array, np.ndarray) and array.flags.writeable):
+            raise ValueError(f"out, {name}: expected an array that can be written to, or None")
+        for other in out[:k]:
+            if array is not None and other is not None and np.shares_memory(array, other):
+                raise ValueError(f"out, {name}: shares memory with another one")
+    return out

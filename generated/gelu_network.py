@@ -25,6 +25,7 @@ class Cache(NamedTuple):
     w2: np.ndarray  # [H, O]
     h: np.ndarray  # [..., H]
     a: np.ndarray  # [..., H]
+    erfc_h: np.ndarray  # [..., H]
     dtypes: tuple[np.dtype, ...]
 
 
@@ -46,13 +47,14 @@ def forward(x, w1, b1, w2, b2):
     """
     x, w1, b1, w2, b2 = _expect(x, w1, b1, w2, b2)
     h = x @ w1 + b1
-    a = 0.5 * h * erfc(-h / math.sqrt(2))
+    erfc_h = erfc(-h / math.sqrt(2))
+    a = 0.5 * h * erfc_h
     y = a @ w2 + b2
     dtypes = (x.dtype, w1.dtype, b1.dtype, w2.dtype, b2.dtype)
-    return y, Cache(x, w1, w2, h, a, dtypes)
+    return y, Cache(x, w1, w2, h, a, erfc_h, dtypes)
 
 
-def backward(dy, cache):
+def backward(dy, cache, out=None):
     """Return Gradients(dx, dw1, db1, dw2, db2).
 
         da[..., h] = sum[o](dy[..., o]*w2[h, o])
@@ -65,22 +67,24 @@ def backward(dy, cache):
         db2[o]     = sum[...](dy[..., o])
 
     dy: [..., O].
+    out: Gradients, a sequence or a dict of arrays to write the gradients to, None for a new one. They must not
+    share memory with one another; what they share with a cotangent or the cache is read before it is written.
     Raises ValueError for another shape.
     """
-    x, w1, w2, h, a, dtypes = cache
+    x, w1, w2, h, a, erfc_h, dtypes = cache
     *batch, I = x.shape
     O = w2.shape[1]
     H = w1.shape[1]
     dy = _cotangent("dy", dy, (*batch, O), np.result_type(*dtypes))
     da = dy @ w2.T
-    dh = da * (0.5 * erfc(-h / math.sqrt(2)) + h * np.exp(-0.5 * h * h) / math.sqrt(2 * np.pi))
+    dh = da * (0.5 * erfc_h + h * np.exp(-0.5 * h * h) / math.sqrt(2 * np.pi))
     dx = dh @ w1.T
     dw1 = x.reshape(-1, I).T @ dh.reshape(-1, H)
     batch_axes = tuple(range(dh.ndim - 1))
     db1 = dh.sum(axis=batch_axes)
     dw2 = a.reshape(-1, H).T @ dy.reshape(-1, O)
     db2 = dy.sum(axis=batch_axes)
-    return Gradients(*map(np.asarray, (dx, dw1, db1, dw2, db2), dtypes))
+    return _into(out, Gradients(*map(np.asarray, (dx, dw1, db1, dw2, db2), dtypes)))
 
 
 # The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
@@ -133,3 +137,36 @@ def _cotangent(name, value, shape, dtype):
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     return array.astype(dtype, copy=False)
+
+
+def _into(out, gradients):
+    """Return the gradients, in the arrays of out where it has them; ValueError where one does not fit."""
+    if out is None:
+        return gradients
+    arrays = _arrays(out)
+    for name, value, array in zip(Gradients._fields, gradients, arrays, strict=True):
+        if array is not None and (array.shape, array.dtype) != (np.shape(value), value.dtype):
+            wanted = f"{value.dtype} of shape {np.shape(value)}"
+            raise ValueError(f"out, {name}: expected {wanted}, got {array.dtype} of shape {array.shape}")
+    for value, array in zip(gradients, arrays, strict=True):
+        if array is not None and array is not value:
+            np.copyto(array, value)
+    return Gradients(*(value if array is None else array for value, array in zip(gradients, arrays, strict=True)))
+
+
+def _arrays(out):
+    """Return an array or None for each gradient; ValueError for anything else, or where two share memory."""
+    fields = Gradients._fields
+    if isinstance(out, dict):
+        if not out.keys() <= set(fields):
+            raise ValueError(f"out: expected names among {', '.join(fields)}, got {', '.join(map(str, out))}")
+        out = [out.get(name) for name in fields]
+    if not isinstance(out, (tuple, list)) or len(out) != len(fields):
+        raise ValueError(f"out: expected Gradients({', '.join(fields)}), a sequence in this order or a dict")
+    for k, (name, array) in enumerate(zip(fields, out, strict=True)):
+        if array is not None and not (isinstance(array, np.ndarray) and array.flags.writeable):
+            raise ValueError(f"out, {name}: expected an array that can be written to, or None")
+        for other in out[:k]:
+            if array is not None and other is not None and np.shares_memory(array, other):
+                raise ValueError(f"out, {name}: shares memory with another one")
+    return out

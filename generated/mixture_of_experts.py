@@ -25,7 +25,7 @@ class Cache(NamedTuple):
     w2: np.ndarray  # [E, H, O]
     gate: np.ndarray  # [..., E]
     h: np.ndarray  # [..., E, H]
-    out: np.ndarray  # [..., E, O]
+    out_: np.ndarray  # [..., E, O]
     y: np.ndarray  # [..., O]
     dtypes: tuple[np.dtype, ...]
 
@@ -53,13 +53,13 @@ def forward(x, wg, w1, b1, w2, b2):
     gate = np.exp(gate - gate.max(axis=-1, keepdims=True))
     gate /= gate.sum(axis=-1, keepdims=True)
     h = np.maximum(np.einsum("...d,edm->...em", x, w1, optimize=True) + b1, 0)
-    out = np.einsum("...em,emo->...eo", h, w2, optimize=True) + b2
-    y = np.einsum("...eo,...e->...o", out, gate)
+    out_ = np.einsum("...em,emo->...eo", h, w2, optimize=True) + b2
+    y = np.einsum("...eo,...e->...o", out_, gate)
     dtypes = (x.dtype, wg.dtype, w1.dtype, b1.dtype, w2.dtype, b2.dtype)
-    return y, Cache(x, wg, w1, w2, gate, h, out, y, dtypes)
+    return y, Cache(x, wg, w1, w2, gate, h, out_, y, dtypes)
 
 
-def backward(dy, cache):
+def backward(dy, cache, out=None):
     """Return Gradients(dx, dwg, dw1, db1, dw2, db2).
 
         dout[..., e, o]   = dy[..., o]*gate[..., e]
@@ -74,9 +74,11 @@ def backward(dy, cache):
         db2[e, o]         = sum[...](dout[..., e, o])
 
     dy: [..., O].
+    out: Gradients, a sequence or a dict of arrays to write the gradients to, None for a new one. They must not
+    share memory with one another; what they share with a cotangent or the cache is read before it is written.
     Raises ValueError for another shape.
     """
-    x, wg, w1, w2, gate, h, out, y, dtypes = cache
+    x, wg, w1, w2, gate, h, out_, y, dtypes = cache
     D = x.shape[-1]
     E = wg.shape[1]
     H = w1.shape[2]
@@ -85,7 +87,7 @@ def backward(dy, cache):
     dout = dy[..., None, :] * gate[..., None]
     dh = np.einsum("...eo,emo->...em", dout, w2, optimize=True)
     dpre_h = dh * (h > 0)
-    dpre_gate = (out * dout).sum(axis=-1) - np.einsum("...eo,...o->...e", dout, y)
+    dpre_gate = (out_ * dout).sum(axis=-1) - np.einsum("...eo,...o->...e", dout, y)
     dx = dpre_gate @ wg.T + np.einsum("...em,edm->...d", dpre_h, w1, optimize=True)
     dwg = x.reshape(-1, D).T @ dpre_gate.reshape(-1, E)
     dw1 = np.einsum("bem,bd->edm", dpre_h.reshape(-1, E, H), x.reshape(-1, D), optimize=True)
@@ -93,7 +95,7 @@ def backward(dy, cache):
     db1 = dpre_h.sum(axis=batch_axes)
     dw2 = np.moveaxis(h.reshape(-1, E, H), 0, -1) @ np.swapaxes(dout.reshape(-1, E, O), 0, 1)
     db2 = dout.sum(axis=batch_axes)
-    return Gradients(*map(np.asarray, (dx, dwg, dw1, db1, dw2, db2), dtypes))
+    return _into(out, Gradients(*map(np.asarray, (dx, dwg, dw1, db1, dw2, db2), dtypes)))
 
 
 # The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
@@ -154,3 +156,36 @@ def _cotangent(name, value, shape, dtype):
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     return array.astype(dtype, copy=False)
+
+
+def _into(out, gradients):
+    """Return the gradients, in the arrays of out where it has them; ValueError where one does not fit."""
+    if out is None:
+        return gradients
+    arrays = _arrays(out)
+    for name, value, array in zip(Gradients._fields, gradients, arrays, strict=True):
+        if array is not None and (array.shape, array.dtype) != (np.shape(value), value.dtype):
+            wanted = f"{value.dtype} of shape {np.shape(value)}"
+            raise ValueError(f"out, {name}: expected {wanted}, got {array.dtype} of shape {array.shape}")
+    for value, array in zip(gradients, arrays, strict=True):
+        if array is not None and array is not value:
+            np.copyto(array, value)
+    return Gradients(*(value if array is None else array for value, array in zip(gradients, arrays, strict=True)))
+
+
+def _arrays(out):
+    """Return an array or None for each gradient; ValueError for anything else, or where two share memory."""
+    fields = Gradients._fields
+    if isinstance(out, dict):
+        if not out.keys() <= set(fields):
+            raise ValueError(f"out: expected names among {', '.join(fields)}, got {', '.join(map(str, out))}")
+        out = [out.get(name) for name in fields]
+    if not isinstance(out, (tuple, list)) or len(out) != len(fields):
+        raise ValueError(f"out: expected Gradients({', '.join(fields)}), a sequence in this order or a dict")
+    for k, (name, array) in enumerate(zip(fields, out, strict=True)):
+        if array is not None and not (isinstance(array, np.ndarray) and array.flags.writeable):
+            raise ValueError(f"out, {name}: expected an array that can be written to, or None")
+        for other in out[:k]:
+            if array is not None and other is not None and np.shares_memory(array, other):
+                raise ValueError(f"out, {name}: shares memory with another one")
+    return out

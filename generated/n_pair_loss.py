@@ -48,7 +48,7 @@ def forward(x, y):
     return loss, Cache(x, y, s, lse, dtypes)
 
 
-def backward(dloss, cache):
+def backward(dloss, cache, out=None):
     """Return Gradients(dx, dy).
 
         ds[i, j] = dloss*(sigmoid(lse[i])*where(j != i, softmax[j](where(j != i, s[i, j] - s[i, i], -inf)), 0)/N
@@ -58,6 +58,8 @@ def backward(dloss, cache):
         dy[j, d] = sum[i](ds[i, j]*x[i, d])
 
     dloss: scalar.
+    out: Gradients, a sequence or a dict of arrays to write the gradients to, None for a new one. They must not
+    share memory with one another; what they share with a cotangent or the cache is read before it is written.
     Raises ValueError for another shape.
     """
     x, y, s, lse, dtypes = cache
@@ -78,7 +80,7 @@ def backward(dloss, cache):
     ds *= dloss
     dx = ds @ y
     dy = ds.T @ x
-    return Gradients(*map(np.asarray, (dx, dy), dtypes))
+    return _into(out, Gradients(*map(np.asarray, (dx, dy), dtypes)))
 
 
 # The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
@@ -133,6 +135,39 @@ def _cotangent(name, value, shape, dtype):
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     return array.astype(dtype, copy=False)
+
+
+def _into(out, gradients):
+    """Return the gradients, in the arrays of out where it has them; ValueError where one does not fit."""
+    if out is None:
+        return gradients
+    arrays = _arrays(out)
+    for name, value, array in zip(Gradients._fields, gradients, arrays, strict=True):
+        if array is not None and (array.shape, array.dtype) != (np.shape(value), value.dtype):
+            wanted = f"{value.dtype} of shape {np.shape(value)}"
+            raise ValueError(f"out, {name}: expected {wanted}, got {array.dtype} of shape {array.shape}")
+    for value, array in zip(gradients, arrays, strict=True):
+        if array is not None and array is not value:
+            np.copyto(array, value)
+    return Gradients(*(value if array is None else array for value, array in zip(gradients, arrays, strict=True)))
+
+
+def _arrays(out):
+    """Return an array or None for each gradient; ValueError for anything else, or where two share memory."""
+    fields = Gradients._fields
+    if isinstance(out, dict):
+        if not out.keys() <= set(fields):
+            raise ValueError(f"out: expected names among {', '.join(fields)}, got {', '.join(map(str, out))}")
+        out = [out.get(name) for name in fields]
+    if not isinstance(out, (tuple, list)) or len(out) != len(fields):
+        raise ValueError(f"out: expected Gradients({', '.join(fields)}), a sequence in this order or a dict")
+    for k, (name, array) in enumerate(zip(fields, out, strict=True)):
+        if array is not None and not (isinstance(array, np.ndarray) and array.flags.writeable):
+            raise ValueError(f"out, {name}: expected an array that can be written to, or None")
+        for other in out[:k]:
+            if array is not None and other is not None and np.shares_memory(array, other):
+                raise ValueError(f"out, {name}: shares memory with another one")
+    return out
 
 
 def _logsumexp(x, axis=None, keepdims=False):

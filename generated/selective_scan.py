@@ -60,7 +60,7 @@ def forward(u, delta, a, b, c, skip):
     return y, Cache(u, delta, a, b, c, skip, exp_pre_s, s, dtypes)
 
 
-def backward(dy, cache):
+def backward(dy, cache, out=None):
     """Return Gradients(du, ddelta, da, db, dc, dskip).
 
         ds[t, d, k]      = c[t, k]*dy[t, d] + ds_next[t + 1, d, k]
@@ -73,6 +73,8 @@ def backward(dy, cache):
         dskip[d]         = sum[t](dy[t, d]*u[t, d])
 
     dy: [T, D].
+    out: Gradients, a sequence or a dict of arrays to write the gradients to, None for a new one. They must not
+    share memory with one another; what they share with a cotangent or the cache is read before it is written.
     Raises ValueError for another shape.
     """
     u, delta, a, b, c, skip, exp_pre_s, s, dtypes = cache
@@ -92,7 +94,7 @@ def backward(dy, cache):
     db = np.einsum("tdk,td->tk", ds, u * delta)
     dc = np.einsum("tdk,td->tk", s[1:], dy)
     dskip = (dy * u).sum(axis=0)
-    return Gradients(*map(np.asarray, (du, ddelta, da, db, dc, dskip), dtypes))
+    return _into(out, Gradients(*map(np.asarray, (du, ddelta, da, db, dc, dskip), dtypes)))
 
 
 # The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
@@ -144,3 +146,36 @@ def _cotangent(name, value, shape, dtype):
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     return array.astype(dtype, copy=False)
+
+
+def _into(out, gradients):
+    """Return the gradients, in the arrays of out where it has them; ValueError where one does not fit."""
+    if out is None:
+        return gradients
+    arrays = _arrays(out)
+    for name, value, array in zip(Gradients._fields, gradients, arrays, strict=True):
+        if array is not None and (array.shape, array.dtype) != (np.shape(value), value.dtype):
+            wanted = f"{value.dtype} of shape {np.shape(value)}"
+            raise ValueError(f"out, {name}: expected {wanted}, got {array.dtype} of shape {array.shape}")
+    for value, array in zip(gradients, arrays, strict=True):
+        if array is not None and array is not value:
+            np.copyto(array, value)
+    return Gradients(*(value if array is None else array for value, array in zip(gradients, arrays, strict=True)))
+
+
+def _arrays(out):
+    """Return an array or None for each gradient; ValueError for anything else, or where two share memory."""
+    fields = Gradients._fields
+    if isinstance(out, dict):
+        if not out.keys() <= set(fields):
+            raise ValueError(f"out: expected names among {', '.join(fields)}, got {', '.join(map(str, out))}")
+        out = [out.get(name) for name in fields]
+    if not isinstance(out, (tuple, list)) or len(out) != len(fields):
+        raise ValueError(f"out: expected Gradients({', '.join(fields)}), a sequence in this order or a dict")
+    for k, (name, array) in enumerate(zip(fields, out, strict=True)):
+        if array is not None and not (isinstance(array, np.ndarray) and array.flags.writeable):
+            raise ValueError(f"out, {name}: expected an array that can be written to, or None")
+        for other in out[:k]:
+            if array is not None and other is not None and np.shares_memory(array, other):
+                raise ValueError(f"out, {name}: shares memory with another one")
+    return out

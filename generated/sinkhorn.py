@@ -84,7 +84,7 @@ def forward(cost, a, b, *, eps=0.5):
     return (plan, total), Cache(cost, a, b, pre_f1, pre_g1, pre_f2, pre_g2, pre_f3, pre_g3, plan, eps, dtypes)
 
 
-def backward(dplan, dtotal, cache):
+def backward(dplan, dtotal, cache, out=None):
     """Return Gradients(dcost, da, db).
 
         ddiff[i, j]   = plan[i, j]*(dtotal*cost[i, j] + dplan[i, j])/eps
@@ -106,6 +106,8 @@ def backward(dplan, dtotal, cache):
         db[j]         = eps*(dg1[j] + dg2[j] + dg3[j])/b[j]
 
     dplan: [N, M]; dtotal: scalar.
+    out: Gradients, a sequence or a dict of arrays to write the gradients to, None for a new one. They must not
+    share memory with one another; what they share with a cotangent or the cache is read before it is written.
     Raises ValueError for another shape.
     """
     cost, a, b, pre_f1, pre_g1, pre_f2, pre_g2, pre_f3, pre_g3, plan, eps, dtypes = cache
@@ -139,7 +141,7 @@ def backward(dplan, dtotal, cache):
     dcost = dtotal * plan - ddiff - dcostc6 - dcostc5 - dcostc4 - dcostc3 - dcostc2 - dcostc
     da = eps * (df3 + df2 + df1) / a
     db = eps * (dg3 + dg2 + dg1) / b
-    return Gradients(*map(np.asarray, (dcost, da, db), dtypes))
+    return _into(out, Gradients(*map(np.asarray, (dcost, da, db), dtypes)))
 
 
 # The kind and the axes of every input, and NumPy's letters for the dtypes of a kind.
@@ -196,6 +198,39 @@ def _cotangent(name, value, shape, dtype):
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     return array.astype(dtype, copy=False)
+
+
+def _into(out, gradients):
+    """Return the gradients, in the arrays of out where it has them; ValueError where one does not fit."""
+    if out is None:
+        return gradients
+    arrays = _arrays(out)
+    for name, value, array in zip(Gradients._fields, gradients, arrays, strict=True):
+        if array is not None and (array.shape, array.dtype) != (np.shape(value), value.dtype):
+            wanted = f"{value.dtype} of shape {np.shape(value)}"
+            raise ValueError(f"out, {name}: expected {wanted}, got {array.dtype} of shape {array.shape}")
+    for value, array in zip(gradients, arrays, strict=True):
+        if array is not None and array is not value:
+            np.copyto(array, value)
+    return Gradients(*(value if array is None else array for value, array in zip(gradients, arrays, strict=True)))
+
+
+def _arrays(out):
+    """Return an array or None for each gradient; ValueError for anything else, or where two share memory."""
+    fields = Gradients._fields
+    if isinstance(out, dict):
+        if not out.keys() <= set(fields):
+            raise ValueError(f"out: expected names among {', '.join(fields)}, got {', '.join(map(str, out))}")
+        out = [out.get(name) for name in fields]
+    if not isinstance(out, (tuple, list)) or len(out) != len(fields):
+        raise ValueError(f"out: expected Gradients({', '.join(fields)}), a sequence in this order or a dict")
+    for k, (name, array) in enumerate(zip(fields, out, strict=True)):
+        if array is not None and not (isinstance(array, np.ndarray) and array.flags.writeable):
+            raise ValueError(f"out, {name}: expected an array that can be written to, or None")
+        for other in out[:k]:
+            if array is not None and other is not None and np.shares_memory(array, other):
+                raise ValueError(f"out, {name}: shares memory with another one")
+    return out
 
 
 def _logsumexp(x, axis=None, keepdims=False):
