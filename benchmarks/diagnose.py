@@ -3,7 +3,7 @@
     python benchmarks/diagnose.py            # prints the tables and writes benchmarks/diagnose.md
     python benchmarks/diagnose.py softmax -v # those of one specimen, each with what was said
 
-``benchmarks/mutations.py`` says what is done to the correct code of
+``benchmarks/mutations.py`` and ``benchmarks/syntax.py`` say what is done to the correct code of
 ``benchmarks/specimens`` and what that is to be called. A mutation that changes
 no number is no mistake and is left out; that is decided here by running both,
 without the program. A cause counts as named where an explanation of that kind
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 import derive
 from benchmarks.mutations import MUTATIONS, SPECIMENS, Mutation, Specimen
+from benchmarks.syntax import by_syntax
 from derive.diagnosis import Cause, Diagnosis, diagnose
 
 FOLDER = ROOT / "benchmarks" / "specimens"
@@ -58,8 +59,12 @@ def functions(code: ModuleType) -> tuple[Callable[..., Any] | None, Callable[...
 
 def mutated(mutation: Mutation) -> str:
     """Return the text of a specimen with the mistake in it."""
+    if mutation.text:
+        return mutation.text
     text = source(mutation.specimen)
-    assert text.count(mutation.old) == 1, f"{mutation.specimen}: {mutation.old!r} occurs {text.count(mutation.old)} times"
+    assert text.count(mutation.old) == 1, (
+        f"{mutation.specimen}: {mutation.old!r} occurs {text.count(mutation.old)} times"
+    )
     return text.replace(mutation.old, mutation.new)
 
 
@@ -84,13 +89,25 @@ def inputs(specimen: str, rng: np.random.Generator, scale: float) -> tuple[Array
         case "attention":
             return {"q": normal(3, 4), "k": normal(5, 4), "v": normal(5, 6)}, (normal(3, 6),)
         case "conv2d":
-            given = {"x": normal(2, 3, 9, 8), "w": normal(4, 3, 3, 2), "b": normal(4), "stride": 2, "pad": 1, "dilation": 2}
+            given = {
+                "x": normal(2, 3, 9, 8),
+                "w": normal(4, 3, 3, 2),
+                "b": normal(4),
+                "stride": 2,
+                "pad": 1,
+                "dilation": 2,
+            }
             return given, (normal(2, 4, 4, 4),)
         case "lstm_cell":
             cell = {"x": normal(2, 3), "h": normal(2, 5), "c": normal(2, 5), "wx": normal(3, 20), "wh": normal(5, 20)}
             return cell | {"bx": normal(20), "bh": normal(20)}, (normal(2, 5), normal(2, 5))
         case "char_mlp":
-            tokens = {"x": rng.integers(0, 6, (5, 3)), "y": rng.integers(0, 6, 5), "C": normal(6, 2), "W1": normal(6, 4)}
+            tokens = {
+                "x": rng.integers(0, 6, (5, 3)),
+                "y": rng.integers(0, 6, 5),
+                "C": normal(6, 2),
+                "W1": normal(6, 4),
+            }
             rest = {"b1": normal(4), "gamma": normal(4), "beta": normal(4), "W2": normal(4, 6), "b2": normal(6)}
             return tokens | rest, ()
     raise AssertionError(specimen)
@@ -125,7 +142,9 @@ def changes(mutation: Mutation) -> bool:
         before = results(module(source(mutation.specimen), mutation.specimen), given, cotangents)
         after = results(module(mutated(mutation), mutation.specimen), given, cotangents)
         assert before is not None, mutation.specimen
-        if after is None or any(a.shape != b.shape or not np.allclose(a, b, rtol=1e-7) for a, b in zip(after, before, strict=True)):
+        if after is None or any(
+            a.shape != b.shape or not np.allclose(a, b, rtol=1e-7) for a, b in zip(after, before, strict=True)
+        ):
             return True
     return False
 
@@ -145,10 +164,15 @@ class Outcome:
     def named(self) -> bool:
         """Whether an explanation has the right cause, of the right result, with the right word."""
         m = self.mutation
-        return any(
-            e.cause in m.causes and (m.about in e.explains or e.cause is Cause.CRASH) and m.says in e.text
-            for e in self.found.explanations
-        )
+        if not m.about:  # made by a rule: everything that is wrong has to be explained so
+            kinds = {e.cause for e in self.found.explanations}
+            return bool(kinds & set(m.causes)) and Cause.UNEXPLAINED not in kinds
+        return any(e.cause in m.causes and m.about in e.explains and m.says in e.text for e in self.found.explanations)
+
+    @property
+    def raises(self) -> bool:
+        """Whether the code does not run, which says enough."""
+        return any(e.cause is Cause.CRASH for e in self.found.explanations)
 
 
 def asked(specimen: Specimen, text: str) -> Diagnosis:
@@ -157,19 +181,12 @@ def asked(specimen: Specimen, text: str) -> Diagnosis:
     return diagnose(specimen.layer, backward, forward=forward, shapes=dict(specimen.shapes))
 
 
-def outcomes(chosen: tuple[str, ...] = (), *, limit: int | None = None) -> Iterator[Outcome]:
-    """Yield what is said of every mutation that changes something.
-
-    Args:
-        chosen: names of specimens; none for all.
-        limit: take every ``limit``-th mutation only.
-    """
+def outcomes(mutations: Iterable[Mutation]) -> Iterator[Outcome]:
+    """Yield what is said of every mutation that changes something."""
     by_name = {s.name: s for s in SPECIMENS}
-    for mutation in MUTATIONS[:: limit or 1]:
-        if chosen and mutation.specimen not in chosen:
-            continue
+    for mutation in mutations:
         if not changes(mutation):
-            print(f"{mutation.specimen}: {mutation.old!r} -> {mutation.new!r} changes nothing: left out", file=sys.stderr)
+            print(f"{mutation.specimen}: {mutation.new!r} for {mutation.old!r} changes nothing", file=sys.stderr)
             continue
         start = time.perf_counter()
         found = asked(by_name[mutation.specimen], mutated(mutation))
@@ -179,18 +196,24 @@ def outcomes(chosen: tuple[str, ...] = (), *, limit: int | None = None) -> Itera
 # Correct code
 
 
-def correct() -> Iterator[tuple[str, Diagnosis]]:
+def correct(chosen: Collection[str]) -> Iterator[tuple[str, Diagnosis]]:
     """Yield what is said of code that is right: the specimens, in float32 too, generated modules, and autograd."""
-    for specimen in SPECIMENS:
+    specimens = [s for s in SPECIMENS if s.name in chosen]
+    for specimen in specimens:
         text = source(specimen.name)
         yield f"{specimen.name}, by hand", asked(specimen, text)
         forward, backward = functions(module(text, specimen.name))
         single = _single(backward)
         yield (
             f"{specimen.name}, by hand in float32",
-            diagnose(specimen.layer, single, forward=None if forward is None else _single(forward), shapes=dict(specimen.shapes)),
+            diagnose(
+                specimen.layer,
+                single,
+                forward=None if forward is None else _single(forward),
+                shapes=dict(specimen.shapes),
+            ),
         )
-    for layer in dict.fromkeys(s.layer for s in SPECIMENS):
+    for layer in dict.fromkeys(s.layer for s in specimens):
         text, _ = derive.build(derive.load(layer))
         code = module(text, layer)
         yield f"{layer}, generated", diagnose(layer, code.backward, forward=code.forward)
@@ -217,25 +240,21 @@ def _single(function: Callable[..., Any]) -> Callable[..., Any]:
 # The tables
 
 
-def tables(found: list[Outcome], right: list[tuple[str, Diagnosis]]) -> str:
-    """Return the figures by layer and by kind."""
-    lines = ["# Wrong backward passes and what `derive diagnose` says of them", ""]
+def tables(title: str, about: str, found: list[Outcome]) -> list[str]:
+    """Return the figures by specimen and by kind, and what was not named."""
     named = sum(o.named for o in found)
-    called_right = [o for o in found if o.found.right]
-    called_wrong = [name for name, d in right if not d.right]
+    lines = [f"## {title}", "", about, ""]
     lines += [
-        f"- {len(found)} wrong backward passes; the right cause is named of {named} ({named / len(found):.1%}).",
-        f"- Wrong ones called right: {len(called_right)}.",
-        f"- {len(right)} correct ones; called wrong: {len(called_wrong)}.",
-        "",
-        "Made by `python benchmarks/diagnose.py`.",
+        f"- {len(found)} wrong backward passes, the right cause named of {named} ({named / max(len(found), 1):.1%}).",
+        f"- Called right: {sum(o.found.right for o in found)}.",
         "",
     ]
-    for title, key in (("specimen", lambda o: o.mutation.specimen), ("mistake", lambda o: o.mutation.kind)):
-        lines += [f"| {title} | wrong | cause named | called right |", "| --- | ---: | ---: | ---: |"]
+    for heading, key in (("specimen", lambda o: o.mutation.specimen), ("mistake", lambda o: o.mutation.kind)):
+        lines += [f"| {heading} | wrong | cause named | called right |", "| --- | ---: | ---: | ---: |"]
         for name in dict.fromkeys(map(key, found)):
             group = [o for o in found if key(o) == name]
-            lines.append(f"| {name} | {len(group)} | {sum(o.named for o in group)} | {sum(o.found.right for o in group)} |")
+            right = sum(o.found.right for o in group)
+            lines.append(f"| {name} | {len(group)} | {sum(o.named for o in group)} | {right} |")
         lines.append("")
     missed = [o for o in found if not o.named]
     if missed:
@@ -243,31 +262,59 @@ def tables(found: list[Outcome], right: list[tuple[str, Diagnosis]]) -> str:
         for o in missed:
             said = "; ".join(f"{e.cause.value}: {e.text}" for e in o.found.explanations) or "right"
             expected = " or ".join(c.value for c in o.mutation.causes)
-            lines.append(f"- {o.mutation.specimen}, {o.mutation.kind} (`{o.mutation.new.strip()}`): expected {expected}; said {said}")
+            what = (
+                f"{o.mutation.specimen}, {o.mutation.kind} (`{o.mutation.new.strip()}` for `{o.mutation.old.strip()}`)"
+            )
+            lines.append(f"- {what}: expected {expected}; said {said}")
         lines.append("")
-    return "\n".join(lines)
+    return lines
+
+
+CHOSEN = """Mistakes that people make, each with the name that it should be called by set beside it
+(`benchmarks/mutations.py`). The search was built with these at hand: what it misses of them was looked at."""
+RULES = """Mistakes made by rules of syntax wherever a rule applies, each rule saying beforehand what they are to be
+called (`benchmarks/syntax.py`). Nobody chose them. Every wrong result has to be explained. Code that no longer
+runs is left out."""
+
+
+def _reported(mutations: Iterable[Mutation], *, verbose: bool) -> list[Outcome]:
+    found = []
+    for o in outcomes(mutations):
+        if o.raises:
+            continue
+        found.append(o)
+        if verbose or not o.named:
+            word = "named " if o.named else "MISSED"
+            print(f"{word} {o.mutation.specimen:<16} {o.seconds:5.2f} s  {o.mutation.new.strip()!r} for", flush=True)
+            print(f"        {o.mutation.old.strip()!r}, expected {' or '.join(c.value for c in o.mutation.causes)}")
+            for e in o.found.explanations:
+                print(f"        {e.cause.value}: {e.text} [{', '.join(e.explains)}]")
+            if o.found.right:
+                print("        right")
+    return found
 
 
 def main(argv: list[str]) -> int:
     """Run the benchmark."""
     verbose = "-v" in argv
-    chosen = tuple(a for a in argv if not a.startswith("-"))
-    found = []
-    for o in outcomes(chosen):
-        found.append(o)
-        if verbose or not o.named:
-            print(f"{'named ' if o.named else 'MISSED'} {o.mutation.specimen:<16} {o.seconds:5.2f} s  {o.mutation.old.strip()!r} -> {o.mutation.new.strip()!r}")
-            for e in o.found.explanations:
-                print(f"        {e.cause.value}: {e.text} [{', '.join(e.explains)}]")
-            if o.found.right:
-                print("        right")
-    right = [] if chosen else list(correct())
-    for name, d in right:
-        if not d.right:
-            print(f"CALLED WRONG {name}\n{d}")
-    text = tables(found, right)
-    print(text if verbose or not chosen else "\n".join(text.splitlines()[:6]))
-    if not chosen:
+    chosen = tuple(a for a in argv if not a.startswith("-")) or tuple(s.name for s in SPECIMENS)
+    lines = [
+        "# Wrong backward passes and what `derive diagnose` says of them",
+        "",
+        "Made by `python benchmarks/diagnose.py`.",
+        "",
+    ]
+    by_hand = _reported((m for m in MUTATIONS if m.specimen in chosen), verbose=verbose)
+    lines += tables("Chosen mistakes", CHOSEN, by_hand)
+    by_rule = _reported((m for m in by_syntax(source) if m.specimen in chosen), verbose=verbose)
+    lines += tables("Mistakes by rule", RULES, by_rule)
+    right = list(correct(chosen))
+    wrong = [name for name, found in right if not found.right]
+    lines += ["## Correct code", "", f"- {len(right)} correct backward passes; called wrong: {len(wrong)}.", ""]
+    lines += [f"- {name}" for name, _ in right]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if len(chosen) == len(SPECIMENS):
         TABLE.write_text(text, encoding="utf-8")
     return 0
 

@@ -42,6 +42,7 @@ class Mutation:
         about: a result that is wrong by it.
         causes: what it is to be called.
         says: a word that the explanation has to contain, where the cause alone does not say it.
+        text: the whole text with the mistake in it, where it was not made by replacing one piece.
     """
 
     specimen: str
@@ -51,6 +52,7 @@ class Mutation:
     about: str
     causes: tuple[Cause, ...]
     says: str = ""
+    text: str = ""
 
 
 SPECIMENS = (
@@ -92,14 +94,40 @@ LINEAR = _of(
     ("extra axis", "np.sum(flat, axis=0)", "np.sum(flat, axis=0, keepdims=True)", "db", SHAPE),
     ("zero", "dx = dy @ w.T", "dx = np.zeros_like(x)", "dx", ZERO),
     ("dropped rows", "dw = rows.T @ flat", "dw = rows[1:].T @ flat[1:]", "dw", PLACE),
-    ("state", "    return dx, dw, db", "    backward.db = getattr(backward, 'db', 0) + db\n    return dx, dw, backward.db", "db", ACCUMULATED),
+    (
+        "state",
+        "    return dx, dw, db",
+        "    backward.db = getattr(backward, 'db', 0) + db\n    return dx, dw, backward.db",
+        "db",
+        ACCUMULATED,
+    ),
 )
 
 BATCHNORM = _of(
     "batchnorm",
-    ("dropped term", "dx = dxhat / std + 2 * dvar * xc / N + dmu / N", "dx = dxhat / std + dmu / N", "dx", LEFT_OUT, "var"),
-    ("dropped term", "dx = dxhat / std + 2 * dvar * xc / N + dmu / N", "dx = dxhat / std + 2 * dvar * xc / N", "dx", LEFT_OUT, "mu"),
-    ("dropped term", "dx = dxhat / std + 2 * dvar * xc / N + dmu / N", "dx = 2 * dvar * xc / N + dmu / N", "dx", LEFT_OUT),
+    (
+        "dropped term",
+        "dx = dxhat / std + 2 * dvar * xc / N + dmu / N",
+        "dx = dxhat / std + dmu / N",
+        "dx",
+        LEFT_OUT,
+        "var",
+    ),
+    (
+        "dropped term",
+        "dx = dxhat / std + 2 * dvar * xc / N + dmu / N",
+        "dx = dxhat / std + 2 * dvar * xc / N",
+        "dx",
+        LEFT_OUT,
+        "mu",
+    ),
+    (
+        "dropped term",
+        "dx = dxhat / std + 2 * dvar * xc / N + dmu / N",
+        "dx = 2 * dvar * xc / N + dmu / N",
+        "dx",
+        LEFT_OUT,
+    ),
     ("dropped factor", "2 * dvar * xc / N + dmu", "dvar * xc / N + dmu", "dx", FACTOR, "1/2"),
     ("dropped factor", "2 * dvar * xc / N + dmu / N", "2 * dvar * xc + dmu / N", "dx", FACTOR, "1/N"),
     ("dropped factor", "+ dmu / N", "+ dmu", "dx", FACTOR, "1/N"),
@@ -133,7 +161,14 @@ BATCHNORM_CLOSED = _of(
     ("sign", '- xhat * grads["gamma"])', '+ xhat * grads["gamma"])', "dx", SIGN),
     ("wrong size", "rstd / N *", "rstd / D *", "dx", FACTOR, "/"),
     ("stale value", '- xhat * grads["gamma"])', '- cache["xc"] * grads["gamma"])', "dx", (WRONG, FACTOR), ""),
-    ("swapped names", '- grads["beta"] - xhat * grads["gamma"]', '- grads["gamma"] - xhat * grads["beta"]', "dx", (WRONG, SWAPPED), ""),
+    (
+        "swapped names",
+        '- grads["beta"] - xhat * grads["gamma"]',
+        '- grads["gamma"] - xhat * grads["beta"]',
+        "dx",
+        (WRONG, SWAPPED),
+        "",
+    ),
     ("swapped keys", 'grads["beta"] = np.sum(dout, axis=0)', 'grads["beta"] = grads["gamma"]', "dbeta", SWAPPED),
     ("extra factor", "np.sum(dout * xhat, axis=0)", "np.sum(dout * xhat, axis=0) * gamma", "dgamma", FACTOR, "gamma"),
     ("exponent", "gamma * rstd / N", "gamma * rstd**2 / N", "dx", FACTOR, "rstd"),
@@ -175,7 +210,13 @@ SOFTMAX = _of(
     ("stale value", "y * (dy - inner)", "z * (dy - inner)", "dz", WRONG, "z"),
     ("stale value", "inner = (dy * y)", "inner = (dy * z)", "dz", WRONG, "z"),
     ("sign", "dz = y * (dy - inner)", "dz = y * (inner - dy)", "dz", SIGN),
-    ("overflow", "y, z = cache\n", "y, z = cache\n    y = np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True)\n", "dz", UNSTABLE),
+    (
+        "overflow",
+        "y, z = cache\n",
+        "y, z = cache\n    y = np.exp(z) / np.exp(z).sum(axis=-1, keepdims=True)\n",
+        "dz",
+        UNSTABLE,
+    ),
 )
 
 CROSS_ENTROPY = _of(
@@ -223,17 +264,43 @@ CONV2D = _of(
     ("wrong axis", "db = dy.sum(axis=(0, 2, 3))", "db = dy.sum(axis=(1, 2, 3))", "db", AXIS),
     ("mean for sum", "db = dy.sum(axis=(0, 2, 3))", "db = dy.mean(axis=(0, 2, 3))", "db", FACTOR, "N"),
     ("mean over a part", "db = dy.sum(axis=(0, 2, 3))", "db = dy.sum(axis=(2, 3)).mean(axis=0)", "db", FACTOR, "1/N"),
-    ("turned kernel", '"nfpq,fc->ncpq", dy, w[:, :, r, s]', '"nfpq,fc->ncpq", dy, w[:, :, -1 - r, -1 - s]', "dx", TRANSPOSE),
+    (
+        "turned kernel",
+        '"nfpq,fc->ncpq", dy, w[:, :, r, s]',
+        '"nfpq,fc->ncpq", dy, w[:, :, -1 - r, -1 - s]',
+        "dx",
+        TRANSPOSE,
+    ),
     ("turned result", "dw[:, :, r, s] = np", "dw[:, :, -1 - r, -1 - s] = np", "dw", TRANSPOSE),
     ("overwritten", "dxp[:, :, down, across] += np", "dxp[:, :, down, across] = np", "dx", OVERWRITTEN),
-    ("padding ignored", "dx = dxp[:, :, pad : pad + height, pad : pad + width]", "dx = dxp[:, :, :height, :width]", "dx", SETTING, "pad"),
+    (
+        "padding ignored",
+        "dx = dxp[:, :, pad : pad + height, pad : pad + width]",
+        "dx = dxp[:, :, :height, :width]",
+        "dx",
+        SETTING,
+        "pad",
+    ),
     ("sign", "dw[:, :, r, s] = np", "dw[:, :, r, s] = -np", "dw", SIGN),
     ("extra factor", "    return dx, dw, db", "    return dx, dw / len(x), db", "dw", FACTOR, "1/N"),
     ("transpose", "    return dx, dw, db", "    return dx, dw.swapaxes(0, 1), db", "dw", TRANSPOSE),
     ("transpose", "    return dx, dw, db", "    return dx, dw.swapaxes(2, 3), db", "dw", TRANSPOSE),
-    ("dilation ignored", "down = slice(r * dilation, r * dilation + stride * (rows - 1) + 1, stride)",
-     "down = slice(r, r + stride * (rows - 1) + 1, stride)", "dx", SETTING, "dilation"),
-    ("stride ignored", "dy, xp[:, :, down, across])", "dy, xp[:, :, r * dilation :, s * dilation :][:, :, :rows, :columns])", "dw", SETTING, "stride"),
+    (
+        "dilation ignored",
+        "down = slice(r * dilation, r * dilation + stride * (rows - 1) + 1, stride)",
+        "down = slice(r, r + stride * (rows - 1) + 1, stride)",
+        "dx",
+        SETTING,
+        "dilation",
+    ),
+    (
+        "stride ignored",
+        "dy, xp[:, :, down, across])",
+        "dy, xp[:, :, r * dilation :, s * dilation :][:, :, :rows, :columns])",
+        "dw",
+        SETTING,
+        "stride",
+    ),
     ("zero border", "    return dx, dw, db", "    dx[:, :, 1] = 0\n    return dx, dw, db", "dx", PLACE),
     ("extra factor", "    return dx, dw, db", "    return stride * dx, dw, db", "dx", FACTOR, "stride"),
     ("dropped rows", "    return dx, dw, db", "    return dx, dw, dy[:, :, 1:].sum(axis=(0, 2, 3))", "db", PLACE),
@@ -258,7 +325,14 @@ LSTM_CELL = _of(
     ("swapped names", "di = dct * g", "di = dct * i", "dx", WRONG, "i["),
     ("stale value", "dc = dct * f", "dc = dct * i", "dc", WRONG, "i["),
     ("missing sum", "dbx = rows.sum(axis=0)", "dbx = rows", "dbx", (MISSING, SHAPE), ""),
-    ("swapped names", "dwh = h.reshape(-1, h.shape[-1]).T @ rows", "dwh = c.reshape(-1, h.shape[-1]).T @ rows", "dwh", WRONG, "c["),
+    (
+        "swapped names",
+        "dwh = h.reshape(-1, h.shape[-1]).T @ rows",
+        "dwh = c.reshape(-1, h.shape[-1]).T @ rows",
+        "dwh",
+        WRONG,
+        "c[",
+    ),
     ("sign", "df = dct * c", "df = -dct * c", "dx", SIGN),
     ("mean for sum", "dbh = rows.sum(axis=0)", "dbh = rows.mean(axis=0)", "dbh", FACTOR, "batch"),
     ("dropped term", "dag = dg * (1 - g**2)", "dag = 0 * dg", "dx", (LEFT_OUT, ZERO), ""),
@@ -277,7 +351,14 @@ CHAR_MLP = _of(
     ("dropped term", "ddiff += 2 * diff * dsquare", "ddiff += 0", "dW1", LEFT_OUT, "var"),
     ("dropped term", "dhprebn += dmean / n", "dhprebn += 0", "dW1", LEFT_OUT, "mu"),
     ("dropped factor", "dhprebn += dmean / n", "dhprebn += dmean", "dW1", FACTOR, "1/N"),
-    ("N for N - 1", "dsquare = np.ones_like(diff) * dvar / (n - 1)", "dsquare = np.ones_like(diff) * dvar / n", "dW1", FACTOR, "N - 1"),
+    (
+        "N for N - 1",
+        "dsquare = np.ones_like(diff) * dvar / (n - 1)",
+        "dsquare = np.ones_like(diff) * dvar / n",
+        "dW1",
+        FACTOR,
+        "N - 1",
+    ),
     ("exponent", "dvar = -0.5 * rstd**3", "dvar = -0.5 * rstd**2", "dW1", FACTOR, "rstd"),
     ("sign", "dvar = -0.5", "dvar = 0.5", "dW1", SIGN),
     ("dropped factor", "ddiff += 2 * diff", "ddiff += diff", "dW1", FACTOR, "1/2"),

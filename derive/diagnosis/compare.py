@@ -251,9 +251,12 @@ class _Examination:
         for experiment, answers in zip(self.inputs, self.runs, strict=True):
             got = answers[0].results[r.symbol].astype(float)
             here: dict[str, Cause] = {}
-            right, names = self._given(r.symbol, experiment)
+            others = {s: self._given(s, experiment) for s in experiment.right()}
+            right, names = others[r.symbol]
             little = 1e-9 * float(np.abs(right).max(initial=0.0))
-            for cause, text, value in misshapen(self.derived, r.symbol, got, experiment, right, names):
+            for cause, text, value in misshapen(
+                self.derived, r.symbol, got, experiment, {s: v for s, (v, _) in others.items()}, names
+            ):
                 error, factor = fitted(got, np.zeros_like(got), value)
                 if max(np.abs(got).max(initial=0.0), np.abs(value).max(initial=0.0)) <= little:
                     error, factor = 0.0, 1.0  # both vanish

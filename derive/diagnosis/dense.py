@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from sympy import Add, Expr, Mul, Pow, S
 
 from derive.algebra.functions import BY_CLASS, And, Not, Or
+from derive.algebra.indices import names
 from derive.algebra.nodes import (
     ArgMax,
     Delta,
@@ -43,12 +44,16 @@ from derive.algebra.nodes import (
     Sum,
     Var,
 )
+from derive.algebra.terms import Term
 from derive.algebra.text import show
 from derive.check.instance import Instance
 
 __all__ = ["Dense", "Named", "Values"]
 
 Values = NDArray[Any]
+
+_MUCH = 1e5
+"""Multiplications from which on the best order of a product is looked for."""
 
 _CONSTANTS = {S.Pi: np.pi, S.Exp1: np.e, S.Infinity: np.inf, S.NegativeInfinity: -np.inf, S.NaN: np.nan}
 
@@ -106,6 +111,26 @@ class Dense:
         with np.errstate(all="ignore"):
             return np.broadcast_to(named.along(order), shape).astype(float, copy=True)
 
+    def term(self, term: Term, known: dict[tuple[Expr, Expr], Named], changing: frozenset[str]) -> Named:
+        """Return the values of a term, with an axis each of its free indices.
+
+        Args:
+            term: it.
+            known: the values of factors, by atom and exponent, to which those of this term are added.
+            changing: names whose arrays are others at another time: what reads them is not remembered.
+        """
+        parts = [Named(np.asarray(float(term.coefficient)), ())]
+        with np.errstate(all="ignore"):
+            for pair in term.factors:
+                part = known.get(pair)
+                if part is None:
+                    atom, exponent = pair
+                    part = self._value(atom if exponent == 1 else atom**exponent)
+                    if not names(atom) & changing:
+                        known[pair] = part
+                parts.append(part)
+            return self.product(parts, term.bound)
+
     def value(self, expr: Expr) -> Named:
         """Return the expression's values, with an axis each of its free indices."""
         with np.errstate(all="ignore"):
@@ -162,7 +187,8 @@ class Dense:
             operands += [np.asarray(part.array, float), [numbers[i] for i in part.axes]]
         if not parts:
             return Named(np.asarray(count), ())
-        array = np.einsum(*operands, [numbers[i] for i in kept], optimize=len(parts) > 2)
+        spread = np.prod([self.length(i) for i in order], dtype=float)
+        array = np.einsum(*operands, [numbers[i] for i in kept], optimize=len(parts) > 2 and bool(spread > _MUCH))
         return Named(array * count if count != 1 else array, kept)
 
     def _power(self, expr: Pow) -> Named:

@@ -19,7 +19,7 @@ import numpy as np
 from sympy import Expr
 
 from derive.algebra.nodes import BATCH_SIZE, Index, Kind
-from derive.algebra.terms import Term, as_expr, term_names
+from derive.algebra.terms import Term, term_names
 from derive.check.contexts import floats
 from derive.check.evaluate import Evaluator
 from derive.check.module import inputs_of
@@ -127,6 +127,18 @@ class Experiment:
     def _quiet(self) -> dict[str, Values]:
         return {**self.inputs, **self.forward}
 
+    @cached_property
+    def _factors(self) -> dict[tuple[Expr, Expr], Named]:
+        return {}
+
+    @cached_property
+    def _adjoints(self) -> frozenset[str]:
+        symbols = {line.symbol for form in self.derived.forms for line in form.lines}
+        return frozenset(symbols) | frozenset(self.cotangents)
+
+    def _term(self, dense: Dense, term: Term) -> Named:
+        return dense.term(term, self._factors, self._adjoints)
+
     # The lines of a form
 
     @cached_property
@@ -141,14 +153,15 @@ class Experiment:
             for line in form.lines:
                 total = np.zeros(tuple(map(dense.length, line.indices)))
                 for piece in line.pieces:
-                    total += dense.at(as_expr((piece.term,)), line.indices)
+                    total += self._term(dense, piece.term).along(line.indices)
                 dense.arrays[line.symbol] = total
             self._known[key] = dense.arrays
         return self._known[key]
 
     def value(self, form: Form, line: Line, term: Term) -> Values:
         """Return the values of a term of a line, of the line's shape."""
-        return Dense(self.instance, self.arrays(form)).at(as_expr((term,)), line.indices)
+        named = self._term(Dense(self.instance, self.arrays(form)), term)
+        return np.broadcast_to(named.along(line.indices), self.arrays(form)[line.symbol].shape)
 
     def moved(
         self,
@@ -195,7 +208,7 @@ class Experiment:
             total = np.zeros(tuple(map(dense.length, order)))
             for piece in line.pieces:
                 if term_names(piece.term) & changed.keys():
-                    total = total + dense.value(as_expr((piece.term,))).along(order)
+                    total = total + self._term(dense, piece.term).along(order)
             changed[line.symbol] = total
             if more:
                 oddly[line.symbol] = (*range(len(line.indices)), *more)

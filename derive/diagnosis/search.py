@@ -16,6 +16,7 @@ from derive.diagnosis.experiment import Experiment
 from derive.diagnosis.factors import recognized
 from derive.diagnosis.forms import Derivation
 from derive.diagnosis.forwards import forward_guesses
+from derive.diagnosis.monomials import monomial_guesses
 from derive.diagnosis.wholes import factors, whole_guesses
 
 __all__ = ["PATIENCE", "Trial", "distance", "explain", "fitted"]
@@ -119,6 +120,7 @@ def _stages(derived: Derivation, trial: Trial, target: str, left: Sequence[str])
     first = trial.experiments[0]
     yield chain(whole_guesses(derived, target, first), phase(derived, 0, lambda reach: target in reach))
     yield chain(*(phase(derived, number, exact) for number in (1, 2, 3)), factors(derived, target, first))
+    yield monomial_guesses(derived, target, trial.got[0][target], first)
     yield chain(phase(derived, 4, exact), forward_guesses(derived))
     yield chain(*(phase(derived, number, other) for number in (1, 2, 3)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations, permutations
 
 import numpy as np
@@ -26,7 +26,12 @@ _MOST = 7
 
 
 def misshapen(
-    derived: Derivation, symbol: str, got: Values, experiment: Experiment, right: Values, names: list[str]
+    derived: Derivation,
+    symbol: str,
+    got: Values,
+    experiment: Experiment,
+    others: Mapping[str, Values],
+    names: list[str],
 ) -> Iterator[Shaped]:
     """Yield what a result of another shape could be, the least far-fetched first.
 
@@ -35,9 +40,10 @@ def misshapen(
         symbol: the result.
         got: as the user's code gave it.
         experiment: where.
-        right: what it should be, in the user's shape.
-        names: what the axes of ``right`` are called.
+        others: every result as it should be, in the user's shape.
+        names: what the axes of the result are called.
     """
+    right = others[symbol]
     if _bare(got.shape) == _bare(right.shape):
         text = f"{symbol} has the right numbers, and an axis of length 1 too many or too few"
         yield Cause.SHAPE, text, right.reshape(got.shape)
@@ -46,7 +52,7 @@ def misshapen(
             axes = ", ".join(names[k] for k in order)
             yield Cause.TRANSPOSE, f"{symbol} is transposed: its axes lie as ({axes})", right.transpose(order)
     gradients = {name for _, name in derived.program.gradients}
-    others = {name: v for name, v in experiment.right().items() if name != symbol and v.shape == got.shape}
+    others = {name: v for name, v in others.items() if name != symbol and v.shape == got.shape}
     for other, value in others.items():
         if other in gradients:
             yield Cause.SWAPPED, f"{other} stands in the place of {symbol}", value

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from sympy import Expr
+from sympy import Expr, Pow
 
 from derive.algebra.letters import readable
 from derive.algebra.nodes import Index, Tensor
@@ -20,9 +21,25 @@ from derive.diagnosis.forms import Derivation, Form, Line, Piece
 __all__ = ["Site", "factor_text", "line_text", "with_factor"]
 
 
+@lru_cache(maxsize=4096)
 def line_text(line: Line) -> str:
     """Return the line in the layer language."""
     return f"{show(line.target)} = {show(line.shown)}"
+
+
+@lru_cache(maxsize=16384)
+def _text(expr: Expr, taken: tuple[Index, ...]) -> str:
+    """Return an expression in letters that people read."""
+    return show(readable(expr, taken))
+
+
+@lru_cache(maxsize=4096)
+def _term_text(term: Term, taken: tuple[Index, ...]) -> str:
+    return show(readable(as_expr((term,)), taken))
+
+
+def _right_side(line: Line) -> str:
+    return line_text(line).partition(" = ")[2]
 
 
 def factor_text(what: str, name: str) -> str:
@@ -87,11 +104,11 @@ class Site:
 
     def shown(self, term: Term) -> str:
         """Return a term in letters that people read."""
-        return show(readable(as_expr((term,)), self.line.indices))
+        return _term_text(term, self.line.indices)
 
     def atom(self, expr: Expr, term: Term) -> str:
         """Return a factor of a term in letters that people read."""
-        return show(readable(expr, (*self.line.indices, *term.bound)))
+        return _text(expr, (*self.line.indices, *term.bound))
 
     def called(self, piece: Piece) -> str:
         """Say which piece of the line it is."""
@@ -134,7 +151,7 @@ class Site:
             return self.parts(experiment, old, new, wanted)
 
         if formula is None:
-            formula = show(self.line.shown) if len(changed) > 1 else self.shown(next(iter(changed)).term)
+            formula = _right_side(self.line) if len(changed) > 1 else self.shown(next(iter(changed)).term)
         judged = with_factor(cause, text) if fits is None else fits
         return Guess(cause, text, formula, line_text(self.line), cost, parts, self.reach, judged)
 
@@ -148,7 +165,7 @@ class Site:
         def fits(value: float, name: str | None) -> tuple[Cause, str] | None:
             return (cause, text) if name == "1" else None
 
-        return Guess(cause, text, show(self.line.shown), line_text(self.line), cost, parts, self.reach, fits)
+        return Guess(cause, text, _right_side(self.line), line_text(self.line), cost, parts, self.reach, fits)
 
     def permuted(self, cause: Cause, text: str, index: Index, order: Sequence[int], cost: float) -> Guess:
         """Return the guess that the line's values lie in another order along an index."""
@@ -161,7 +178,7 @@ class Site:
         def fits(value: float, name: str | None) -> tuple[Cause, str] | None:
             return (cause, text) if name == "1" else None
 
-        return Guess(cause, text, show(self.line.shown), line_text(self.line), cost, parts, self.reach, fits)
+        return Guess(cause, text, _right_side(self.line), line_text(self.line), cost, parts, self.reach, fits)
 
     def unsummed(self, cause: Cause, text: str, piece: Piece, loose: Term, kept: Sequence[Index], cost: float) -> Guess:
         """Return the guess that a piece keeps bound indices as axes, which NumPy spreads over those of their size."""
@@ -220,6 +237,11 @@ class Site:
         """Return the real parameters and forward values."""
         found = {p.name: p.tensor for p in self.derived.layer.parameters if p.kind.differentiable}
         return found | {s.name: s.tensor for s in self.derived.forward if s.kind.differentiable}
+
+    def is_inverse(self, name: str) -> bool:
+        """Return whether a forward value is one over something, such as ``1/sqrt(var + eps)``."""
+        found = next((s.expr for s in self.derived.forward if s.name == name), None)
+        return isinstance(found, Pow) and bool(found.exp.is_negative)
 
     def earlier(self) -> dict[str, Tensor]:
         """Return the cotangents and the adjoints of earlier lines."""

@@ -42,23 +42,32 @@ def _others(site: Site, pieces: Sequence[Piece], element: Element) -> Iterator[G
     term = pieces[0].term
     if any(isinstance(a, Padded) and a.element == element for a, _ in term.factors):
         return
-    for other in _candidates(site, element):
+    for other in _candidates(site, element, (*site.line.indices, *term.bound)):
         text = f"{site.atom(other, term)} stands in {site.symbol} where {site.atom(element, term)} belongs"
         yield site.guess(Cause.INTERMEDIATE, text, {p: _substituted(p.term, {element: other}) for p in pieces}, 2.2)
 
 
-def _candidates(site: Site, element: Element) -> Iterator[Element]:
-    """Yield the elements of other tensors that could stand in its place: of the same axes, or of fewer."""
+def _candidates(site: Site, element: Element, inside: Sequence[Index]) -> Iterator[Expr]:
+    """Yield what could stand in its place: other tensors' elements, and the inverse of what is one over a root."""
     places, axes = element.subscripts, site.axes(element.name)
-    known = site.earlier() if element.name in site.adjoints else site.values()
-    for name, tensor in known.items():
+    adjoint = element.name in site.adjoints
+    plain = all(isinstance(p, Index) for p in places) and len(set(axes)) == len(axes)
+    for name, tensor in (site.earlier() if adjoint else site.values()).items():
         other = site.axes(name)
         if name == element.name:
             continue
         if other == axes:
-            yield Element(tensor, *places)
-        elif len(other) < len(axes) == len(set(axes)) and set(other) <= set(axes) and len(set(other)) == len(other):
-            yield Element(tensor, *(places[axes.index(a)] for a in other))
+            found = Element(tensor, *places)
+        elif plain and not adjoint:
+            chosen = _placed(other, (*places, *inside))
+            if chosen is None:
+                continue
+            found = Element(tensor, *chosen)
+        else:
+            continue
+        yield found
+        if site.is_inverse(name):
+            yield 1 / found
 
 
 def _common(site: Site) -> Iterator[Guess]:
