@@ -201,7 +201,7 @@ def _at_special_values(
         undetermined: list[str] = []
         for k, g in enumerate(np.ravel(values).tolist()):
             e = (far if infinite[k] else exact)[name][(k,),]
-            if _agree(g, e, form) or (unknown[k] and math.isnan(g)):
+            if math.isnan(g) if unknown[k] and e != e else _agree(g, e, form) or (unknown[k] and math.isnan(g)):
                 continue
             here = ", ".join(f"{p.name} = {inputs[p.name][k].item()!r}" for p in moving)
             if infinite[k] and math.isnan(g):

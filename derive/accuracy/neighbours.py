@@ -80,9 +80,8 @@ def explained(
                     if abs(a - b) > _JUMP * max(abs(a), abs(b)) and a * b >= 0:
                         found[k] = "an argument rounds to the other side of a jump"
                 elif a * b < 0 and excess[k] * abs(step) <= 1:
-                    found[k] = (
-                        f"its terms cancel where it crosses 0, near {parameter} = {_zero(moved, base, parameter, k)}"
-                    )
+                    at = base[parameter][(k,),] * (1 + step * float(a / (a - b)))
+                    found[k] = f"its terms cancel where it crosses 0, near {parameter} = {at:.2g}"
     return found
 
 
@@ -115,8 +114,3 @@ def _parts(expr: Expr) -> Iterator[Expr]:
         yield from (Mul(a, b) for a, b in combinations(expr.args, 2))
     for arg in expr.args if not isinstance(expr, Element) else ():
         yield from _parts(arg)
-
-
-def _zero(moved: Mapping[str, Any], base: Mapping[str, Any], parameter: str, k: int) -> str:
-    """The place between two of different sign, to two digits."""
-    return f"{(float(moved[parameter][(k,),]) + float(base[parameter][(k,),])) / 2:.2g}"

@@ -72,7 +72,7 @@ def _spread(parameter: Parameter, form: Format, count: int, rng: np.random.Gener
     middle = np.exp2(rng.uniform(-24, 12, count // 4))
     even = rng.uniform(0, 20, count // 4)
     # as far as exp(-x) is a number
-    edge = rng.uniform(0, -np.log(form.smallest) * 1.05, count - 3 * (count // 4) - 24)
+    edge = rng.uniform(0, -np.log(form.smallest) * 1.05, max(count - 3 * (count // 4) - 24, 8))
     whole = np.array([1, 2, 3, 6, 0.5, 0.25, 20, 10], form.name)
     near = np.concatenate([np.nextafter(whole, np.float32(0)), whole, np.nextafter(whole, np.float32(np.inf))])
     sizes = np.concatenate([wide, middle, even, edge, near]).astype(form.name)
@@ -86,7 +86,7 @@ def _allowed(parameter: Parameter, values: Values, form: Format) -> Values:
         return np.abs(values)
     if parameter.kind is Kind.UNIT:
         small = np.abs(values)
-        small = np.where(small > 0.5, np.minimum(0.5 / small, 0.5).astype(form.name), small)
+        small = np.where(small > 0.5, np.asarray(0.5, form.name) / np.maximum(small, 1), small)
         below_one = np.nextafter(np.asarray(1, form.name), np.asarray(0, form.name))
         return np.where(values < 0, np.minimum(1 - small, below_one), small).astype(form.name)
     return values

@@ -68,7 +68,8 @@ class Format:
 
     def overflows(self, exact: Any) -> bool:
         """Return whether an exact result rounds to infinity."""
-        return bool(abs(exact) >= mpmath.mpf(self.most) * (1 + mpmath.mpf(2) ** (-self.digits - 1)))
+        half = math.ldexp(1.0, math.frexp(self.most)[1] - self.digits - 1)
+        return bool(abs(exact) - self.most >= half)
 
 
 FORMATS: dict[str, Format] = {

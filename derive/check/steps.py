@@ -27,7 +27,7 @@ import mpmath
 import numpy as np
 from sympy import Expr, S
 
-from derive.algebra.indices import elements, free_indices
+from derive.algebra.indices import elements, free_indices, names
 from derive.algebra.nodes import Element, Index, Tensor
 from derive.algebra.text import show
 from derive.calculus.differentiate import Staged, differentiate
@@ -157,7 +157,9 @@ class _Values:
         pair = [Statement(" lhs", indices, lhs), Statement(" rhs", indices, rhs)]
         read = frozenset().union(*(s.reads for s in pair))
         stepped = [self._with_start(s) for name, s in self._starts.items() if name in read]
-        given = {f"{n} " if any(s.name == n for s in stepped) else n: array for n, array in self.values.items()}
+        carried = {s.name for s in stepped}
+        read = read.union(*(names(s.carry.start) for s in stepped if s.carry is not None))
+        given = {f"{n} " if n in carried else n: self.values[n] for n in read if n in self.values}
         run = Evaluator([*stepped, *pair], self.instance, self.mp).run(given)
         return self.distance(run[" lhs"], run[" rhs"])
 
