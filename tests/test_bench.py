@@ -30,8 +30,8 @@ from derive.pipeline import build_module, derive_program
 LAYERS = (
     "batchnorm", "layernorm", "softmax", "log_softmax", "logsumexp", "cross_entropy", "attention", "causal_attention",
     "conv2d", "conv_transpose1d", "max_pool2d", "avg_pool1d", "upsample_nearest", "pixel_shuffle", "embedding", "rope",
-    "rnn", "lstm", "bidirectional_rnn", "cumulative_sum", "cumulative_product", "gae", "glu", "gelu", "mish", "prelu", "huber_loss",
-    "focal_loss", "kl_div", "cosine_similarity", "weight_standardization", "char_mlp",
+    "rnn", "lstm", "bidirectional_rnn", "cumulative_sum", "cumulative_product", "gae", "glu", "gelu", "mish", "prelu",
+    "huber_loss", "focal_loss", "kl_div", "cosine_similarity", "weight_standardization", "char_mlp",
 )  # fmt: skip
 QUICK = ("batchnorm", "softmax", "cross_entropy", "attention", "conv2d", "rnn", "embedding", "gae", "char_mlp")
 

@@ -52,6 +52,13 @@ def test_short_calls_are_repeated_and_there_are_three_rounds_whatever_the_budget
     assert len(calls) > 30
 
 
+def test_long_calls_are_only_called_to_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("derive.bench.timing.LONG", 0.0)
+    calls: list[int] = []
+    interleaved({"a": lambda: calls.append(1)}, runs=4)
+    assert len(calls) == 1 + 4
+
+
 def test_a_median_and_the_spread_of_the_quartiles() -> None:
     times = Times((1.0, 2.0, 3.0, 4.0, 100.0), 1.0)
     assert times.median == 3.0

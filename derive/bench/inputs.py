@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derive.algebra.nodes import BATCH_SIZE, Kind, Size
-from derive.bench.formulas import Forward
-from derive.bench.namespaces import numpy_namespace
 from derive.check.instance import Instance
+from derive.check.module import GeneratedModule
 from derive.check.samples import label_ranges
 from derive.check.search import axes_of
 from derive.check.sizes import allowed, choose_instance, completed, defaults
 from derive.check.work import work
 from derive.errors import DeriveError, ShapeError, UnknownNameError
 from derive.language.layer import Layer, Parameter
+from derive.pipeline import build_module
 
 __all__ = ["Arrays", "Sizes", "chosen_sizes", "cotangents", "inputs", "instance_at", "parse_sizes", "sized_inputs"]
 
@@ -169,18 +169,19 @@ def _positive(layer: Layer, instance: Instance) -> bool:
 def inputs(layer: Layer, instance: Instance, dtype: Any, seed: int = 0) -> Arrays:
     """Return random inputs at which the results are finite.
 
-    Real ones are normal, and from other ranges where a result would not be a number.
+    Real ones are normal, and from other ranges where a result of the generated code would not be a number.
 
     Raises:
         DeriveError: no range gives finite results.
     """
+    forward = GeneratedModule(layer, build_module(layer)).names["forward"]
     for low, high, kind in _RANGES:
         random = np.random.default_rng(seed)
         arrays = {p.name: _one(layer, p, instance, random, (low, high, kind)).astype(_dtype(p, dtype), copy=False)
                   for p in layer.parameters}  # fmt: skip
         with np.errstate(all="ignore"):
-            results = Forward(layer, instance, numpy_namespace(dtype))(*arrays.values())
-        if all(np.isfinite(result).all() for result in results):
+            result, _ = forward(*arrays.values(), **instance.hypers)
+        if all(np.isfinite(each).all() for each in (result if len(layer.returns) > 1 else (result,))):
             return arrays
     raise DeriveError(
         f"{layer.name}: no random inputs give finite results at {instance}",

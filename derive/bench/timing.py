@@ -16,6 +16,9 @@ Way = Callable[[], Any]
 SHORT = 1e-3
 """Seconds that one measurement takes at least: a faster call is repeated, and its mean taken."""
 
+LONG = 0.25
+"""Seconds from which a call is not run once more before it is measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -58,7 +61,8 @@ def interleaved(
     What else the machine does then meets all of them. Every way is called
     before the first measurement, and right before each of its own: threads of
     one library stay awake for a while, in the way of the next one's, and data
-    that one leaves in the cache should be its own.
+    that one leaves in the cache should be its own. To a call that takes a
+    quarter of a second neither matters, and it is not repeated.
 
     Args:
         ways: by name.
@@ -68,10 +72,10 @@ def interleaved(
         short: seconds that one measurement takes at least; calls are repeated to fill it.
     """
     order = random.Random(seed)
-    repeats = {}
+    repeats: dict[str, int] = {}
     for name, way in ways.items():
-        way()
-        repeats[name] = max(1, min(10_000, int(short / max(timed(way), 1e-9))))
+        once = timed(way)
+        repeats[name] = 0 if once > LONG else max(1, min(10_000, int(short / max(timed(way), 1e-9))))
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     clock, busy = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0.0)
     names, begin = list(ways), time.perf_counter()
@@ -80,8 +84,9 @@ def interleaved(
             break
         order.shuffle(names)
         for name in names:
-            way, count = ways[name], repeats[name]
-            way()
+            way, count = ways[name], max(1, repeats[name])
+            if repeats[name]:
+                way()
             processor, start = time.process_time(), time.perf_counter()
             for _ in range(count):
                 way()
