@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from derive.diagnosis import Cause
 
-__all__ = ["MUTATIONS", "SPECIMENS", "Mutation", "Specimen"]
+__all__ = ["HELD_OUT", "MUTATIONS", "SPECIMENS", "Mutation", "Specimen"]
 
 FACTOR, SIGN, LABELS, TRANSPOSE = Cause.FACTOR, Cause.SIGN, Cause.LABELS, Cause.TRANSPOSE
 MISSING, AXIS = Cause.SUM_MISSING, Cause.SUM_AXIS
@@ -68,7 +68,15 @@ SPECIMENS = (
     Specimen("char_mlp", "char_mlp", (("W1", "B*E,H"),)),
 )
 
-_Row = tuple[str, str, str, str, "Cause | tuple[Cause, ...]", str]
+HELD_OUT = (
+    Specimen("rmsnorm", "rmsnorm"),
+    Specimen("feed_forward", "feed_forward"),
+    Specimen("batchnorm2d", "batchnorm2d"),
+    Specimen("rnn_cell", "rnn_cell"),
+    Specimen("cosine_similarity", "cosine_similarity"),
+    Specimen("mse_loss", "mse_loss"),
+)
+"""Specimens of layers on which no guess was tried while they were written."""
 
 
 def _of(specimen: str, *rows: tuple[object, ...]) -> tuple[Mutation, ...]:

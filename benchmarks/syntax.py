@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from benchmarks.mutations import SPECIMENS, Mutation
+from benchmarks.mutations import Mutation, Specimen
 from derive.diagnosis import Cause
 
 __all__ = ["by_syntax"]
@@ -20,9 +20,9 @@ _Change = tuple[str, str, ast.expr, tuple[Cause, ...]]
 """What was done, what stands there now, the new node, and what that is to be called."""
 
 
-def by_syntax(source: Callable[[str], str]) -> Iterator[Mutation]:
-    """Yield every mistake that the rules make in the backward of every specimen."""
-    for specimen in SPECIMENS:
+def by_syntax(source: Callable[[str], str], specimens: Iterable[Specimen]) -> Iterator[Mutation]:
+    """Yield every mistake that the rules make in the backward passes of specimens."""
+    for specimen in specimens:
         text = source(specimen.name)
         tree = ast.parse(text)
         function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name.endswith("backward"))
