@@ -80,6 +80,8 @@ FOUND: Mapping[str, str] = {
     "a diagonal of three axes": "x: Real[N, N, N]): y = x[N - 1, N - 1, N - 1] + var[n](x[n, n, n])",
     "a place outside": "x: Real[C]): y = x[0] - padded(x)[3*0 - 1]",
     "a label and a batch": "x: Real[..., T], lab: Int): y[...] = x[..., lab]",
+    "a diagonal of axes apart in a batch": "y: Real[..., C], w: Real[..., T, C, T]): "
+    "h[..., t] = max[k](y[..., k]*w[..., t, k, t])",
     "a function of a constant": "x: Real[C]): y[c] = lgamma(2 + sigmoid(2))*x[c]",
     "a mask beyond its axis": "x: Real[N], m: Bool[N]): y[n] = where(padded(m)[n + 1], x[n], x[n]*x[0])",
 }  # fmt: skip

@@ -121,9 +121,16 @@ def computed_axes(subscripts: Sequence[Expr]) -> tuple[set[int], set[Index]]:
 
 
 def addressed_first(subscripts: Sequence[Expr]) -> list[int]:
-    """Return the axes in an order in which NumPy puts batch axes of the places first; usually as they are."""
+    """Return the axes in an order in which NumPy keeps batch axes first; usually as they are.
+
+    Those of the places it puts before what stands between the brackets; and
+    places along axes that are apart it puts before everything else.
+    """
     axes, inside = computed_axes(subscripts)
     everything = list(range(len(subscripts)))
+    apart = axes and max(axes) - min(axes) + 1 > len(axes)
+    if BATCH in subscripts and 0 not in axes and apart and inside:
+        return [0, *sorted(axes), *(k for k in everything[1:] if k not in axes)]
     if BATCH not in inside or 0 in axes or not axes:
         return everything
     return [*sorted(axes), *(k for k in everything if k not in axes)]
