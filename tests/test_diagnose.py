@@ -323,7 +323,7 @@ def test_a_part_that_is_wrong_is_located() -> None:
 
 def test_two_mistakes_get_two_explanations() -> None:
     def backward(x: Array, w: Array, dy: Array) -> tuple[Array, ...]:
-        dx, dw, db = linear_backward(x, w, dy)
+        dx, dw, _ = linear_backward(x, w, dy)
         return -dx, dw, dy.reshape(-1, dy.shape[-1])
 
     assert causes(diagnose("linear", backward)) == {"dx": Cause.SIGN, "db": Cause.SUM_MISSING}
