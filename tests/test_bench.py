@@ -292,6 +292,7 @@ def test_sizes_that_do_not_fit_one_another() -> None:
 def test_likely_sizes_stand_for_those_not_given() -> None:
     instance = instance_at(load("layernorm"), {"D": (7,)})
     assert (instance.batch, instance.sizes["D"]) == ((1024,), 7)
+    assert list(instance_at(load("batchnorm"), parse_sizes("D=3,N=4")).sizes.items()) == [("N", 4), ("D", 3)]
     instance = instance_at(load("conv2d"), parse_sizes("H=9,W=9,R=3,S=3,stride=2,pad=1"))
     assert (instance.sizes["P"], instance.hypers["stride"], instance.hypers["pad"]) == (5, 2, 1)
 

@@ -118,7 +118,8 @@ def instance_at(layer: Layer, given: Sizes) -> Instance:
             layer.span,
             f"give all of its sizes, so that they fit: --sizes {fitting}",
         )
-    return found
+    order = [*known, *(derived.size.name for derived in layer.derived)]
+    return replace(found, sizes={name: found.sizes[name] for name in order if name != "..."})
 
 
 def _likely(layer: Layer, fixed: Instance, known: Sequence[str], names: Sequence[str]) -> Instance | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derive.bench.measure import Case
-from derive.bench.table import duration
 from derive.errors import DeriveError
 
 if TYPE_CHECKING:
@@ -103,8 +102,7 @@ def _bars(ax: Axes, cases: Sequence[Case]) -> None:
         at = [place - 0.4 + width * (k + 0.5) for place, _ in shown]
         bars = ax.bar(at, [ms for _, ms in shown], width * 0.92, label=name, color=_color(name, k))
         if len(names) * len(cases) <= 24:
-            labels = [duration(ms / 1e3).partition(" ")[0] for _, ms in shown]
-            ax.bar_label(bars, labels, fontsize=6, padding=1)
+            ax.bar_label(bars, [f"{ms:.3g}" for _, ms in shown], fontsize=6, padding=1)
     for place, case in enumerate(cases):
         label = "limit of memory and products" if place == 0 else "_"
         ax.hlines(case.limit * 1e3, place - 0.42, place + 0.42, colors="black", linestyles="dashed", lw=1, label=label)
