@@ -92,7 +92,7 @@ def test_wheel_holds_the_catalogue_the_templates_and_the_type_marker(names: list
 
 def test_wheel_holds_nothing_that_is_not_source(names: list[str]) -> None:
     endings = {Path(name).suffix for name in names if name.startswith("derive/")}
-    assert endings <= {".py", ".layer", ".jinja", ".typed"}
+    assert endings <= {".py", ".layer", ".jinja", ".c", ".typed"}
 
 
 def test_installed_command_works_from_an_empty_directory(elsewhere: Path, tmp_path: Path) -> None:
@@ -103,6 +103,8 @@ def test_installed_command_works_from_an_empty_directory(elsewhere: Path, tmp_pa
     assert (generated.returncode, generated.stderr) == (0, "")
     text = (tmp_path / "generated" / "batchnorm.py").read_text(encoding="utf-8")
     assert text == (ROOT / "generated" / "batchnorm.py").read_text(encoding="utf-8")
+    compiled = run(command(elsewhere), "generate", "relu", "--target", "c", cwd=tmp_path)
+    assert (compiled.returncode, compiled.stderr) == (0, "")
     where = run(elsewhere / "bin" / "python", "-c", "import derive; print(derive.__file__)", cwd=tmp_path)
     assert Path(where.stdout.strip()).is_relative_to(elsewhere), "the checkout was used, not the wheel"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["generated"]
