@@ -8,7 +8,8 @@ A derivation is a list of equations (``Program.steps``). Each is evaluated, with
     chain rule                  with central differences of the stable forward
     facts, simplification,      with the values of the staged backward
         result
-    program                     every name again, as it is computed in the end
+    program                     every name again, as it is computed in the end: those of the forward with the
+                                values of the layer as it was written
     code                        with the program's values, in float64
 
 The first step that differs is where a derivation goes wrong.
@@ -147,12 +148,17 @@ class _Values:
         starts += [s for step in program.steps for s in _recurrence(step)]
         self._starts = {s.name: s for s in reversed(starts)}
         self.staged = Evaluator(statements, at.instance, self.mp).run(given)
+        self.written = written
         self.values: dict[str, Array] = {**self.staged, **written}
         program_run = Evaluator((*program.forward, *program.backward), at.instance, self.mp).run(given)
         self.program: dict[str, Array] = program_run
 
-    def both(self, lhs: Expr, rhs: Expr) -> float:
-        """Return the largest difference of two expressions over their free indices, relative to the largest value."""
+    def both(self, lhs: Expr, rhs: Expr, *, real: bool = False) -> float:
+        """Return the largest difference of two expressions over their free indices, relative to the largest value.
+
+        ``real`` leaves out where a side is nan: rules speak of real numbers, and ``a + softplus(b - a)`` is
+        ``log(exp(a) + exp(b))`` of all but infinite ones. What comes of these is seen in the program.
+        """
         indices = tuple(sorted(free_indices(lhs) | free_indices(rhs), key=str))
         pair = [Statement(" lhs", indices, lhs), Statement(" rhs", indices, rhs)]
         read = frozenset().union(*(s.reads for s in pair))
@@ -161,7 +167,11 @@ class _Values:
         read = read.union(*(names(s.carry.start) for s in stepped if s.carry is not None))
         given = {f"{n} " if n in carried else n: self.values[n] for n in read if n in self.values}
         run = Evaluator([*stepped, *pair], self.instance, self.mp).run(given)
-        return self.distance(run[" lhs"], run[" rhs"])
+        left, right = run[" lhs"], run[" rhs"]
+        if real:
+            left = {key: v for key, v in left.items() if v == v and right[key] == right[key]}
+            right = {key: right[key] for key in left}
+        return self.distance(left, right)
 
     @staticmethod
     def _with_start(statement: Statement) -> Statement:
@@ -182,11 +192,11 @@ class _Values:
     def again(self, number: int, statement: Statement) -> CheckedStep:
         """Return how far a statement's value in the program is from its value in the staged derivation."""
         name = statement.name
-        against = self.staged if name in self.staged else self.values
+        against = self.written if name in self.written else self.staged
         if name not in against:
             return CheckedStep(number, "program", str(statement.target), "", "", None, True)
         error = self.distance(self.program[name], against[name])
-        what = "the staged derivation"
+        what = "the layer as written" if against is self.written else "the staged derivation"
         return CheckedStep(number, "program", show(statement.target), "", what, error, error <= float(_TOLERANCE))
 
 
@@ -278,10 +288,10 @@ def _checked(number: int, step: Step, values: _Values, slopes: _Slopes) -> Check
             error = max(error or 0.0, values.both(added, step.rhs))
     elif target is None or target.name not in values.named:
         against = "the layer as written" if step.stage is Stage.REWRITE else "the staged derivation"
-        error = values.both(step.lhs, step.rhs)
+        error = values.both(step.lhs, step.rhs, real=step.stage is Stage.REWRITE)
     if step.stage is not Stage.CHAIN:
         for formula in formulas:
-            error = max(error or 0.0, values.both(formula.lhs, formula.rhs))
+            error = max(error or 0.0, values.both(formula.lhs, formula.rhs, real=step.stage is Stage.REWRITE))
     passed = error is None or error <= float(_TOLERANCE)
     return CheckedStep(number, step.stage.value, equation, step.reason, against, error, passed)
 
