@@ -36,6 +36,7 @@ __all__ = [
     "Range",
     "Role",
     "Store",
+    "Threads",
 ]
 
 
@@ -91,11 +92,34 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """An array in the workspace, or an array of a few rows."""
+    """An array in the workspace.
+
+    Attributes:
+        name, kind, shape: of the array.
+        each: whether every thread has one of its own.
+        part: whether it is what the threads after the first add up of the array ``name``.
+    """
 
     name: str
     kind: Kind
     shape: tuple[Expr, ...]
+    each: bool = False
+    part: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """How the iterations of a loop are divided among threads.
+
+    Attributes:
+        work: how many innermost iterations there are in all.
+        own: buffers of which each thread uses its own.
+        sums: arrays that are added to in every iteration: each thread adds up a part.
+    """
+
+    work: Expr
+    own: tuple[str, ...] = ()
+    sums: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +144,9 @@ class Loop:
         step: 1 or -1.
         simd: whether iterations are independent but for ``reductions``.
         reductions: ``(operator, name)`` of the scalars that are accumulated.
-        parallel: whether iterations may run in threads.
+        threads: where iterations may run in threads.
         ranges: restrictions.
+        conditions: ``(place, size)``: nothing is done unless ``0 <= place < size``.
     """
 
     index: Index
@@ -129,8 +154,9 @@ class Loop:
     step: int = 1
     simd: bool = False
     reductions: tuple[tuple[str, str], ...] = ()
-    parallel: bool = False
+    threads: Threads | None = None
     ranges: tuple[Range, ...] = ()
+    conditions: tuple[tuple[Expr, Expr], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

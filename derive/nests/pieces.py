@@ -102,6 +102,7 @@ class Piece:
         step: of the recurrence that the piece belongs to: its loops start with that letter; 0 for none.
         group: number of that recurrence.
         formula: what the piece is part of, for the comment.
+        number: of the piece, in order.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Piece:
     step: int = 0
     group: int = 0
     formula: str = ""
+    number: int = 0
 
     @cached_property
     def reads(self) -> tuple[Element, ...]:

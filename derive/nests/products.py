@@ -123,9 +123,9 @@ def arranged(splitter: Splitter, indices: Letters, found: Operands) -> Arranged 
     b = _plain(splitter, found.b, own)
     for again in range(3):
         if again or a is None:
-            a = a if a is not None and again < 2 else _stored(splitter, found.a, result, ranked[0], ranked[2])
+            a = a if a is not None and again < 2 else _stored(splitter, found.a, result, ranked[0], ranked[2], found.b)
         if again or b is None:
-            b = b if b is not None and again != 1 else _stored(splitter, found.b, result, ranked[1], ranked[2])
+            b = b if b is not None and again != 1 else _stored(splitter, found.b, result, ranked[1], ranked[2], found.a)
         assert a is not None
         assert b is not None
         chosen = _chosen(a, b, result, rows, columns, inner)
@@ -162,22 +162,32 @@ def _plain(splitter: Splitter, expr: Expr, own: set[Index]) -> Element | None:
     return expr if len(set(letters)) == len(letters) and own & set(letters) else None
 
 
-def _stored(splitter: Splitter, expr: Expr, result: Letters, own: Letters, inner: Letters) -> Element:
+def _stored(
+    splitter: Splitter, expr: Expr, result: Letters, own: Letters, inner: Letters, other: Expr
+) -> Element:
     """Write an operand to a temporary array, its contiguous axis as where it is read.
 
-    Of its own letters, those that are neighbours in the result are a dimension; the others come first.
+    Of its own letters, those that are neighbours in the result are a dimension, and of the summed ones those that are
+    neighbours in the other operand; the others come first.
     """
     free = free_indices(expr)
-    last = max((k for k, i in enumerate(result) if i in own), default=-1)
-    first = last
-    while first > 0 and result[first - 1] in own:
-        first -= 1
-    run = result[first : last + 1] if own else ()
-    batch = tuple(i for i in result if i in free and i not in run)
-    own = tuple(run)
+    own = _last_run(result, own)
+    if isinstance(other, Element):
+        inner = _last_run(other.subscripts, inner)
+    rest = sorted(free.difference(result), key=lambda i: i.name)
+    batch = tuple(i for i in (*result, *rest) if i in free and i not in (*own, *inner))
     order = splitter.ordered_letters(expr, (*batch, *own, *inner))
     indices = (*batch, *own, *inner) if order and order[-1] in inner else (*batch, *inner, *own)
     return splitter.operand(expr, indices)
+
+
+def _last_run(axes: Sequence[Expr], letters: Letters) -> Letters:
+    """Return the last of the letters that are neighbours among the axes."""
+    last = max((k for k, i in enumerate(axes) if i in letters), default=-1)
+    first = last
+    while first > 0 and axes[first - 1] in letters:
+        first -= 1
+    return tuple(i for i in axes[first : last + 1] if isinstance(i, Index)) if last >= 0 else ()
 
 
 def _chosen(

@@ -92,7 +92,7 @@ class Splitter:
         self._stored: dict[tuple[Expr, Letters], Element] = {}
         self._tops: dict[tuple[Expr, Letters], tuple[str, str]] = {}
         self._loop: Loop | None = None
-        self._group = 0
+        self._group = self._count = 0
         self._formula = ""
         self._stem = ""
 
@@ -224,7 +224,8 @@ class Splitter:
         """Append a piece, its loops in the order of memory."""
         expr = with_decays(expr)
         piece = Piece(name, tuple(subscripts), op, expr, tuple(letters), formula=self._formula, **more)
-        self.pieces.append(replace(piece, loops=self.ordered(piece)))
+        self._count += 1
+        self.pieces.append(replace(piece, loops=self.ordered(piece), number=self._count))
 
     def ordered(self, piece: Piece) -> Letters:
         """Return the loops of a piece so that the innermost ones step through neighbours."""
@@ -542,19 +543,16 @@ class Splitter:
         if not landed:
             return False
         formula = self._formula
-        self._assign_base(name, indices, Add(*base))
-        for factors, bound in landed:
+        rest = Add(*base)
+        if rest != 0:
+            self._assign(name, indices, rest)
+        for number, (factors, bound) in enumerate(landed):
             self._formula = formula
-            self._land(name, indices, factors, bound)
+            self._land(name, indices, factors, bound, first=rest == 0 and number == 0)
         return True
 
-    def _assign_base(self, name: str, indices: Letters, base: Expr) -> None:
-        if base == 0:
-            self.add(name, indices, "=", S.Zero, indices)
-        else:
-            self._assign(name, indices, base)
-
-    def _land(self, name: str, indices: Letters, factors: list[Expr], bound: list[Index]) -> None:
+    def _land(self, name: str, indices: Letters, factors: list[Expr], bound: list[Index], *, first: bool) -> None:
+        """Append a term with deltas, added where it lands; to zeros if it is the first."""
         places: dict[Index, Expr] = {}
         conditions: list[tuple[Expr, Expr]] = []
 
@@ -612,6 +610,8 @@ class Splitter:
             self._sum(column, own, Sum(Mul(*summed), *inner), S.One)
             rest.append(self.tensors[column].element)
             inner, summed = [], []
+        if first:
+            self.add(name, indices, "=", S.Zero, indices)
         self._accumulate(name, subscripts, Mul(*rest, *summed), (*letters, *inner), tuple(dict.fromkeys(conditions)))
 
     def _columns_order(self, body: Expr, letters: Letters, indices: Letters, places: dict[Index, Expr]) -> Letters:

@@ -19,12 +19,12 @@ import sympy
 from sympy import Add, Expr, Mul, S
 
 from derive.algebra.indices import free_indices, rebuild
-from derive.algebra.nodes import Element, Index, Tensor
+from derive.algebra.nodes import Element, Index, Padded, Tensor
 from derive.algebra.nodes import Kind as Elements
 from derive.lower.affine import affine
 from derive.nests.fuse import Leaf, Nest, Tree
 from derive.nests.hoist import hoisted
-from derive.nests.nodes import Buffer, Comment, Gemm, Kind, Local, Loop, Matrix, Node, Range, Store
+from derive.nests.nodes import Buffer, Comment, Gemm, Kind, Local, Loop, Matrix, Node, Range, Store, Threads
 from derive.nests.pieces import Letters, Piece, Temporary
 
 __all__ = ["arrays", "stored"]
@@ -56,9 +56,15 @@ def stored(
         handed: the shapes of the arrays that the function is called with.
     """
     places = _places(trees, tensors, handed)
-    buffers = [Buffer(n, p.kind, p.shape) for n, p in places.items() if n not in handed and not p.local]
-    writer = _Writer(places)
-    return tuple(writer.nodes(trees, 0)), tuple(buffers)
+    writer = _Writer(places, frozenset(handed))
+    body = tuple(writer.nodes(trees, 0))
+    buffers = [
+        Buffer(n, p.kind, p.shape, each=n in writer.own)
+        for n, p in places.items()
+        if n not in handed and not p.local
+    ]
+    buffers += [Buffer(n, places[n].kind, places[n].shape, part=True) for n in writer.sums]
+    return body, tuple(buffers)
 
 
 def arrays(
@@ -127,6 +133,9 @@ def _common(paths: Sequence[tuple[Nest, ...]]) -> tuple[Nest, ...]:
 @dataclass(slots=True)
 class _Writer:
     places: dict[str, _Place]
+    handed: frozenset[str]
+    own: set[str] = field(default_factory=set)
+    sums: dict[str, None] = field(default_factory=dict)
     declared: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
 
@@ -149,13 +158,19 @@ class _Writer:
         body = tuple(self.nodes(nest.children, depth + 1))
         inner = not any(isinstance(node, (Loop, Gemm)) for node in body)
         ranges: tuple[Range, ...] = ()
+        conditions: tuple[tuple[Expr, Expr], ...] = ()
         before: list[Node] = []
         after: list[Node] = []
+        if inner and nest.step == 0 and depth:
+            filled = self._filled(body)
+            if filled is not None:
+                fill, body = filled
+                before.append(Loop(nest.index, (fill,), simd=True))
         if inner:
-            body, ranges = _restricted(nest.index, body)
-            body, before, after = self._accumulators(nest.index, body)
+            body, ranges, conditions = _restricted(nest.index, body)
+            body, first, after = self._accumulators(nest.index, body)
             body, fixed = hoisted(nest.index, body, self._name)
-            before += fixed
+            before += [*first, *fixed]
         reductions = tuple(
             dict.fromkeys(
                 (node.op, node.name)
@@ -166,9 +181,64 @@ class _Writer:
                 and not _declared(node.name, body)
             )
         )
+        threads = self._threads(nest) if depth == 0 and not nest.step else None
         simd = inner and nest.step == 0 and _independent(nest.index, body, {name for _, name in reductions})
-        loop = Loop(nest.index, body, nest.step or 1, simd, reductions if simd else (), False, ranges)
+        if threads is not None and not simd:
+            reductions = tuple(dict.fromkeys((p.op, p.name) for _, p in _leaves([nest], ()) if self._is_outer(p)))
+        if not (simd or threads):
+            reductions = ()
+        loop = Loop(nest.index, body, nest.step or 1, simd, reductions, threads, ranges, conditions)
         return [*before, loop, *after]
+
+    def _filled(self, body: tuple[Node, ...]) -> tuple[Store, tuple[Node, ...]] | None:
+        """Divide the copy of a padded read into its fill everywhere, and the elements where they lie inside."""
+        match body:
+            case (Store(op="=", value=Padded() as read, conditions=()) as store,) if store.shape:
+                shape = self.places[read.element.name].shape
+                inside = tuple(
+                    (s, n)
+                    for s, n in zip(read.element.subscripts, shape, strict=True)
+                    if not (isinstance(s, Index) and s.size == n)
+                )
+                return replace(store, value=read.fill), (replace(store, value=read.element, conditions=inside),)
+        return None
+
+    def _is_outer(self, piece: Piece) -> bool:
+        """Return whether a piece adds to a variable that is declared outside of all loops."""
+        place = self.places[piece.name]
+        return place.local and place.depth == 0
+
+    def _threads(self, nest: Nest) -> Threads | None:
+        """Return how an outermost loop is divided among threads, or None where it is not."""
+        own: dict[str, None] = {}
+        sums: dict[str, None] = {}
+        work: Expr = S.Zero
+        pieces = [piece for _, piece in _leaves([nest], ())]
+        read = {e.name for piece in pieces for e in piece.reads}
+        alone = not any(isinstance(child, Nest) for child in nest.children)
+        if not read:  # zeros
+            return None
+        for path, piece in _leaves([nest], ()):
+            if piece.product is not None:  # a library has threads of its own
+                return None
+            count = Mul(*(n.index.size for n in path))
+            if len(Mul.make_args(count)) >= len(Mul.make_args(work)):
+                work = count
+            place = self.places[piece.name]
+            if any(piece.subscripts[k] == nest.index for k in place.axes):
+                continue
+            if place.depth and piece.name not in self.handed:
+                if not place.local:
+                    own[piece.name] = None
+            elif piece.op not in _ZERO or piece.name in read:
+                return None
+            elif not place.local and not (alone and nest.index not in _target_letters(piece)):
+                if piece.op != "+=" or place.kind is not Kind.REAL:
+                    return None
+                sums[piece.name] = None
+        self.own |= own.keys()
+        self.sums |= sums
+        return Threads(work, tuple(own), tuple(sums))
 
     def _name(self, stem: str) -> str:
         """Return a name that no tensor has."""
@@ -249,8 +319,14 @@ class _Writer:
         return Matrix(element.name, offset, stride, transposed)
 
 
+def _target_letters(piece: Piece) -> frozenset[Index]:
+    """Return the letters in the target of a piece and in its conditions."""
+    return frozenset().union(*map(free_indices, (*piece.subscripts, *(p for p, _ in piece.conditions))))
+
+
 def _formulas(tree: Tree) -> str:
-    found = dict.fromkeys(piece.formula for _, piece in _leaves([tree], ()) if piece.formula)
+    pieces = sorted((piece for _, piece in _leaves([tree], ())), key=lambda piece: piece.number)
+    found = dict.fromkeys(piece.formula for piece in pieces if piece.formula)
     return "\n".join(found)
 
 
@@ -258,23 +334,32 @@ def _declared(name: str, body: Sequence[Node]) -> bool:
     return any(isinstance(node, Local) and node.name == name for node in body)
 
 
-def _restricted(index: Index, body: tuple[Node, ...]) -> tuple[tuple[Node, ...], tuple[Range, ...]]:
-    """Turn conditions that all nodes of an innermost loop share into restrictions of the loop."""
-    stores = [node for node in body if isinstance(node, Store)]
-    if len(stores) != 1 or len(body) != 1:
-        return body, ()
-    (store,) = stores
+_Conditions = tuple[tuple[Expr, Expr], ...]
+
+
+def _restricted(
+    index: Index, body: tuple[Node, ...]
+) -> tuple[tuple[Node, ...], tuple[Range, ...], _Conditions]:
+    """Turn conditions of the one store of an innermost loop into restrictions of the loop, or of whether it runs."""
+    match body:
+        case (Store() as store,):
+            pass
+        case _:
+            return body, (), ()
     ranges: list[Range] = []
     rest: list[tuple[Expr, Expr]] = []
+    outer: list[tuple[Expr, Expr]] = []
     for place, size in store.conditions:
         form = affine(place)
         factors = dict(form.letters) if form is not None else {}
         if index in factors:
             factor = factors[index]
             ranges.append(Range(factor, sympy.expand(place - factor * index), size))
-        else:
+        elif index in free_indices(place):
             rest.append((place, size))
-    return (replace(store, conditions=tuple(rest)),), tuple(ranges)
+        else:
+            outer.append((place, size))
+    return (replace(store, conditions=tuple(rest)),), tuple(ranges), tuple(outer)
 
 
 def _independent(index: Index, body: Sequence[Node], reductions: set[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sympy import Expr, Mul
 
@@ -13,6 +13,7 @@ from derive.algebra.nodes import BATCH, BATCH_SIZE, Element
 from derive.algebra.text import show
 from derive.nests.nodes import (
     Argument,
+    Buffer,
     Check,
     Comment,
     CProgram,
@@ -39,7 +40,8 @@ _KEYWORDS = frozenset(
     """auto break case char const continue default do double else enum extern float for goto if inline int long
 register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof
 and or not xor bool true false class new delete this private public template namespace using virtual try catch throw
-operator main real workspace space bytes batch taken aligned gemm blas_gemm ptrdiff_t size_t int64_t INFINITY NAN NULL
+operator main real
+workspace space bytes thread element batch taken aligned gemm blas_gemm ptrdiff_t size_t int64_t INFINITY NAN NULL
 I linux unix errno complex imaginary sqrt fabs pow exp log log1p expm1 sin cos tan asin acos atan sinh cosh tanh erf
 erfc lgamma floor ceil rint fmod""".split()  # noqa: SIM905
 )
@@ -71,6 +73,7 @@ def render(program: CProgram) -> tuple[str, str]:
         "helpers": helpers,
         "vector": [_vector(name) for name in vector],
         "gemm": "gemm" in used,
+        "threads": bool(used & {"thread_count", "thread_limit"}),
         "functions": functions,
     }
     env = environment("c")
@@ -82,7 +85,7 @@ class _Writer:
     text: Text
     names: dict[str, str]
     taken: set[str]
-    prefix: str
+    kinds: dict[str, Kind]
     lines: list[str] = field(default_factory=list)
     scopes: list[set[str]] = field(default_factory=list)
 
@@ -169,6 +172,12 @@ class _Writer:
 
     def _loop(self, node: Loop, depth: int) -> None:
         outer = dict(self.text.letters)
+        if node.conditions:
+            tests = " && ".join(self.text.inside(p, s) for p, s in node.conditions)
+            self.line(depth, f"if ({tests}) {{")
+            self._loop(replace(node, conditions=()), depth + 1)
+            self.line(depth, "}")
+            return
         letter = _free("b" if node.index == BATCH else node.index.name, self.taken | set(outer.values()))
         size = self.text.whole(node.index.size)
         first, stop = "0", size
@@ -185,25 +194,83 @@ class _Writer:
             self.line(depth, f"const ptrdiff_t {names[1]} = {end};")
             first, stop = names
         self.text.letters[node.index] = letter
-        if node.simd:
-            clauses = "".join(
-                f" reduction({ {'+=': '+', 'max': 'max', 'min': 'min'}[op] } : {self.names[name]})"
-                for op, name in node.reductions
-            )
+        clauses = "".join(
+            f" reduction({ {'+=': '+', 'max': 'max', 'min': 'min'}[op] } : {self.names[name]})"
+            for op, name in node.reductions
+        )
+        threads = self._threads(node, depth)
+        if node.threads is not None:
+            word = "for simd" if node.simd else "for"
+            self.lines.append(f"#pragma omp parallel {word} schedule(static) num_threads({threads}){clauses}")
+        elif node.simd:
             self.lines.append(f"#pragma omp simd{clauses}")
         if node.step == -1:
             head = f"for (ptrdiff_t {letter} = {stop} - 1; {letter} >= {first}; --{letter})"
         else:
             head = f"for (ptrdiff_t {letter} = {first}; {letter} < {stop}; ++{letter})"
-        inner = _Writer(self.text, self.names, self.taken, self.prefix)
+        inner = _Writer(self.text, self.names, self.taken, self.kinds)
+        own = self._own(node, inner, depth + 1)
         inner.nodes(node.body, depth + 1)
+        self.names.update(own)
         braces = len(node.body) != 1 or isinstance(node.body[0], Local) or len(inner.lines) > 1
         self.line(depth, head + (" {" if braces else ""))
         self.lines += inner.lines
         if braces:
             self.line(depth, "}")
+        self._together(node, threads, depth)
         self.text.letters.clear()
         self.text.letters.update(outer)
+
+
+    def _threads(self, node: Loop, depth: int) -> str:
+        """Write what comes before a loop that is divided among threads; return their number."""
+        if node.threads is None:
+            return ""
+        self.text.used.add("thread_count")
+        count = f"thread_count({self.text.whole(node.threads.work)})"
+        if not node.threads.own and not node.threads.sums:
+            return count
+        name = _free("threads", self.taken)
+        self.taken.add(name)
+        self.line(depth, f"const int {name} = {count};")
+        for array in node.threads.sums:
+            size = self.text.factor(Mul(*self.text.shapes[array]))
+            self.line(depth, f"for (ptrdiff_t i = 0; i < ({name} - 1) * {size}; ++i)")
+            self.line(depth + 1, f"{self.names[array]}_parts[i] = 0;")
+        return name
+
+    def _own(self, node: Loop, inner: _Writer, depth: int) -> dict[str, str]:
+        """Declare a thread's own arrays at the start of the loop's body; return the names that they hide."""
+        threads = node.threads
+        if threads is None or not (threads.own or threads.sums):
+            return {}
+        hidden: dict[str, str] = {}
+        inner.line(depth, "const int thread = thread_number();")
+        for array in threads.own:
+            size = self.text.factor(Mul(*self.text.shapes[array]))
+            kind = _CTYPES[Kind.REAL] if array not in self.kinds else _CTYPES[self.kinds[array]]
+            name = self.names[array]
+            inner.line(depth, f"{kind} *restrict {name} = {name}_each + thread * {size};")
+        for array in threads.sums:
+            size = self.text.factor(Mul(*self.text.shapes[array]))
+            name = hidden[array] = self.names[array]
+            own = self.names[array] = _free(f"{name}_own", self.taken)
+            self.taken.add(own)
+            inner.line(
+                depth, f"real *restrict {own} = thread ? {name}_parts + (thread - 1) * {size} : {name};"
+            )
+        return hidden
+
+    def _together(self, node: Loop, threads: str, depth: int) -> None:
+        """Add up the parts of the threads."""
+        if node.threads is None:
+            return
+        for array in node.threads.sums:
+            size = self.text.factor(Mul(*self.text.shapes[array]))
+            name = self.names[array]
+            self.line(depth, f"for (int k = 0; k < {threads} - 1; ++k)")
+            self.line(depth + 1, f"for (ptrdiff_t i = 0; i < {size}; ++i)")
+            self.line(depth + 2, f"{name}[i] += {name}_parts[k * {size} + i];")
 
 
 def _free(name: str, taken: Iterable[str]) -> str:
@@ -261,25 +328,26 @@ def _function(program: CProgram, function: Function, used: set[str]) -> _Functio
         names[size.name] = _free(size.name, taken)
         taken.add(names[size.name])
     for buffer in function.buffers:
-        names[buffer.name] = _free(buffer.name, taken)
-        taken.add(names[buffer.name])
+        if not buffer.part:
+            names[buffer.name] = _free(buffer.name, taken)
+        taken |= {names[buffer.name], f"{names[buffer.name]}_each", f"{names[buffer.name]}_parts"}
     for name in _variables(function.body):
         names[name] = _free(name, taken)
         taken.add(names[name])
     shapes = {a.name: a.shape for a in function.arguments if not a.by_value}
-    shapes |= {b.name: b.shape for b in function.buffers}
+    shapes |= {b.name: b.shape for b in function.buffers if not b.part}
     text = Text(names, shapes)
-    writer = _Writer(text, names, taken, program.layer)
+    writer = _Writer(text, names, taken, {b.name: b.kind for b in function.buffers})
     writer.nodes(function.body, 1)
     derived = [f"{_INDENT}const ptrdiff_t {names[s.name]} = {text.whole(e)};" for s, e in function.derived]
-    sized = [(b, _bytes(text, b.kind, b.shape)) for b in function.buffers]
+    sized = [(b, _bytes(text, b)) for b in function.buffers]
     buffers = [
         line
         for b, size in sized
-        for line in _broken(
-            _INDENT, f"{_CTYPES[b.kind]} *restrict {names[b.name]} = taken(&space, {size}); /* {_shape(b.shape)} */"
-        )
+        for line in _broken(_INDENT, f"{_pointer(b)}{names[b.name]}{_suffix(b)} = taken(&space, {size}); {_note(b)}")
     ]
+    if any(b.each or b.part for b in function.buffers):
+        text.used |= {"thread_limit", "thread_number"}
     if buffers:
         text.used |= {"taken", "aligned"}
         buffers.insert(0, f"{_INDENT}char *space = workspace;")
@@ -345,8 +413,24 @@ def _code(text: str) -> str:
     return re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
 
 
-def _bytes(text: Text, kind: Kind, shape: Sequence[Expr]) -> str:
-    return f"sizeof({_CTYPES[kind]}) * (size_t)({text.whole(Mul(*shape))})"
+def _bytes(text: Text, buffer: Buffer) -> str:
+    size = f"sizeof({_CTYPES[buffer.kind]}) * (size_t)({text.whole(Mul(*buffer.shape))})"
+    if buffer.each:
+        return f"{size} * (size_t)thread_limit()"
+    return f"{size} * (size_t)(thread_limit() - 1)" if buffer.part else size
+
+
+def _pointer(buffer: Buffer) -> str:
+    return f"{_CTYPES[buffer.kind]} *{'const ' if buffer.each or buffer.part else 'restrict '}"
+
+
+def _suffix(buffer: Buffer) -> str:
+    return "_each" if buffer.each else "_parts" if buffer.part else ""
+
+
+def _note(buffer: Buffer) -> str:
+    times = ", for each thread" if buffer.each else ", for each thread but the first" if buffer.part else ""
+    return f"/* {_shape(buffer.shape)}{times} */"
 
 
 def _shape(shape: Sequence[Expr]) -> str:

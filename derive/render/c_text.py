@@ -78,6 +78,10 @@ class Text:
         """Return an integer expression, to stand alone."""
         return self._whole(e)[0]
 
+    def factor(self, e: Expr) -> str:
+        """Return an integer expression, to stand as the right factor of a product."""
+        return _atom(self._whole(e))
+
     def _whole(self, e: Expr) -> Text_:
         if isinstance(e, Integer):
             return str(e), _ATOM if e >= 0 else _UNARY
