@@ -83,9 +83,9 @@ class _Fusion:
         while place < len(items):
             item = items[place]
             number = item.piece.group
-            if number and not around:
+            if number and item.piece.loops[0] not in around:
                 together = [i for i in items[place:] if i.piece.group == number]
-                self._recurrence(groups, together)
+                self._recurrence(groups, together, around)
                 place += len(together)
                 continue
             place += 1
@@ -132,14 +132,39 @@ class _Fusion:
                         later.items.append(_Item(moved, ()))
                         break
 
-    def _recurrence(self, groups: list[_Group], items: list[_Item]) -> None:
+    def _recurrence(self, groups: list[_Group], items: list[_Item], around: tuple[Index, ...]) -> None:
         """Put all pieces of a recurrence into a loop of their own."""
-        low = max((k for k, g in enumerate(groups) for i in items if self._depends(i.piece, g, ())), default=-1)
+        low = max((k for k, g in enumerate(groups) for i in items if self._depends(i.piece, g, around)), default=-1)
         first = items[0]
         index = first.rest[0]
         assert all(i.rest[0] == index for i in items), "nests: a recurrence with two letters"
+        outer = self._outside(items, index)
+        if outer is not None:
+            apart = [_Item(i.piece, tuple(k for k in i.rest if k != outer)) for i in items]
+            groups.insert(low + 1, _Group(outer, apart))
+            return
         group = _Group(index, [_Item(i.piece, i.rest[1:]) for i in items], first.piece.step, first.piece.group)
         groups.insert(low + 1, group)
+
+    def _outside(self, items: Sequence[_Item], step: Index) -> Index | None:
+        """Return a letter of which the recurrence reads one value at a time, and that comes before its own in memory.
+
+        ``y[b, t] = y[b, t - 1] + x[b, t]`` is computed row by row.
+        """
+        written = {i.piece.name for i in items}
+        for letter in items[0].rest[1:]:
+            if not all(letter in i.rest for i in items):
+                continue
+            fine = True
+            for item in items:
+                for name, accesses in _accesses(item.piece).items():
+                    for access in accesses if name in written else ():
+                        places = [k for k, s in enumerate(access.subscripts) if s == letter]
+                        steps = [k for k, s in enumerate(access.subscripts) if step in s.free_symbols]
+                        fine = fine and bool(places) and places[0] == 0 and (not steps or places[0] < steps[0])
+            if fine:
+                return letter
+        return None
 
     def _put_both(self, groups: list[_Group], start: _Item, item: _Item, around: tuple[Index, ...]) -> None:
         """Put an accumulation, and right before it what it starts from: in the same loop where that is no sum's."""

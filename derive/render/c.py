@@ -228,7 +228,7 @@ class _Writer:
             return ""
         self.text.used.add("thread_count")
         count = f"thread_count({self.text.whole(node.threads.work)})"
-        if not node.threads.own and not node.threads.sums:
+        if not node.threads.sums:
             return count
         name = _free("threads", self.taken)
         self.taken.add(name)

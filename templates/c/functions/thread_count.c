@@ -1,5 +1,5 @@
 /* How many threads share a loop of so many innermost iterations: one where starting others costs more. */
-static int thread_count(ptrdiff_t work)
+static inline int thread_count(ptrdiff_t work)
 {
 #ifdef _OPENMP
     const int most = omp_get_max_threads() < thread_limit() ? omp_get_max_threads() : thread_limit();

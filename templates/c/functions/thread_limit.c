@@ -1,5 +1,5 @@
 /* The most threads that a call uses: as many as there may be when the first one asks. */
-static int thread_limit(void)
+static inline int thread_limit(void)
 {
 #ifdef _OPENMP
     static int limit = 0;
