@@ -94,10 +94,10 @@ def alone(module: Any, arrays: list[Any], cache: Any) -> dict[str, Callable[[], 
             values[name] if name in values else rng.random(call.shapes[name]).astype(call.dtypes[name])
             for name in takes.arrays
         ]
-        memory = np.empty(call.workspaces[which] + 63, np.uint8)
+        numbers = (ctypes.c_double * 8)(*[1e-5] * 8)
+        memory = np.empty(call.rooms[which](call.numbers[which], numbers) + 63, np.uint8)
         pointers = [a.ctypes.data for a in held] + [-(-memory.ctypes.data // 64) * 64]
         table = (ctypes.c_void_p * len(pointers))(*pointers)
-        numbers = (ctypes.c_double * 8)(*[1e-5] * 8)
         entry, sizes = call.entries[which], call.numbers[which]
         result[which] = lambda entry=entry, sizes=sizes, numbers=numbers, table=table, held=held, memory=memory: entry(
             sizes, numbers, table

@@ -143,6 +143,7 @@ EXPORT void compiled_read(Object *object, int64_t *result)
 /* Plans */
 
 typedef int (*Entry)(const ptrdiff_t *sizes, const double *hypers, void *const *arrays);
+typedef size_t (*Room)(const ptrdiff_t *sizes, const double *hypers);
 
 enum Source { ARGUMENT, CACHE, RESULT, OBJECT };
 
@@ -184,7 +185,7 @@ typedef struct {
     int32_t busy;         /* calls that are under way */
     const ptrdiff_t *sizes;
     Entry entry;
-    size_t workspace; /* bytes */
+    Room room; /* the bytes of its workspace; they depend on how many threads there may be */
 } Plan;
 
 enum { MOST = 32, KEPT = 1 << 28 }; /* plans of a function; bytes of a workspace that is kept for the next call */
@@ -313,15 +314,16 @@ static int run(Function *f, const Plan *plan, void **pointers, const double *num
 {
     void *own = NULL, *state = NULL;
     int shared = 0;
+    const size_t bytes = plan->room(plan->sizes, numbers);
     pointers[plan->slots - 1] = NULL;
-    if (plan->workspace) {
-        shared = !f->memory_busy && plan->workspace <= KEPT;
-        if (shared && f->memory_size < plan->workspace) {
+    if (bytes) {
+        shared = !f->memory_busy && bytes <= KEPT;
+        if (shared && f->memory_size < bytes) {
             free(f->memory);
-            f->memory = malloc(plan->workspace + 63);
-            f->memory_size = f->memory ? plan->workspace : 0;
+            f->memory = malloc(bytes + 63);
+            f->memory_size = f->memory ? bytes : 0;
         }
-        void *memory = shared ? f->memory : (own = malloc(plan->workspace + 63));
+        void *memory = shared ? f->memory : (own = malloc(bytes + 63));
         if (!memory) return -1;
         f->memory_busy += shared;
         pointers[plan->slots - 1] = (void *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);

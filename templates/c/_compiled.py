@@ -606,17 +606,15 @@ class Call:
         self.shapes |= {name: self.shapes[like] for name, like in (layer._cotangents | layer._results).items()}
         self.given = tuple(self.dtype for kind, _ in layer._inputs.values() if KINDS[kind] == "f")
         known["..."] = math.prod(known.get("...", ()))
-        self.numbers, self.entries, self.workspaces, self.takes = {}, {}, {}, layer._takes
+        self.numbers, self.entries, self.rooms, self.takes = {}, {}, {}, layer._takes
         self._real, self.plans = layer._real, {}
         lib = layer.library(dtype)
         for which, takes in layer._takes.items():
             whole = [known[name] for name in (*takes.sizes, *(h for h in takes.hypers if h not in layer._real))]
             self.numbers[which] = (ctypes.c_ssize_t * (len(whole) + 1))(*whole)
             self.entries[which] = lib[f"entry_{which}"]
-            size = lib[f"entry_{which}_workspace"]
-            size.restype = ctypes.c_size_t
-            zeros = (ctypes.c_double * (len(takes.hypers) + 1))()
-            self.workspaces[which] = size(self.numbers[which], zeros)
+            self.rooms[which] = lib[f"entry_{which}_workspace"]
+            self.rooms[which].restype = ctypes.c_size_t
 
     def operand(self, takes, name, source, place, number=False):
         """Return the row of an array that is read: as ``_Operand`` has it."""
@@ -632,12 +630,12 @@ class Call:
 
     def run(self, which, values, hypers):
         """Call the C function with plain arrays; return its status."""
-        takes, pointers = self.takes[which], []
-        pointers = [values[name].ctypes.data for name in takes.arrays]
-        memory = np.empty(self.workspaces[which] + 63, np.uint8)
-        pointers.append(-(-memory.ctypes.data // 64) * 64)
+        takes = self.takes[which]
         real = [hypers[name] for name in takes.hypers if name in self._real]
-        table, numbers = (ctypes.c_void_p * len(pointers))(*pointers), (ctypes.c_double * (len(real) + 1))(*real)
+        numbers = (ctypes.c_double * (len(real) + 1))(*real)
+        memory = np.empty(self.rooms[which](self.numbers[which], numbers) + 63, np.uint8)
+        pointers = [values[name].ctypes.data for name in takes.arrays]
+        table = (ctypes.c_void_p * (len(pointers) + 1))(*pointers, -(-memory.ctypes.data // 64) * 64)
         return self.entries[which](self.numbers[which], numbers, table)
 
 
@@ -725,7 +723,7 @@ class _Plan(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("slots", "single", "unlocks", "busy")),
         ("sizes", ctypes.POINTER(ctypes.c_ssize_t)),
         ("entry", ctypes.c_void_p),
-        ("workspace", ctypes.c_size_t),
+        ("room", ctypes.c_void_p),
     ]  # fmt: skip
 
 
@@ -798,7 +796,8 @@ class Fast:
             return
         plan = self._backward(call) if self._which == "backward" else self._forward(call)
         plan.entry = ctypes.cast(call.entries[self._which], ctypes.c_void_p).value
-        plan.workspace, plan.sizes = call.workspaces[self._which], call.numbers[self._which]
+        plan.room = ctypes.cast(call.rooms[self._which], ctypes.c_void_p).value
+        plan.sizes = call.numbers[self._which]
         plan.single, plan.slots = call.dtype.itemsize == 4, len(call.takes[self._which].arrays) + 1
         moved = sum(each.bytes for each in (*plan.operands[: plan.operand_count], *plan.results[: plan.result_count]))
         plan.unlocks = moved >= _UNLOCKS
