@@ -91,6 +91,12 @@ def test_functions_and_names_may_be_given(diagnose: Invoke) -> None:
     )
 
 
+def test_a_value_that_the_code_has_built_in_may_be_given(diagnose: Invoke) -> None:
+    text = RIGHT.replace("eps=1e-5", "unknown=0.1").replace("+ eps", "+ unknown")
+    assert diagnose(text, "--layer", "batchnorm")[0] == 1
+    assert diagnose(text, "--layer", "batchnorm", "--set", "eps=0.1")[0] == 0
+
+
 def test_a_class_is_found_by_itself(diagnose: Invoke) -> None:
     text = (
         "class Relu:\n"
@@ -138,6 +144,8 @@ BAD: dict[str, tuple[str, list[str], str]] = {
     "no cotangent": ("def backward(x): return x, x, x\n", ["--layer", "linear"], "is not given the cotangent dy"),
     "no cache": ("def backward(dy, cache): return dy\n", ["--layer", "linear"], "there is no forward to make one"),
     "shape": (RIGHT, ["--layer", "batchnorm", "--shape", "gamma"], "is not NAME=AXES"),
+    "set": (RIGHT, ["--layer", "batchnorm", "--set", "eps"], "is not NAME=NUMBER"),
+    "unknown hyper": (RIGHT, ["--layer", "batchnorm", "--set", "epsilon=1"], "no hyper-parameter of layer"),
     "several layers": (RIGHT, ["--layer"], "requires an argument"),
 }
 

@@ -36,6 +36,13 @@ __all__ = ["command"]
     help="The shape the code wants a tensor in: w=O,I (transposed), wx=I,4*H (axes joined), gamma=1,D.",
 )
 @click.option(
+    "--set",
+    "values",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A hyper-parameter that the code has built in: eps=1e-8.",
+)
+@click.option(
     "--batch", type=click.IntRange(0, 3), metavar="N", help="How many batch axes '...' is. Default: what works."
 )
 @click.option("--torch", is_flag=True, help="The code works on PyTorch tensors. Default: if the file imports torch.")
@@ -50,6 +57,7 @@ def command(
     returns: str | None,
     forward_args: str | None,
     shapes: tuple[str, ...],
+    values: tuple[str, ...],
     batch: int | None,
     torch: bool,
     as_json: bool,
@@ -72,7 +80,7 @@ def command(
     \b
     Example:
       derive diagnose mine.py --layer batchnorm
-      derive diagnose mine.py --layer linear --function linear_backward --args x,w,dy --returns dx,dw,db
+      derive diagnose mine.py --layer linear --args x,w,dy --returns dx,dw,db
       derive diagnose mine.py --layer linear --shape w=O,I --torch
 
     Exit status: 0 right, 1 wrong, 2 an error in the input.
@@ -97,6 +105,7 @@ def command(
         batch=batch,
         owner=owner,
         title=name,
+        hypers=_values(values),
         seed=seed,
     )
     say(json.dumps(found.to_json(), indent=2) if as_json else str(found))
@@ -116,6 +125,18 @@ def _shapes(texts: tuple[str, ...]) -> dict[str, str]:
                 f"--shape {text!r} is not NAME=AXES", hint="for example --shape w=O,I or --shape gamma=1,D"
             )
         found[name.strip()] = axes
+    return found
+
+
+def _values(texts: tuple[str, ...]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            raise DeriveError(f"--set {text!r} is not NAME=NUMBER", hint="for example --set eps=1e-8") from None
+        found[name.strip()] = int(number) if value.strip().lstrip("-").isdigit() else number
     return found
 
 

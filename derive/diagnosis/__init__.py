@@ -67,7 +67,8 @@ def diagnose(
         title: the name of the function in messages.
         inputs: the parameters at which the gradients were computed, where they are arrays.
         cotangents: the same of the results' cotangents, by name (``dy``).
-        hypers: the same of hyper-parameters.
+        hypers: values of hyper-parameters: those that the arrays were computed with, or
+            that the code has built in where they are not the layer's defaults.
         seed: of the random inputs.
 
     Raises:
@@ -83,7 +84,12 @@ def diagnose(
         return examine_arrays(derived, GivenArrays(derived, backward, title or "the gradients"), experiment)
     layouts = {name: _layout(derived.layer, name, text, derived.forward) for name, text in (shapes or {}).items()}
     name = title or str(getattr(backward, "__name__", "backward"))
-    code = UserCode(derived, backward, forward, name, args, returns, forward_args, layouts, torch, owner)
+    for wrong in (hypers or {}).keys() - {h.name for h in layer.hypers}:
+        known = ", ".join(h.name for h in layer.hypers) or "none"
+        raise UnknownNameError(f"'{wrong}' is no hyper-parameter of layer '{layer.name}'", hint=f"it has: {known}")
+    code = UserCode(
+        derived, backward, forward, name, args, returns, forward_args, layouts, torch, owner, dict(hypers or {})
+    )
     return examine(derived, code, seed=seed, batch=batch)
 
 

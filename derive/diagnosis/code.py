@@ -123,6 +123,7 @@ class UserCode:
         layouts: of tensors that the code wants in another shape, by name.
         torch: whether it works on PyTorch tensors.
         owner: the class that the two are methods of.
+        fixed: values of hyper-parameters that the code has built in.
     """
 
     derived: Derivation
@@ -135,6 +136,7 @@ class UserCode:
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     torch: bool = False
     owner: type | None = None
+    fixed: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.vocabulary = Vocabulary(self.derived)

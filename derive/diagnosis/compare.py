@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -35,12 +35,15 @@ _SINGLE = 4e-6
 """The relative error below which a result that nothing explains has been through float32."""
 
 
-def experiments(derived: Derivation, hypers: frozenset[str], ones: bool, seed: int, batch: int) -> list[Experiment]:
+def experiments(
+    derived: Derivation, hypers: frozenset[str], fixed: Mapping[str, float], ones: bool, seed: int, batch: int
+) -> list[Experiment]:
     """Return experiments of pairwise different sizes.
 
     Args:
         derived: the derivation.
         hypers: the hyper-parameters that the user's code is given; the others keep their defaults.
+        fixed: values of hyper-parameters that are the same in all.
         ones: whether scalar cotangents are 1.
         seed: of the inputs.
         batch: the number of batch axes.
@@ -50,9 +53,9 @@ def experiments(derived: Derivation, hypers: frozenset[str], ones: bool, seed: i
     batches = [(2, 3, 4)[:batch], (3, 2, 2)[:batch], (4, 2, 3)[:batch]]
     first = None
     for k in range(_SEEDS):
-        values = other_hypers(layer) if k < _SEEDS - 1 else None
-        if values is not None:
-            values = {h.name: values[h.name] if h.name in hypers else h.default for h in layer.hypers}
+        others = other_hypers(layer) if k < _SEEDS - 1 else {}
+        values = {h.name: others.get(h.name, h.default) if h.name in hypers else h.default for h in layer.hypers}
+        values |= fixed
         instance = choose_sizes(
             layer, batch=batches[k], start=3 + (k == 2), first=first if k == 1 else None, hypers=values
         )
@@ -98,7 +101,7 @@ def _answers(
         )
     crashes: list[tuple[Crash, list[Experiment]]] = []
     for rank in ranks:
-        inputs = experiments(derived, code.hypers, bool(unseen), seed, rank)
+        inputs = experiments(derived, code.hypers, code.fixed, bool(unseen), seed, rank)
         runs: list[list[Answer]] = []
         try:
             for e in inputs:

@@ -157,5 +157,9 @@ def _explained(e: Explanation, found: Diagnosis) -> list[str]:
     return lines
 
 
+_ROUNDING = 1e-12
+"""Below it an error says nothing but how sums were rounded."""
+
+
 def _short(value: float) -> str:
-    return f"{value:.1e}" if value else "0"
+    return f"{value:.1e}" if value >= _ROUNDING else "below 1e-12"
