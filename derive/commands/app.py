@@ -29,7 +29,7 @@ from derive.files import PURPOSES, TARGETS
 if TYPE_CHECKING:
     from derive.check import Report
 
-__all__ = ["app", "execute"]
+__all__ = ["app", "complete_layer", "execute"]
 
 OK, FAILED, WRONG = 0, 1, 2
 """Exit statuses: all went well; a check failed; the input is in error."""
@@ -122,7 +122,7 @@ class App(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _complete_layer(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_layer(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the catalogue's names, or where none begins so, leave it to the shell to find a file."""
     from derive.commands.names import catalogue_names
 
@@ -131,8 +131,8 @@ def _complete_layer(ctx: click.Context, param: click.Parameter, incomplete: str)
     return items or [CompletionItem(incomplete, type="file")]
 
 
-LAYER = click.argument("layer", metavar="LAYER", shell_complete=_complete_layer)
-LAYERS = click.argument("layer", metavar="LAYER...", nargs=-1, required=True, shell_complete=_complete_layer)
+LAYER = click.argument("layer", metavar="LAYER", shell_complete=complete_layer)
+LAYERS = click.argument("layer", metavar="LAYER...", nargs=-1, required=True, shell_complete=complete_layer)
 WRT = click.option(
     "--wrt",
     metavar="NAMES",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 from derive.commands.console import Progress, colourful, complain, say, width
 from derive.errors import CheckError, DeriveError
@@ -36,8 +37,15 @@ def _listed(text: str, known: tuple[str, ...], option: str) -> tuple[str, ...]:
     return names
 
 
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer what other commands do for a layer."""
+    from derive.commands.app import complete_layer
+
+    return complete_layer(ctx, param, incomplete)
+
+
 @click.command()
-@click.argument("layer", metavar="LAYER...", nargs=-1, required=True)
+@click.argument("layer", metavar="LAYER...", nargs=-1, required=True, shell_complete=_complete)
 @click.option(
     "--sizes", metavar="N=8192,D=512", multiple=True,
     help="Sizes, and whole hyper-parameters; ... stands for the batch. May be given several times.",
