@@ -132,14 +132,27 @@ CODE: dict[str, tuple[str, str, list[str]]] = {
         "x: Real[N, D]",
         """mu[n] = mean[d](x[n, d])
         y[n, d] = x[n, d] - mu[n]""",
-        ["mu = x.mean(axis=-1, keepdims=True)", "y = x - mu"],
+        # what rounding of mu has left in all of them is their mean
+        ["mu = x.mean(axis=-1, keepdims=True)", "y = x - mu", "y -= y.mean(axis=-1, keepdims=True)"],
     ),
     "an output keeps its own shape": (
         "x: Real[N, D]",
         """y[n] = mean[d](x[n, d])
         z[n, d] = x[n, d] - y[n]
         return y, z""",
-        ["y = x.mean(axis=-1)", "z = x - y[:, None]"],
+        ["y = x.mean(axis=-1)", "z = x - y[:, None]", "z -= z.mean(axis=-1, keepdims=True)"],
+    ),
+    "a difference from the mean of something else is no deviation": (
+        "x: Real[N, D], t: Real[N, D]",
+        """mu[n] = mean[d](t[n, d])
+        y[n, d] = x[n, d] - mu[n]""",
+        ["mu = t.mean(axis=-1, keepdims=True)", "y = x - mu"],
+    ),
+    "a deviation from a mean written as a sum": (
+        "x: Real[N, D]",
+        """mu[d] = sum[n](x[n, d])/N
+        y[n, d] = x[n, d] - mu[d]""",
+        ["mu = x.sum(axis=0) / N", "y = x - mu", "y -= y.mean(axis=0, keepdims=True)"],
     ),
     "small factors first, then numbers, then what is large": (
         "x: Real[N, D], a: Real[D], b: Real[D]",
