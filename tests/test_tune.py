@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -140,6 +141,24 @@ def test_rows_in_blocks_with_a_remainder_give_what_whole_arrays_give(name: str, 
     dy = rng.standard_normal(y.shape).astype(dtype)
     expected = plain["backward"](dy, cache)._asdict()
     agree(blocks["backward"](dy, blocks["forward"](*inputs)[1])._asdict(), expected, digits)
+
+
+def test_rows_in_blocks_hold_little_beside_the_result_however_many_there_are() -> None:
+    arrays = choose(written("layernorm"), Purpose.SPEED)[0].arrays
+    names = module(derive.load("layernorm"), arrays).names
+    beside = []
+    for rows in (1000, 4000):
+        x, gamma = np.ones((rows, 768), np.float32), np.ones(768, np.float32)
+        x[::2] = 2
+        _, cache = names["forward"](x, gamma, gamma)
+        tracemalloc.start()
+        gradients = names["backward"](x, cache)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        beside.append(peak - sum(g.nbytes for g in gradients))
+    block = 4 * names["_BLOCK"]
+    assert beside[1] < 2 * block
+    assert beside[1] - beside[0] < block / 8
 
 
 def backward(name: str, **sizes: int) -> tuple[Any, Any, list[Any]]:
