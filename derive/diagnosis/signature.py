@@ -165,6 +165,9 @@ def arguments_of(
             positional = positional and p.kind is not p.VAR_POSITIONAL
             continue
         meant = vocabulary.argument(p.name)
+        own = meant is not None and vocabulary.derived.layer.parameter(meant[1]) is not None
+        if meant is not None and meant[0] is Role.VALUE and p.default is None and not own:
+            meant = None  # backward(dy, cache, out=None): optional, and nothing that a backward must be given
         if meant is None:
             if p.default is p.empty:
                 raise vocabulary.unknown_argument(p.name, title)

@@ -42,7 +42,8 @@ def _others(site: Site, pieces: Sequence[Piece], element: Element) -> Iterator[G
     term = pieces[0].term
     if any(isinstance(a, Padded) and a.element == element for a, _ in term.factors):
         return
-    for other in _candidates(site, element, (*site.line.indices, *term.bound)):
+    inside = (*site.line.indices, *(term.bound if len(pieces) == 1 else ()))
+    for other in _candidates(site, element, inside):
         text = f"{site.atom(other, term)} stands in {site.symbol} where {site.atom(element, term)} belongs"
         yield site.guess(Cause.INTERMEDIATE, text, {p: _substituted(p.term, {element: other}) for p in pieces}, 2.2)
 
