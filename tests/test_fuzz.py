@@ -82,10 +82,26 @@ FOUND: Mapping[str, str] = {
     "a label and a batch": "x: Real[..., T], lab: Int): y[...] = x[..., lab]",
     "a diagonal of axes apart in a batch": "y: Real[..., C], w: Real[..., T, C, T]): "
     "h[..., t] = max[k](y[..., k]*w[..., t, k, t])",
+    "a window's adjoint over a batch": "x: Real[..., D], z: Real[C, D]): "
+    "h[..., d] = sum[c](z[c, d]*padded(x)[..., c + d - 1])*z[0, d]",
     "a function of a constant": "x: Real[C]): y[c] = lgamma(2 + sigmoid(2))*x[c]",
     "a mask beyond its axis": "x: Real[N], m: Bool[N]): y[n] = where(padded(m)[n + 1], x[n], x[n]*x[0])",
 }  # fmt: skip
 """Layers that failed once, by what was wrong with them."""
+
+
+def test_a_result_that_is_constant_along_an_axis_is_padded_along_it() -> None:
+    tally = Tally()
+    text = (
+        "def f(x: Real[..., D], z: Real[C, N]):\n"
+        "    a: Real[..., D]\n"
+        "    a[..., d] = tanh(x[..., 0])\n"
+        "    y: Real[..., N, D, C]\n"
+        "    y[..., n, d, c] = padded(a)[..., c + d - 1]*z[c, n]\n"
+        "    return y\n"
+    )
+    try_layer(text, tally)
+    assert tally.outcomes == {"agree": 1}, tally
 
 
 @pytest.mark.parametrize("text", FOUND.values(), ids=FOUND)

@@ -23,6 +23,7 @@ from derive.algebra.nodes import (
     LogSoftmax,
     LogSumExp,
     Norm,
+    Padded,
     Prod,
     Reduction,
     SafeSoftmax,
@@ -128,8 +129,13 @@ def without_aliases(program: Program) -> Program:
 
 
 def narrowed(program: Program) -> Program:
-    """Drop the axes along which an intermediate result is constant; its reads lose these subscripts."""
-    fixed = {*program.outputs, *program.returned}
+    """Drop the axes along which an intermediate result is constant; its reads lose these subscripts.
+
+    A padded read is not constant along the axis, for it is the fill outside: such results stay whole.
+    """
+    every = [e for s in (*program.forward, *program.backward) for e in expressions(s)]
+    padded = {read.element.name for e in every for read in e.atoms(Padded)}
+    fixed = {*program.outputs, *program.returned, *padded}
     keep: dict[str, tuple[int, ...]] = {}
 
     def read(element: Element) -> Expr | None:

@@ -215,17 +215,17 @@ class FunctionText:
             return f"{inside(text, ATOM)}.T", ATOM
         moved = [k for k, (p, q) in enumerate(zip(before, after, strict=True)) if p != q]
         name = {axis: _axis_number(k, before) for k, axis in enumerate(before)}
-        if len(moved) == 2:
+        if len(moved) == 2 and BATCH not in (before[k] for k in moved):
             i, j = (name[before[k]] for k in moved)
             if (i, j) == (-2, -1):
                 i, j = j, i
             return f"np.swapaxes({text[0]}, {i}, {j})", ATOM
         for axis in before:
-            if [a for a in before if a != axis] == [a for a in after if a != axis]:
+            if axis != BATCH and [a for a in before if a != axis] == [a for a in after if a != axis]:
                 return f"np.moveaxis({text[0]}, {name[axis]}, {_axis_number(after.index(axis), after)})", ATOM
         if BATCH in before:
-            sources = tuple(name[axis] for axis in after[1:])
-            targets = tuple(_axis_number(k, after) for k in range(1, len(after)))
+            sources = tuple(name[axis] for axis in after if axis != BATCH)
+            targets = tuple(_axis_number(k, after) for k, axis in enumerate(after) if axis != BATCH)
             return f"np.moveaxis({text[0]}, {sources}, {targets})", ATOM
         order = ", ".join(str(before.index(axis)) for axis in after)
         return f"{inside(text, ATOM)}.transpose({order})", ATOM
@@ -807,8 +807,10 @@ def _bare(pieces: list[str]) -> list[str]:
 
 
 def _axis_number(place: int, axes: Sequence[Axis]) -> int:
-    """Return the number of an axis: from the end where batch axes come first, and for the last axis."""
-    if BATCH in axes or (place == len(axes) - 1 and place > 0):
+    """Return the number of an axis: from the end behind batch axes, and for the last axis."""
+    if BATCH in axes:
+        return place if place < axes.index(BATCH) else place - len(axes)
+    if place == len(axes) - 1 and place > 0:
         return place - len(axes)
     return place
 
