@@ -35,11 +35,11 @@ def _line(text: str) -> str:
 REASONS: dict[str, str] = {
     "gelu": _line("""
         `erfc(-x/sqrt(2))` decays like exp(-x²/2): the rounding of x/sqrt(2) comes out multiplied by x², up to 170 in
-        float32 and 1400 in float64. The relative error stays below 1e-5 (float32), where y is 1e-37; to -2 it is a
-        few ulps. `1 + erf`, as frameworks have it, has no digit left from -6 on."""),
+        float32 and 1400 in float64. Above -2 the bound is kept; the relative error reaches 1e-5 (float32) at -13, where
+        y is 1e-37. `1 + erf`, as frameworks have it, has no digit left from -6 on."""),
     "geglu": "That of gelu.",
     "gelu_tanh": _line("""
-        `sigmoid(2·u)` decays like exp(2u), u a cubic of x: the rounding of u comes out multiplied by 2|u|, up to 170
+        `sigmoid(2·u)` decays like exp(2u), u a cubic of x: the rounding of u comes out multiplied by 2·abs(u), up to 170
         in float32 and 1400 in float64. `1 + tanh(u)`, as frameworks have it, has no digit left from -6 on."""),
     "tanhshrink": _line("""
         `x - tanh(x)` is x³/3 near 0, which the difference of two rounded numbers cannot show; its error is half a

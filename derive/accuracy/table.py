@@ -23,7 +23,7 @@ def table(accuracy: Accuracy) -> Table:
     unit = "errors in ulps of the exact result" if accuracy.elementwise else "errors relative to the largest element"
     shown = Table(
         title=Text(f"{accuracy.layer}: ").append(verdict),
-        caption=f"{unit}, seed {accuracy.seed}",
+        caption=Text("\n".join([f"{unit}, seed {accuracy.seed}", *_notes(accuracy)])),
         title_justify="left",
         caption_justify="left",
         title_style="",
@@ -42,6 +42,15 @@ def table(accuracy: Accuracy) -> Table:
         bounds = dict.fromkeys("-" if r.measure.bound is None else f"{r.measure.bound:.2g}" for r in own.values())
         shown.add_row(name, inputs, ", ".join(bounds), *cells, worst.where)
     return shown
+
+
+def _notes(accuracy: Accuracy) -> list[str]:
+    """What there is to say of exceptions and special values, each once."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for row in accuracy.rows:
+        if row.note and row.inputs != "domain":
+            found.setdefault((row.name, row.inputs), {}).update(dict.fromkeys(row.note.split("; ")))
+    return [f"{name}, {inputs}: {'; '.join(notes)}" for (name, inputs), notes in found.items()]
 
 
 def _share(row: Row) -> float:
