@@ -108,7 +108,7 @@ def measure(case: Case, runs: int, budget: float) -> Measured:
     add("staged NumPy", lambda: generated(staged_module(layer), arrays, given), "staged NumPy")
     for way, run in expert_ways(case.layer, arrays, given).items():
         add(f"expert NumPy: {way}", lambda run=run: Prepared(run, list), "expert NumPy")  # type: ignore[misc]
-    add("derive NumPy", lambda: generated(text, arrays, given), "derive NumPy")
+    add("derive NumPy", lambda: generated(build_module(layer, purpose="speed"), arrays, given), "derive NumPy")
     add("derive C", lambda: generated(build_compiled(layer), arrays, given), "derive C")
     for peer in PEERS:
         if not peer.installed:

@@ -104,6 +104,7 @@ def measured(
     machine: Machine,
     targets: Sequence[str] = ("numpy",),
     against: Sequence[str] = ("numpy",),
+    purpose: str = "reading",
     dtype: str = "float32",
     runs: int = 15,
     budget: float = 10.0,
@@ -117,6 +118,7 @@ def measured(
         machine: whose limits times are held against.
         targets: of the generated modules: ``numpy``, ``c``.
         against: names of ``AGAINST``.
+        purpose: what the NumPy module is written for: ``reading``, ``speed`` or ``memory``.
         dtype: ``float32`` or ``float64``.
         runs: measurements of each way.
         budget: seconds for all of them.
@@ -142,7 +144,7 @@ def measured(
 
     ways: list[_Way] = []
     for target in targets:
-        module = text if target == "numpy" else _compiled(layer)
+        module = build_module(layer, purpose=purpose) if target == "numpy" else _compiled(layer)
         ways.append(_way(TITLES[target], True, lambda m=module: generated(m), expected, dtype))  # type: ignore[misc]
     if "numpy" in against:
         ways.append(_way("staged NumPy", False, lambda: generated(staged_module(layer)), expected, dtype))

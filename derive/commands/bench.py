@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from derive.commands.console import Progress, colourful, complain, say, width
 from derive.errors import CheckError, DeriveError
-from derive.files import TARGETS
+from derive.files import PURPOSES, TARGETS
 
 if TYPE_CHECKING:
     from derive.bench.measure import Case
@@ -55,6 +55,10 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     help="numpy (the staged form), autograd, torch, torch.compile, jax; '' for none.",
 )  # fmt: skip
 @click.option("--target", metavar="NAMES", default="numpy", show_default=True, help="Of ours: numpy, c, or both.")
+@click.option(
+    "--for", "purpose", type=click.Choice(PURPOSES), default="reading", show_default=True,
+    help="What our NumPy code is written for.",
+)  # fmt: skip
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Of all real numbers.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="That libraries may use.")
 @click.option("--runs", type=click.IntRange(min=3), default=15, show_default=True, help="Measurements of each way.")
@@ -66,6 +70,7 @@ def bench(
     sizes: tuple[str, ...],
     against: str,
     target: str,
+    purpose: str,
     dtype: str,
     threads: int,
     runs: int,
@@ -89,6 +94,7 @@ def bench(
     \b
     Example:
       derive bench batchnorm --sizes N=8192,D=512 --target numpy,c
+      derive bench layernorm --for speed
       derive bench softmax gelu --sizes ...=32,C=64 --sizes ...=8192,C=1000 --plot speed.svg
       derive bench mine.layer --against numpy,torch --json
     """
@@ -120,7 +126,17 @@ def bench(
         for item, each in pairs:
             progress.begin(item.name)
             cases.append(
-                measured(item, each, machine=rates, targets=targets, against=others, dtype=dtype, runs=runs, seed=seed)
+                measured(
+                    item,
+                    each,
+                    machine=rates,
+                    targets=targets,
+                    against=others,
+                    purpose=purpose,
+                    dtype=dtype,
+                    runs=runs,
+                    seed=seed,
+                )
             )
     found = versions(others)
     if plot is not None:
