@@ -39,7 +39,7 @@ REASONS: dict[str, str] = {
         y is 1e-37. `1 + erf`, as frameworks have it, has no digit left from -6 on."""),
     "geglu": "That of gelu.",
     "gelu_tanh": _line("""
-        `sigmoid(2·u)` decays like exp(2u), u a cubic of x: the rounding of u comes out multiplied by 2·abs(u), up to 170
+        `sigmoid(2·u)` decays like exp(2u), u a cubic of x: the rounding of u comes out multiplied by 2·abs(u): 170
         in float32 and 1400 in float64. `1 + tanh(u)`, as frameworks have it, has no digit left from -6 on."""),
     "tanhshrink": _line("""
         `x - tanh(x)` is x³/3 near 0, which the difference of two rounded numbers cannot show; its error is half a
