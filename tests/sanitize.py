@@ -74,6 +74,7 @@ def run(names: Sequence[str]) -> None:
         module = GeneratedModule(made, files(name))
         compiled = module.names["_compiled"]
         compiled.OPTIONS = tuple(FLAGS)
+        compiled.LARGE = 1 << 14  # so that threads start in the larger cases
         lib, _ = compiled.products()
         compiled.products = lambda lib=lib: (lib, False)
         first = sample(made, choose_instance(made), 0)

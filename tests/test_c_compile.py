@@ -81,6 +81,13 @@ def test_a_layer_is_compiled_once_and_for_the_dtypes_that_are_used(place: Path) 
     assert sorted((place.parent / "cache" / "derive").iterdir()) == made
 
 
+@pytest.mark.parametrize(("threads", "expected"), [("2", "layernorm-float-threads"), ("1", "layernorm-float")])
+def test_threads_are_for_large_arrays_and_as_many_as_openmp_is_told(place: Path, threads: str, expected: str) -> None:
+    script = SCRIPT.replace("np.arange(6, dtype=np.float32).reshape(2, 3)", "np.ones((300, 200), np.float32)")
+    python(place, script, OMP_NUM_THREADS=threads)
+    assert [path.name.rpartition("-")[0] for path in libraries(place)] == ["compiled", expected]
+
+
 def test_what_has_changed_is_compiled_anew(place: Path) -> None:
     python(place)
     (place / "layernorm.c").write_text(files("layernorm")["layernorm.c"] + "\n", encoding="utf-8")

@@ -357,6 +357,8 @@ KINDS = {"Real": "f", "Positive": "f", "Unit": "f", "Int": "iu", "Bool": "b"}
 """NumPy's letters for the dtypes of a kind."""
 KEPT = 64
 """The most shapes whose plans a layer keeps."""
+LARGE = 1 << 17
+"""Bytes of all arrays of a call from which on it may start threads, and other Python threads run meanwhile."""
 
 
 class Function:
@@ -575,20 +577,33 @@ class Layer:
     def _libraries(self):
         return {}
 
-    def library(self, dtype):
-        """Return the layer's compiled functions for a dtype."""
+    def library(self, dtype, threads):
+        """Return the layer's compiled functions for a dtype: those that start threads, or those that don't.
+
+        The latter are quicker where there is little to do; an OpenMP loop costs half a microsecond even alone.
+        """
         with self._lock:
-            if dtype not in self._libraries:
+            if (dtype, threads) not in self._libraries:
                 real = "float" if dtype.itemsize == 4 else "double"
                 near = [self._file, self._file.with_suffix(".h")]
                 kernels, has_products = products()
                 text = f"#define real {real}\n{'#define DERIVE_BLAS' * has_products}\n{self._entries}"
-                lib = library(text, f"{self._name}-{real}", near=near)
+                options = [option for option in OPTIONS if threads or option != "-fopenmp"]
+                name = f"{self._name}-{real}{'-threads' * threads}"
+                lib = library(text, name, near=near, options=tuple(options))
                 if has_products and hasattr(lib, f"{self._name}_set_gemm"):
                     product = kernels.compiled_sgemm if real == "float" else kernels.compiled_dgemm
                     lib[f"{self._name}_set_gemm"](product)
-                self._libraries[dtype] = lib
-            return self._libraries[dtype]
+                self._libraries[dtype, threads] = lib
+            return self._libraries[dtype, threads]
+
+
+def _threads():
+    """Return how many threads OpenMP may start."""
+    number = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if number.isdigit():
+        return int(number)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Call:
@@ -608,7 +623,8 @@ class Call:
         known["..."] = math.prod(known.get("...", ()))
         self.numbers, self.entries, self.rooms, self.takes = {}, {}, {}, layer._takes
         self._real, self.plans = layer._real, {}
-        lib = layer.library(dtype)
+        self.bytes = sum(math.prod(shape) * self.dtypes[name].itemsize for name, shape in self.shapes.items())
+        lib = layer.library(dtype, self.bytes >= LARGE and _threads() > 1)
         for which, takes in layer._takes.items():
             whole = [known[name] for name in (*takes.sizes, *(h for h in takes.hypers if h not in layer._real))]
             self.numbers[which] = (ctypes.c_ssize_t * (len(whole) + 1))(*whole)
@@ -737,8 +753,6 @@ class _Head(ctypes.Structure):
 
 
 _ARGUMENT, _CACHE, _RESULT, _OBJECT = range(4)
-_UNLOCKS = 1 << 18
-"""Bytes of arguments and results from which on other Python threads run during a call."""
 _PYTHON = [
     "PyCFunction_NewEx", "PyCapsule_New", "PyCapsule_GetPointer", "PyObject_Call", "PyObject_CallFunctionObjArgs",
     "PyObject_Type", "PyObject_GetItem", "PyObject_RichCompareBool", "PyTuple_New", "PyTuple_GetItem",
@@ -799,8 +813,7 @@ class Fast:
         plan.room = ctypes.cast(call.rooms[self._which], ctypes.c_void_p).value
         plan.sizes = call.numbers[self._which]
         plan.single, plan.slots = call.dtype.itemsize == 4, len(call.takes[self._which].arrays) + 1
-        moved = sum(each.bytes for each in (*plan.operands[: plan.operand_count], *plan.results[: plan.result_count]))
-        plan.unlocks = moved >= _UNLOCKS
+        plan.unlocks = call.bytes >= LARGE
         call.plans[self._which] = plan
         self._plans[ctypes.addressof(plan)] = call
         put = native().compiled_add
