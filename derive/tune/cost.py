@@ -226,7 +226,7 @@ class _Count:
         taken = sum(self.elements(array.axes) for _, array in blocks.parts)
         found = inner.cost
         self.cost.memory += taken * _ITEM
-        self.cost.cached += (found.cached + found.memory) * count
+        self.cost.cached += max(0.0, (found.cached + found.memory) * count - taken * _ITEM)  # the first time is above
         self.cost.calls += (found.calls + len(blocks.parts) + 1) * count + 3
         self.cost.products += found.products * count
         self.cost.functions += found.functions * count
