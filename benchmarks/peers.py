@@ -44,8 +44,12 @@ from derive.errors import DeriveError
 from derive.language import load
 from derive.pipeline import build_compiled, build_module, derive_program
 
-WAYS = ("staged NumPy", "expert NumPy", "derive NumPy", "derive C", "autograd", "PyTorch", "torch.compile", "JAX jit")
-"""The columns."""
+READABLE = "derive, for reading"
+WAYS = (
+    "staged NumPy", "expert NumPy", "derive NumPy", READABLE, "derive C", "autograd", "PyTorch", "torch.compile",
+    "JAX jit",
+)  # fmt: skip
+"""The columns; ``derive NumPy`` is generated with ``--for speed``."""
 SETTLED = 2e-3
 """How far a gradient may be from that in double precision, as a share of its largest element."""
 
@@ -109,6 +113,7 @@ def measure(case: Case, runs: int, budget: float) -> Measured:
     for way, run in expert_ways(case.layer, arrays, given).items():
         add(f"expert NumPy: {way}", lambda run=run: Prepared(run, list), "expert NumPy")  # type: ignore[misc]
     add("derive NumPy", lambda: generated(build_module(layer, purpose="speed"), arrays, given), "derive NumPy")
+    add(READABLE, lambda: generated(text, arrays, given), READABLE)
     add("derive C", lambda: generated(build_compiled(layer), arrays, given), "derive C")
     for peer in PEERS:
         if not peer.installed:

@@ -188,6 +188,21 @@ def test_generated_code_that_disagrees_is_a_failed_check(derive: Invoke, monkeyp
     assert err == f"error: softmax, ... = 4, C = 3: derive NumPy is {why}\n"
 
 
+def test_code_for_a_purpose_is_what_is_timed(derive: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def build(layer: Any, purpose: str = "reading") -> str:
+        asked.append(purpose)
+        return build_module(layer, purpose=purpose)
+
+    monkeypatch.setattr(measure, "build_module", build)
+    for purpose in ("speed", "memory"):
+        asked.clear()
+        status, _, err = derive("bench", "softmax", "--sizes", "...=4,C=3", "--for", purpose, *FEW)
+        assert (status, err) == (0, "")
+        assert purpose in asked
+
+
 def test_help_has_an_example(derive: Invoke) -> None:
     status, out, _ = derive("bench", "--help")
     assert status == 0

@@ -17,8 +17,9 @@ __all__ = ["COLORS", "FORMATS", "draw", "require_matplotlib"]
 FORMATS = (".png", ".svg")
 
 COLORS = {
-    "derive NumPy": "#1f6fb4", "derive C": "#0b3c66", "expert NumPy": "#6fb1e3", "staged NumPy": "#9a9a9a",
-    "autograd": "#c9a227", "PyTorch": "#d9541e", "torch.compile": "#f2a07b", "JAX jit": "#3a9a5b",
+    "derive NumPy": "#1f6fb4", "derive, for reading": "#9fc5e8", "derive C": "#0b3c66",
+    "expert NumPy": "#7b4fa3", "staged NumPy": "#9a9a9a", "autograd": "#c9a227", "PyTorch": "#d9541e",
+    "torch.compile": "#f2a07b", "JAX jit": "#3a9a5b",
 }  # fmt: skip
 """One colour a way, the same in every picture; ours are blue."""
 
