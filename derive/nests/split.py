@@ -3,12 +3,8 @@
     y[n] = sum[d](x[n, d]**2)/D + b[n]
         sum_x[n] = 0;  sum_x[n] += x[n, d]**2;  y[n] = sum_x[n]/D + b[n]
 
-    dz[n, c] = g[n]*(p[n, c] - delta(c, t[n]))
-        dz[n, c] = g[n]*p[n, c];  dz[n, t[n]] += -g[n]
-
-    dx[i] = sum[p, r](delta(i, 2*p + r)*dy[p]*w[r])
-        dx[i] = 0;  dx[2*p + r] += dy[p]*w[r]  where 0 <= 2*p + r < N
-
+Reductions of other kinds are in :mod:`derive.nests.reductions`, deltas in
+:mod:`derive.nests.landing`, products of matrices in :mod:`derive.nests.products`.
 What can't be taken apart stays as it is: a delta is then a comparison. So there
 is a piece for every expression.
 """
@@ -20,10 +16,10 @@ from dataclasses import replace
 from typing import Any
 
 import sympy
-from sympy import Add, Expr, Integer, Mul, S
+from sympy import Add, Expr, Mul, S
 
-from derive.algebra.functions import And, AtLeast, Eq, Ge, Lt, Where
-from derive.algebra.indices import free_indices, fresh, names, rebuild, substitute
+from derive.algebra.functions import And, Ge, Lt, Where
+from derive.algebra.indices import free_indices, names, rebuild, substitute
 from derive.algebra.nodes import (
     BATCH,
     ArgMax,
@@ -32,22 +28,11 @@ from derive.algebra.nodes import (
     Index,
     KeepingReduction,
     Kind,
-    LogSoftmax,
-    LogSumExp,
-    Max,
-    Mean,
-    Min,
-    Norm,
     Padded,
-    Prod,
     Reduction,
-    SafeSoftmax,
     Softmax,
-    Std,
     Sum,
-    Var,
 )
-from derive.algebra.windows import solve
 from derive.language.layer import Statement
 from derive.language.loops import Loop, loops
 from derive.lower.affine import Ranges, affine
@@ -55,14 +40,12 @@ from derive.lower.layout import natural_order
 from derive.lower.prepare import settled
 from derive.lower.scalars import is_number
 from derive.nests.inline import with_decays
-from derive.nests.pieces import Apart, Decay, Letters, Piece, Temporary
+from derive.nests.landing import scattered
+from derive.nests.pieces import Letters, Piece, Temporary
 from derive.nests.products import Operands, arranged, operands
+from derive.nests.reductions import kept, reduced
 
 __all__ = ["Splitter"]
-
-_START: dict[type[Expr], Expr] = {Max: S.NegativeInfinity, Min: S.Infinity, Prod: S.One, Sum: S.Zero}
-_LEAST = Integer(-(10**30))
-_OP: dict[type[Expr], str] = {Max: "max", Min: "min", Prod: "*=", Sum: "+="}
 
 
 class Splitter:
@@ -90,17 +73,17 @@ class Splitter:
         self.tensors: dict[str, Temporary] = {}
         self._known: dict[Expr, Element] = {}
         self._stored: dict[tuple[Expr, Letters], Element] = {}
-        self._tops: dict[tuple[Expr, Letters], tuple[str, str]] = {}
+        self.tops: dict[tuple[Expr, Letters], tuple[str, str]] = {}
         self._loop: Loop | None = None
         self._group = self._count = 0
-        self._formula = ""
+        self.formula = ""
         self._stem = ""
 
     # Statements
 
     def split(self, statements: Sequence[Statement]) -> list[Piece]:
         """Return the pieces of the forward or of the backward statements."""
-        self.pieces, self._known, self._stored, self._tops = [], {}, {}, {}
+        self.pieces, self._known, self._stored, self.tops = [], {}, {}, {}
         for statement in statements:
             self._declare(statement.name, statement.indices, statement.kind, statement)
         for piece in loops(statements):
@@ -140,17 +123,17 @@ class Splitter:
             indices = tuple(i for i in statement.indices if i != carry.index)
             name = self._name(f"{statement.name}_start")
             self._declare(name, indices, statement.kind)
-            self._formula = f"{name} = {start}"
-            self._assign(name, indices, self._started(start))
+            self.formula = f"{name} = {start}"
+            self.assign(name, indices, self._started(start))
             start = self.tensors[name].element
         self.tensors[statement.name] = replace(self.tensors[statement.name], carry=replace(carry, start=start))
 
     def _statement(self, statement: Statement) -> None:
         if statement.carry is not None and self.tensors[statement.name].carry == statement.carry:
             self._start(statement)
-        self._formula = str(replace(statement, carry=None))
+        self.formula = str(replace(statement, carry=None))
         self._stem = statement.name
-        self._assign(statement.name, statement.indices, self._started(settled(statement.expr)))
+        self.assign(statement.name, statement.indices, self._started(settled(statement.expr)))
 
     def _started(self, expr: Expr) -> Expr:
         """Return the expression with reads before the first step of a recurrence as its start."""
@@ -223,7 +206,7 @@ class Splitter:
     ) -> None:
         """Append a piece, its loops in the order of memory."""
         expr = with_decays(expr)
-        piece = Piece(name, tuple(subscripts), op, expr, tuple(letters), formula=self._formula, **more)
+        piece = Piece(name, tuple(subscripts), op, expr, tuple(letters), formula=self.formula, **more)
         self._count += 1
         self.pieces.append(replace(piece, loops=self.ordered(piece), number=self._count))
 
@@ -240,7 +223,7 @@ class Splitter:
                     found = affine(subscript)
                     if found is not None:
                         letters = [i for i, _ in self.ranges.offsets(found.letters, S.One)]
-                        letters = self._positions(letters)
+                        letters = self.positions(letters)
                 for place, letter in enumerate(letters):
                     distance = 2 * (len(subscripts) - 1 - k) + (1 if place else 0)
                     far[letter] = max(far.get(letter, -1), distance)
@@ -257,24 +240,24 @@ class Splitter:
         if (expr, indices) not in self._stored:
             stem = "_".join(sorted(names(expr))[:2])
             name = self.temporary(f"{stem}_columns" if expr.has(Padded) else f"{stem}_matrix", indices)
-            self._assign(name, indices, expr)
+            self.assign(name, indices, expr)
             self._stored[expr, indices] = self.tensors[name].element
         return self._stored[expr, indices]
 
-    def _positions(self, letters: Sequence[Index]) -> list[Index]:
+    def positions(self, letters: Sequence[Index]) -> list[Index]:
         """Return the letters of a window: its position first, then its offsets."""
         return sorted(letters, key=lambda i: (self.ranges.is_small(i), i.name))
 
     # Expressions
 
-    def _assign(self, name: str, indices: Letters, expr: Expr) -> None:
-        if expr.has(Delta) and self._scattered(name, indices, expr):
+    def assign(self, name: str, indices: Letters, expr: Expr) -> None:
+        if expr.has(Delta) and scattered(self, name, indices, expr):
             return
         if isinstance(expr, Reduction):
-            self._reduce(name, indices, expr)
+            reduced(self, name, indices, expr)
             return
         if isinstance(expr, KeepingReduction) and set(expr.indices) <= set(indices) and expr.at == expr.indices:
-            self._keep(name, indices, expr)
+            kept(self, name, indices, expr)
             return
         plain, sums = self._products(expr, indices)
         if sums:
@@ -283,7 +266,7 @@ class Splitter:
                 self.add(name, indices, "=", self.lifted(plain, indices), indices)
                 first = False
             for alpha, inner in sums:
-                self._sum(name, indices, inner, alpha, first=first)
+                self.sum(name, indices, inner, alpha, first=first)
                 first = False
             return
         self.add(name, indices, "=", self.lifted(expr, indices), indices)
@@ -320,7 +303,7 @@ class Splitter:
                     together = Add(*(a * s for a, s in sums))
                     if together not in self._known:
                         name = self.temporary(f"pre_{self._stem}", own)
-                        self._assign(name, own, together)
+                        self.assign(name, own, together)
                         self._known[together] = self.tensors[name].element
                     return self.lifted(rest, order) + self._known[together]
         return rebuild(expr, (self.lifted(a, order) for a in expr.args))
@@ -332,7 +315,7 @@ class Splitter:
             indices = natural_order([expr], order)
             stem = "_".join([getattr(expr, "word", "sum"), *sorted(names(expr))[:2]])
             name = self.temporary(stem, indices, Kind.INT if isinstance(expr, ArgMax) else Kind.REAL)
-            self._assign(name, indices, expr)
+            self.assign(name, indices, expr)
             self._known[expr] = self.tensors[name].element
         return self._known[expr]
 
@@ -340,115 +323,22 @@ class Splitter:
         missing = [i for i in expr.indices if i not in free_indices(expr.body)]
         if missing:
             count = sympy.Mul(*(i.size for i in missing))
-            kept = [k for k, i in enumerate(expr.indices) if i not in missing]
-            indices, at = tuple(expr.indices[k] for k in kept), tuple(expr.at[k] for k in kept)
-            inner = expr.func(expr.body, indices, at) if kept else (S.One if isinstance(expr, Softmax) else S.Zero)
+            rest = [k for k, i in enumerate(expr.indices) if i not in missing]
+            indices, at = tuple(expr.indices[k] for k in rest), tuple(expr.at[k] for k in rest)
+            inner = expr.func(expr.body, indices, at) if rest else (S.One if isinstance(expr, Softmax) else S.Zero)
             inner = self.lifted(inner, order)
             return inner / count if isinstance(expr, Softmax) else inner - sympy.log(count)
         whole = expr.func(expr.body, expr.indices, expr.indices)
         if whole not in self._known:
             indices = natural_order([expr.body], order)
             name = self.temporary("p" if isinstance(expr, Softmax) else "logp", indices)
-            self._keep(name, indices, whole)
+            kept(self, name, indices, whole)
             self._known[whole] = self.tensors[name].element
         return substitute(self._known[whole], dict(zip(expr.indices, expr.at, strict=True)))
 
-    # Reductions
-
-    def _reduce(self, name: str, indices: Letters, expr: Reduction) -> None:
-        """Append the pieces of ``name[indices] = reduction``."""
-        bound, body = expr.indices, expr.body
-        if isinstance(expr, Sum):
-            self._sum(name, indices, expr, S.One)
-        elif isinstance(expr, Mean):
-            self.add(name, indices, "=", self.lifted(Sum(body, *bound), indices) / expr.count, indices)
-        elif isinstance(expr, Var):
-            shifted = body - self.lifted(Mean(body, *bound), indices)
-            self.add(name, indices, "=", self.lifted(Sum(shifted**2, *bound), indices) / expr.count, indices)
-        elif isinstance(expr, Std):
-            self.add(name, indices, "=", sympy.sqrt(self.lifted(Var(body, *bound), indices)), indices)
-        elif isinstance(expr, Norm):
-            top = self.lifted(Max(sympy.Abs(body), *bound), indices)
-            scale = self._guarded(f"scale_{name}", top, indices, S.One, positive=True)
-            squares = self.lifted(Sum((body / scale) ** 2, *bound), indices)
-            self.add(name, indices, "=", scale * sympy.sqrt(squares), indices)
-        elif isinstance(expr, LogSumExp):
-            top = self._guarded(f"top_{name}", self.lifted(Max(body, *bound), indices), indices, S.Zero)
-            total = self.lifted(Sum(sympy.exp(body - top), *bound), indices)
-            self.add(name, indices, "=", top + sympy.log(total), indices)
-        elif isinstance(expr, ArgMax):
-            self._argmax(name, indices, expr)
-        else:
-            kind = type(expr)
-            inner = self.lifted(body, (*indices, *bound))
-            self.add(name, indices, "=", _START[kind], indices)
-            self.add(name, indices, _OP[kind], inner, (*indices, *bound))
-
-    def _guarded(self, stem: str, value: Expr, indices: Letters, other: Expr, *, positive: bool = False) -> Element:
-        """Return a temporary that holds the value where it is finite (and positive), else ``other``."""
-        name = self.temporary(stem, indices)
-        finite = Lt(sympy.Abs(value), S.Infinity)
-        expr = Where(Lt(S.Zero, value), Where(finite, value, other), other) if positive else Where(finite, value, other)
-        self.add(name, indices, "=", expr, indices)
-        return self.tensors[name].element
-
-    def _argmax(self, name: str, indices: Letters, expr: ArgMax) -> None:
-        """The first place of the largest: the least number of those whose element equals the maximum."""
-        top = self.lifted(Max(expr.body, *expr.indices), indices)
-        place, size = S.Zero, S.One
-        for index in expr.indices:
-            place = place * index.size + index
-            size = size * index.size
-        self.add(name, indices, "=", size - 1, indices)
-        body = self.lifted(expr.body, (*indices, *expr.indices))
-        self.add(name, indices, "min", Where(Eq(body, top), place, size - 1), (*indices, *expr.indices))
-
-    def _keep(self, name: str, indices: Letters, expr: KeepingReduction) -> None:
-        """Append the pieces of a softmax or log-softmax over letters of ``indices``."""
-        over = expr.indices
-        outer = tuple(i for i in indices if i not in over)
-        body = self.lifted(expr.body, indices)
-        own = Element(self.tensors[name].element.tensor, *indices)
-        if isinstance(expr, LogSoftmax) and (body, over) in self._tops:
-            self._log_softmax(name, indices, body, *self._tops[body, over])
-            return
-        if not isinstance(body, Element):
-            self.add(name, indices, "=", body, indices)
-            body = own
-        top = self.temporary(f"max_{name}", outer)
-        # Where all are -inf, exp(-inf + 1e30) is 0, and so is their sum; where not, the largest adds 1 to it.
-        safe = isinstance(expr, SafeSoftmax)
-        self.add(top, outer, "=", _LEAST if safe else S.NegativeInfinity, outer)
-        self.add(top, outer, "max", body, indices)
-        shifted = body - self.tensors[top].element
-        total = self.temporary(f"sum_{name}", outer)
-        if isinstance(expr, Softmax):
-            self.add(name, indices, "=", Decay(shifted), indices)
-            self.add(total, outer, "=", S.Zero, outer)
-            self.add(total, outer, "+=", own, indices)
-            scale = self.temporary(f"scale_{name}", outer)
-            sums = self.tensors[total].element
-            self.add(scale, outer, "=", 1 / (AtLeast(sums, S.One) if safe else sums), outer)
-            self.add(name, indices, "*=", self.tensors[scale].element, indices)
-            if not safe and body is not own:
-                self._tops[body, over] = (top, total)
-        else:
-            assert isinstance(expr, LogSoftmax), expr
-            self.add(total, outer, "=", S.Zero, outer)
-            self.add(total, outer, "+=", Decay(shifted), indices)
-            self._log_softmax(name, indices, body, top, total)
-
-    def _log_softmax(self, name: str, indices: Letters, body: Expr, top: str, total: str) -> None:
-        """Append ``name = (body - top) - log(total)``."""
-        outer = self.tensors[total].indices
-        log = self.temporary(f"log_{name}", outer)
-        self.add(log, outer, "=", sympy.log(self.tensors[total].element), outer)
-        shifted = Apart(body - self.tensors[top].element)
-        self.add(name, indices, "=", shifted - self.tensors[log].element, indices)
-
     # Sums
 
-    def _sum(self, name: str, indices: Letters, expr: Sum, alpha: Expr, *, first: bool = True) -> None:
+    def sum(self, name: str, indices: Letters, expr: Sum, alpha: Expr, *, first: bool = True) -> None:
         """Append the pieces of ``name[indices] (+)= alpha * sum``."""
         bound = expr.indices
         body = self.lifted(expr.body, (*indices, *bound))
@@ -462,9 +352,9 @@ class Splitter:
         if plain:
             if first:
                 self.add(name, indices, "=", S.Zero, indices)
-            self._accumulate(name, indices, alpha * Add(*plain), (*indices, *bound), ())
+            self.accumulate(name, indices, alpha * Add(*plain), (*indices, *bound), ())
 
-    def _accumulate(
+    def accumulate(
         self,
         name: str,
         subscripts: Sequence[Expr],
@@ -530,123 +420,6 @@ class Splitter:
             self.ranges.upper(size - 1 - form.largest)
         )
 
-    def _scattered(self, name: str, indices: Letters, expr: Expr) -> bool:
-        """Append the pieces of an expression with deltas; False where none of them can be landed."""
-        base: list[Expr] = []
-        landed: list[tuple[list[Expr], list[Index]]] = []
-        for term in _delta_terms(expr):
-            parts = _flat(term, indices) if term.has(Delta) else None
-            if parts is None or not any(isinstance(f, Delta) for f in parts[0]):
-                base.append(term)
-            else:
-                landed.append(parts)
-        if not landed:
-            return False
-        formula = self._formula
-        rest = Add(*base)
-        if rest != 0:
-            self._assign(name, indices, rest)
-        for number, (factors, bound) in enumerate(landed):
-            self._formula = formula
-            self._land(name, indices, factors, bound, first=rest == 0 and number == 0)
-        return True
-
-    def _land(self, name: str, indices: Letters, factors: list[Expr], bound: list[Index], *, first: bool) -> None:
-        """Append a term with deltas, added where it lands; to zeros if it is the first."""
-        places: dict[Index, Expr] = {}
-        conditions: list[tuple[Expr, Expr]] = []
-
-        def put(changes: dict[Expr, Expr]) -> None:
-            factors[:] = [substitute(f, changes) for f in factors]
-            conditions[:] = [(substitute(p, changes).expand(), s) for p, s in conditions]
-            for i in places:
-                places[i] = substitute(places[i], changes).expand()
-
-        while True:
-            delta = next((f for f in factors if isinstance(f, Delta)), None)
-            if delta is None:
-                break
-            factors.remove(delta)
-            if free_indices(delta) & self.steps:  # which step it is shows when it is computed
-                conditions.append((delta.args[0] - delta.args[1], S.One))
-                continue
-            gathered = self._gathered(delta, bound)
-            if gathered is not None:
-                letter, value = gathered
-                bound.remove(letter)
-                if not self.inside(value, letter.size):
-                    conditions.append((value, letter.size))
-                put({letter: value})
-                continue
-            landing = self._landing(delta, [i for i in indices if i not in places], bound)
-            if landing is not None:
-                letter, place = landing
-                places[letter] = place
-                put({letter: place})
-                continue
-            found = [s for s in (solve(delta, i) for i in bound) if s is not None]
-            solution = next((s for s in found if s.condition.divisor == 1), None)
-            if solution is not None:
-                bound.remove(solution.letter)
-                conditions.append((solution.value, solution.letter.size))
-                put({solution.letter: solution.value})
-                continue
-            conditions.append((delta.args[0] - delta.args[1], S.One))
-        for letter, place in places.items():
-            if not self.inside(place, letter.size):
-                conditions.append((place, letter.size))
-        subscripts = tuple(places.get(i, i) for i in indices)
-        outside = {i for e in (*subscripts, *(p for p, _ in conditions)) for i in free_indices(e)} | set(indices)
-        inner = [i for i in bound if i not in outside]
-        letters = [i for i in indices if i not in places] + [i for i in bound if i not in inner]
-        order = (*letters, *inner)
-        lifted = [self.lifted(f, order) for f in factors]
-        summed = [f for f in lifted if free_indices(f).intersection(inner)]
-        rest = [f for f in lifted if f not in summed]
-        if inner and operands(Mul(*summed), tuple(inner)) is not None:
-            free = free_indices(Sum(Mul(*summed), *inner))
-            own = self._columns_order(Mul(*summed), tuple(i for i in letters if i in free), indices, places)
-            column = self.temporary(f"{name}_columns", own)
-            self._sum(column, own, Sum(Mul(*summed), *inner), S.One)
-            rest.append(self.tensors[column].element)
-            inner, summed = [], []
-        if first:
-            self.add(name, indices, "=", S.Zero, indices)
-        self._accumulate(name, subscripts, Mul(*rest, *summed), (*letters, *inner), tuple(dict.fromkeys(conditions)))
-
-    def _columns_order(self, body: Expr, letters: Letters, indices: Letters, places: dict[Index, Expr]) -> Letters:
-        """Return the letters of what lands somewhere so that the last ones step through neighbours of the target."""
-        last = places.get(indices[-1], indices[-1]) if indices else S.Zero
-        ends = set(self._positions(list(free_indices(last)))[:1])
-        groups = [set(free_indices(f)) & set(letters) for f in Mul.make_args(body)]
-        tail = next((g for g in groups if g & ends), set())
-        common = {i for i in letters if all(i in g for g in groups)}
-        tail -= common
-        where = {
-            i: next((k for k, j in enumerate(indices) if i in free_indices(places.get(j, j))), len(indices))
-            for i in letters
-        }
-        first = min((where[i] for i in letters if i not in tail), default=0)
-        tail = {i for i in tail if where[i] >= first}
-        return tuple(
-            sorted(letters, key=lambda i: (i not in common, i in tail, where[i], self.ranges.is_small(i), i.name))
-        )
-
-    def _gathered(self, delta: Delta, bound: Sequence[Index]) -> tuple[Index, Expr] | None:
-        """Return the one bound letter of a delta, and its value, where nothing has to be divided."""
-        letters = [i for i in bound if i in free_indices(delta)]
-        if len(letters) != 1:
-            return None
-        found = solve(delta, letters[0])
-        if found is None or found.condition.divisor != 1:
-            return None
-        return letters[0], found.value
-
-    def _landing(self, delta: Delta, letters: Sequence[Index], bound: Sequence[Index]) -> tuple[Index, Expr] | None:
-        for letter, place in (delta.args, delta.args[::-1]):
-            if isinstance(letter, Index) and letter in letters and letter not in free_indices(place):
-                return letter, place
-        return None
 
 
 def _own_letter(statement: Statement, loop: Loop) -> Index:
@@ -664,52 +437,3 @@ def _with_letter(statement: Statement, old: Index, new: Index) -> Statement:
         expr=substitute(statement.expr, change),
         carry=carry,
     )
-
-
-def _delta_terms(expr: Expr) -> list[Expr]:
-    """Return the terms of an expression, multiplied out where a delta stands in a factor."""
-    result: list[Expr] = []
-    for term in Add.make_args(expr):
-        if not term.has(Delta):
-            result.append(term)
-            continue
-        factors = list(Mul.make_args(term))
-        place = next((k for k, f in enumerate(factors) if isinstance(f, Add) and f.has(Delta)), None)
-        if place is not None:
-            rest = factors[:place] + factors[place + 1 :]
-            for part in factors[place].args:
-                result += _delta_terms(Mul(part, *rest))
-            continue
-        inner = next((f for f in factors if isinstance(f, Sum) and isinstance(f.body, Add) and f.has(Delta)), None)
-        if inner is not None:
-            rest = [f for f in factors if f is not inner]
-            for part in inner.body.args:
-                result += _delta_terms(Mul(settled(Sum(part, *inner.indices)), *rest))
-            continue
-        result.append(term)
-    return result
-
-
-def _flat(term: Expr, indices: Letters) -> tuple[list[Expr], list[Index]] | None:
-    """Return the factors of a term and its bound letters, the sums with deltas opened; None where a delta is deeper."""
-    factors: list[Expr] = list(Mul.make_args(term))
-    bound: list[Index] = []
-    while True:
-        place = next((k for k, f in enumerate(factors) if isinstance(f, Sum) and f.has(Delta)), None)
-        if place is None:
-            break
-        factor = factors[place]
-        others = factors[:place] + factors[place + 1 :]
-        taken: set[Index | str] = {i for f in others for i in free_indices(f)} | set(indices) | set(bound)
-        renames: dict[Expr, Expr] = {}
-        for index in factor.indices:
-            renames[index] = fresh(index, taken | (free_indices(factor.body) - {index}))
-            taken.add(renames[index])
-            bound.append(renames[index])
-        inner = list(Mul.make_args(substitute(factor.body, renames)))
-        factors = [*others, *inner]
-        if any(isinstance(f, Add) and f.has(Delta) for f in inner):
-            return None
-    if any(not isinstance(f, Delta) and f.has(Delta) for f in factors):
-        return None
-    return factors, bound
