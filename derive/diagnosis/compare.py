@@ -217,7 +217,7 @@ class _Examination:
         slight = {r.symbol: r.error for r in results if r.symbol in left and r.error < _SINGLE}
         if slight and len(slight) == len(left):
             worst = max(slight.values())
-            text = f"{', '.join(slight)}: right to {worst:.0e} only, as if something in between were in float32"
+            text = f"right to {worst:.0e} only, as if something in between were in float32"
             explanations.append(Explanation(Cause.PRECISION, text, "", "", tuple(slight), worst, worst, 0))
             left = ()
         if left:
@@ -382,8 +382,7 @@ class _Examination:
                 broken.append(r.symbol)
         if not broken:
             return []
-        names = ", ".join(broken)
-        text = f"{names} is not finite where the inputs are {_LARGE:g} times as large, and should be: an overflow"
+        text = f"not finite where the inputs are {_LARGE:g} times as large, and should be: an overflow"
         return [Explanation(Cause.UNSTABLE, text, *place(self.derived, broken[0]), tuple(broken), np.inf, 0.0, 0)]
 
     def _promoted(self) -> list[str]:

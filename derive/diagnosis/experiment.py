@@ -11,7 +11,7 @@ other adjoint 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -82,11 +82,12 @@ class Experiment:
             dense.arrays[s.name] = dense.at(s.expr, s.indices)
         self.gradients = {p: dense.arrays[symbol] for p, symbol in derived.program.gradients}
         self.stages: dict[str, Values] = {}
-        for form in derived.forms[:-1]:
-            arrays = self.arrays(form)
-            for line in form.lines:
-                if derived.layer.parameter(line.name) is None and line.symbol not in self.cotangents:
-                    self.stages.setdefault(line.symbol, arrays[line.symbol])
+        staged, written = ([line.symbol for line in form.lines] for form in derived.forms[:2])
+        known = {**self.arrays(derived.forms[1]), **self.arrays(derived.forms[0])}
+        own = {symbol for p, symbol in derived.symbols.items() if derived.layer.parameter(p) is not None}
+        for symbol in _merged(staged, written):
+            if symbol not in own and symbol not in self.cotangents:
+                self.stages[symbol] = known[symbol]
 
     def _element_by_element(self) -> None:
         derived, layer = self.derived, self.derived.layer
@@ -120,7 +121,7 @@ class Experiment:
         }
         with np.errstate(all="ignore"):
             found = Experiment(self.derived, replace(self.sample, inputs=inputs), ones=self.ones)
-        values = (*found.forward.values(), *found.gradients.values())
+        values = (*found.forward.values(), *found.stages.values(), *found.gradients.values())
         return found if all(np.isfinite(v).all() for v in values) else None
 
     @cached_property
@@ -262,6 +263,19 @@ class Experiment:
         """Return every right gradient and adjoint by the name of its symbol."""
         own = {self.derived.symbols.get(p, f"d{p}"): value for p, value in self.gradients.items()}
         return {**self.stages, **own}
+
+
+def _merged(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """Return the names of both, each name that the second lacks before the one it comes before in the first."""
+    found: list[str] = []
+    waiting = [name for name in first if name not in second]
+    for name in second:
+        if name in first:
+            before = first[: first.index(name)]
+            found += [w for w in waiting if w in before]
+            waiting = [w for w in waiting if w not in before]
+        found.append(name)
+    return [*found, *waiting]
 
 
 def _spread(axes: tuple[int | Index, ...], line: Line) -> tuple[tuple[int | Index, ...], list[Index]]:

@@ -136,19 +136,23 @@ def text(found: Diagnosis) -> str:
     return "\n".join(lines) + "\n"
 
 
+_PLAIN = (Cause.UNEXPLAINED, Cause.UNSTABLE, Cause.PRECISION, Cause.CRASH)
+"""Causes that no formula of the derivation gives the numbers of."""
+
+
 def _explained(e: Explanation, found: Diagnosis) -> list[str]:
     lines = [f"{', '.join(e.explains)}: {e.text}" if e.explains else e.text]
     if e.cause is not Cause.UNEXPLAINED and e.experiments:
         inputs = f"{e.experiments} further input{'s' if e.experiments > 1 else ''} of other sizes"
         lines.append(f"    evidence: relative error {_short(e.before)} as it is, {_short(e.after)} with that, "
                      f"on {inputs}")  # fmt: skip
-    elif e.cause is not Cause.UNEXPLAINED and e.before != e.after:
+    elif e.cause not in _PLAIN and e.before != e.after:
         lines.append(f"    evidence: relative error {_short(e.before)} as it is, {_short(e.after)} with that")
     if e.formula:
         lines.append(f"    formula:  {e.formula}")
     if e.line:
         lines.append(f"    comes in: {e.line}")
-    if e.cause is Cause.UNEXPLAINED or not e.experiments:
+    if e.cause is Cause.UNEXPLAINED or (not e.experiments and e.cause not in _PLAIN):
         for r in found.results:
             if r.symbol in e.explains and r.where is not None:
                 at, expected, got = r.where
