@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["-g", "-O1", "-fopenmp", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
-FLAGS += ["-fno-sanitize-recover=undefined"]
+FLAGS += ["-fno-sanitize-recover=undefined", "-DTHREADS_FROM=16"]
 LARGEST = 20_000
 """Elements of the largest array."""
 
