@@ -84,7 +84,7 @@ def nests(program: Program) -> CProgram:
 def _numbers(layer: Layer) -> list[Argument]:
     """Return the arguments that are handed by value: the sizes, the batch first, and the hyper-parameters."""
     axes = {a for p in layer.parameters for a in p.axes}
-    result = [Argument("batch", Role.SIZE, Kind.INT, source="...")] if BATCH_SIZE in axes else []
+    result = [Argument("...", Role.SIZE, Kind.INT, source="...")] if BATCH_SIZE in axes else []
     result += [Argument(s.name, Role.SIZE, Kind.INT, source=s.name) for s in layer.sizes if s != BATCH_SIZE]
     result += [Argument(h.name, Role.HYPER, _kind(h.kind), source=h.name) for h in layer.hypers]
     return result
