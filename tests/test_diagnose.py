@@ -370,6 +370,14 @@ def test_a_part_that_is_wrong_is_located() -> None:
     assert "where o is the last" in text_of(found)
 
 
+def test_a_gradient_that_should_vanish_and_does_not_is_wrong() -> None:
+    (specimen,) = (s for s in SPECIMENS if s.name == "char_mlp")
+    text = source("char_mlp")
+    assert text.count("db1 = dhprebn.sum(axis=0)") == 1  # zero: the normalization takes a constant away again
+    found = asked(specimen, text.replace("db1 = dhprebn.sum(axis=0)", "db1 = ddiff.std(axis=0)"))
+    assert found.wrong == ("db1",)
+
+
 def test_two_mistakes_get_two_explanations() -> None:
     def backward(x: Array, w: Array, dy: Array) -> tuple[Array, ...]:
         dx, dw, _ = linear_backward(x, w, dy)

@@ -48,7 +48,7 @@ def paths(site: Site) -> Iterator[Guess]:
         several = [p for p in pieces if p.via == via]
         if via and 1 < len(several) < len(pieces):
             yield site.guess(Cause.FACTOR, "", {p: p.term for p in several}, 1.05, _path(site, several[0]))
-    if not alone:
+    if len(pieces) > 1:
         yield site.guess(Cause.FACTOR, "", {p: p.term for p in pieces}, 1.2, _whole(site))
     for other in site.earlier():
         is_gradient = any(symbol == other for _, symbol in site.derived.program.gradients)

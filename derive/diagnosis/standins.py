@@ -101,7 +101,7 @@ def _values(site: Site, piece: Piece, atom: Expr, exponent: Expr) -> Iterator[Gu
     free = free_indices(atom)
     for name, tensor in site.values().items():
         axes = site.axes(name)
-        if len(axes) != len(free) or {i.size for i in free} != set(axes) or len(set(axes)) != len(axes):
+        if not free or len(axes) != len(free) or {i.size for i in free} != set(axes) or len(set(axes)) != len(axes):
             continue
         stands = Element(tensor, *(next(i for i in free if i.size == a) for a in axes))
         if stands == atom:
