@@ -337,3 +337,22 @@ def test_a_layer_may_have_any_name(name: str, tmp_path: Path) -> None:
     made = derive.parse(f"def {name}(x: Real[N]):\n    y = sum[n](x[n]**2)\n    return y\n")
     _, report = build(made, "c")
     assert report.passed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(double: Real[..., I], batch: Real, *, sizes: Int = 2, dtypes: Real = 0.5, call: Bool = True):\n"
+        "    out[..., i] = where(call, double[..., i]*dtypes, double[..., i])**sizes + batch\n"
+        "    return out\n",
+        "def f(w: Real[V, D], i: Int[...], k: Int):\n    y[..., d] = w[i[...], d] + w[k, d]\n    return y\n",
+        "def f(x: Real[N, D], t: Int[N], *, k: Int = 1):\n"
+        "    short[n, d] = x[n, d]*k + t[n]\n    restrict = sum[n, d](short[n, d]**2)\n    return short, restrict\n",
+        "def f(p: Unit[...], *, low: Unit = 0.25, volatile: Positive = 2.0):\n"
+        "    y[...] = log(p[...] + low)*volatile\n    return y\n",
+    ],
+    ids=["batch", "counters", "keywords", "hypers"],
+)
+def test_names_that_the_code_has_itself_may_be_the_layer_s(text: str) -> None:
+    _, report = build(derive.parse(text), "c")
+    assert report.passed, report.failure()

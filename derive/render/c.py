@@ -121,9 +121,14 @@ class _Writer:
         name = self.names[node.name]
         count = self.text.whole(Mul(*self.text.shapes[node.name]))
         size = self.text.whole(node.size)
-        self.line(depth, f"for (ptrdiff_t i = 0; i < {count}; ++i)")
-        self.line(depth + 1, f"if ({name}[i] < 0 || {name}[i] >= {size})")
+        i = self._letter("i")
+        self.line(depth, f"for (ptrdiff_t {i} = 0; {i} < {count}; ++{i})")
+        self.line(depth + 1, f"if ({name}[{i}] < 0 || {name}[{i}] >= {size})")
         self.line(depth + 2, f"return {node.code};")
+
+    def _letter(self, letter: str) -> str:
+        """Return a name for the counter of a loop of ours: the letter, unless the layer has it."""
+        return _free(letter, self.taken | set(self.names.values()))
 
     def _local(self, node: Local, depth: int) -> None:
         name = self.names[node.name]
@@ -235,8 +240,9 @@ class _Writer:
         self.line(depth, f"const int {name} = {count};")
         for array in node.threads.sums:
             size = self.text.factor(Mul(*self.text.shapes[array]))
-            self.line(depth, f"for (ptrdiff_t i = 0; i < ({name} - 1) * {size}; ++i)")
-            self.line(depth + 1, f"{self.names[array]}_parts[i] = 0;")
+            i = self._letter("i")
+            self.line(depth, f"for (ptrdiff_t {i} = 0; {i} < ({name} - 1) * {size}; ++{i})")
+            self.line(depth + 1, f"{self.names[array]}_parts[{i}] = 0;")
         return name
 
     def _own(self, node: Loop, inner: _Writer, depth: int) -> dict[str, str]:
@@ -268,9 +274,10 @@ class _Writer:
         for array in node.threads.sums:
             size = self.text.factor(Mul(*self.text.shapes[array]))
             name = self.names[array]
-            self.line(depth, f"for (int k = 0; k < {threads} - 1; ++k)")
-            self.line(depth + 1, f"for (ptrdiff_t i = 0; i < {size}; ++i)")
-            self.line(depth + 2, f"{name}[i] += {name}_parts[k * {size} + i];")
+            i, k = self._letter("i"), self._letter("k")
+            self.line(depth, f"for (int {k} = 0; {k} < {threads} - 1; ++{k})")
+            self.line(depth + 1, f"for (ptrdiff_t {i} = 0; {i} < {size}; ++{i})")
+            self.line(depth + 2, f"{name}[{i}] += {name}_parts[{k} * {size} + {i}];")
 
 
 def _free(name: str, taken: Iterable[str]) -> str:
