@@ -42,6 +42,7 @@ class _Tensor:
     axes: tuple[str, ...]
     batched: bool = False
     kind: str = "Real"
+    carried: bool = False
 
     def declaration(self) -> str:
         axes = (["..."] if self.batched else []) + list(self.axes)
@@ -106,7 +107,9 @@ def _read(layer: _Layer, scope: dict[str, str], tensor: _Tensor | None = None) -
     axes = [_subscript(layer, size, scope) for size in tensor.axes]
     name = tensor.name
     if axes and scope and layer.chance(0.15):
-        place = layer.draw(st.integers(0, len(axes) - 1))
+        place = layer.draw(st.integers(int(tensor.carried and len(axes) > 1), len(axes) - 1))
+        if tensor.carried and place == 0:  # before its first step a recurrence has its start
+            return f"{name}[{axes[0]}]"
         axes[place] = _window(layer, scope)
         name = f"padded({name})" if layer.chance(0.8) else f"padded({name}, 0.25)"
     front = ["..."] if tensor.batched else []
@@ -224,7 +227,7 @@ def _recurrence(layer: _Layer) -> None:
         body = str(layer.pick("tanh({})", "tanh({})", "sin({})", "{}")).format(mixed)
         layer.lines.append(f"{name}[{', '.join(scope)}] = {body}")
     for name in names:
-        layer.known.append(_Tensor(name, ("T", *axes)))
+        layer.known.append(_Tensor(name, ("T", *axes), carried=True))
 
 
 _CALLED = {

@@ -84,6 +84,8 @@ FOUND: Mapping[str, str] = {
     "h[..., t] = max[k](y[..., k]*w[..., t, k, t])",
     "a window's adjoint over a batch": "x: Real[..., D], z: Real[C, D]): "
     "h[..., d] = sum[c](z[c, d]*padded(x)[..., c + d - 1])*z[0, d]",
+    "a product of a constant": "y: Real[T, T, D], x: Real[N]): "
+    "h[n] = prod[t](1.2 + sin(padded(y)[t, t, -2]))*x[n] + y[0, 0, 0]",
     "a function of a constant": "x: Real[C]): y[c] = lgamma(2 + sigmoid(2))*x[c]",
     "a mask beyond its axis": "x: Real[N], m: Bool[N]): y[n] = where(padded(m)[n + 1], x[n], x[n]*x[0])",
 }  # fmt: skip
@@ -99,6 +101,18 @@ def test_a_result_that_is_constant_along_an_axis_is_padded_along_it() -> None:
         "    y: Real[..., N, D, C]\n"
         "    y[..., n, d, c] = padded(a)[..., c + d - 1]*z[c, n]\n"
         "    return y\n"
+    )
+    try_layer(text, tally)
+    assert tally.outcomes == {"agree": 1}, tally
+
+
+def test_a_padded_array_has_no_units() -> None:
+    tally = Tally()
+    text = (
+        "def f(x: Real[..., D, D], y: Real[T], w: Real[..., D]):\n"
+        "    a[..., t] = padded(w)[..., t - 1] + 0.5*y[t]\n"
+        "    z[..., d, t] = x[..., d, d] + 0.5*a[..., t]\n"
+        "    return z\n"
     )
     try_layer(text, tally)
     assert tally.outcomes == {"agree": 1}, tally

@@ -175,7 +175,7 @@ def _lengths(scope: _Scope, node: ast.Assign, declared: Mapping[str, list[ast.ex
             for part in parts:
                 if isinstance(part, ast.Slice) and isinstance(part.lower, ast.Name) and part.upper is not None:
                     found[part.lower.id] = int(_integer(part.upper, scope))
-            owner = each.value
+            owner = each.value.args[0] if isinstance(each.value, ast.Call) else each.value
             if isinstance(owner, ast.Name) and owner.id in scope.values:
                 tensor = scope.values[owner.id]
                 if parts and isinstance(parts[0], ast.Constant) and parts[0].value is ...:

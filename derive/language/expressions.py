@@ -86,7 +86,11 @@ class Builder:
         if any(moving_quotients(subscript) for subscript in subscripts):
             taken = {*self._around, *indices, *self.scope.hypers, *self.scope.tensors, *CONSTANTS}
             return spread(element, known.axes, fill, taken, self.scope, node.at)
-        return element if fill is None else Padded(element, fill)
+        if fill is None:
+            return element
+        if started is None and node.name.id not in self.scope.carried and any(map(_is_before, subscripts)):
+            return fill
+        return Padded(element, fill)
 
     def _name(self, node: Name, indices: Indices) -> Expr:
         if node.id in indices:
@@ -161,3 +165,8 @@ def _check_condition(node: Expression, value: Expr, what: str) -> None:
     if class_of(value) is not Class.BOOL:
         text = written(node.at)
         raise LayerSyntaxError(f"{what} a condition, '{text}' is a number", node.at, f"compare it: {text} != 0")
+
+
+def _is_before(subscript: Expr) -> bool:
+    """Return whether a subscript is a negative number: before every axis."""
+    return bool(subscript.is_Integer and subscript.is_negative)

@@ -235,6 +235,7 @@ class _Resolver:
         scope.add_tensor(name.id, kind, axes, f"{name.id} was defined as {shape} on line {name.at.line}")
         new = Statement(name.id, tuple(indices.values()), built, kind, at)
         if started is not None:
+            scope.carried.add(name.id)
             del scope.started[name.id]
             new = carried(new, started, scope)
         self.statements.append(new)

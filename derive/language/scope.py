@@ -134,6 +134,7 @@ class Scope(Lengths):
         later: names that a statement of the layer assigns, with their places.
         starts: names that a statement of the layer starts, with its left side.
         started: recurrences that have a start and not yet an equation.
+        carried: recurrences that have both.
         steps: the axis along which each recurrence runs.
         reads: for each name that a statement assigns, the names on its right side.
         places: where each element is read, by the name whose equation reads it.
@@ -151,6 +152,7 @@ class Scope(Lengths):
         self.later = later
         self.starts = starts
         self.started: dict[str, Started] = {}
+        self.carried: set[str] = set()
         self.steps: dict[str, int] = {}
         self.reads: dict[str, frozenset[str]] = {}
         self.places: dict[tuple[str, Element], Span] = {}

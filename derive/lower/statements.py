@@ -110,6 +110,8 @@ def _code(
         if found is not None:
             return _guarded(_apart(found) if own or len(found) > 1 else found, lowerer.nonpositive)
     if isinstance(statement.expr, Padded):
+        if None in order:
+            return None  # an array is padded as it is
         padded: list[Instruction] = [Assign(statement.name, padded_array(lowerer, statement))]
         return _apart(padded) if own else padded
     if isinstance(statement.expr, KeepingReduction):
