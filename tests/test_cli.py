@@ -128,7 +128,10 @@ def test_no_command_shows_the_help_as_an_error(derive: Invoke) -> None:
         (["lst"], "error: no such command 'lst'; did you mean 'list'?\nhint: see derive --help\n"),
         (["generate"], "error: missing argument 'LAYER...'\nhint: see derive generate --help\n"),
         (["show", "relu", "--stpes"], "error: no such option '--stpes'"),
-        (["generate", "relu", "--target", "cuda"], "error: invalid value for '--target': 'cuda' is not one of 'numpy', 'c'"),
+        (
+            ["generate", "relu", "--target", "cuda"],
+            "error: invalid value for '--target': 'cuda' is not one of 'numpy', 'c'",
+        ),
         (["check", "relu", "--seed", "-1"], "error: invalid value for '--seed': -1 is not in the range x>=0"),
     ],
 )

@@ -55,6 +55,6 @@ def test_a_place_that_only_long_axes_have_reads_the_fill_on_short_ones(length: i
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_number_in_place_of_an_element_has_the_type_of_the_tensors(length: int, dtype: type) -> None:
     _, space = module(CONDITION)
-    y, cache = space["forward"](np.ones(length, dtype=dtype))  # type: ignore[misc]
+    y, _ = space["forward"](np.ones(length, dtype=dtype))  # type: ignore[misc]
     assert y.dtype == dtype
     assert y == float(length > 2)

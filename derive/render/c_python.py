@@ -280,7 +280,9 @@ def _table(program: CProgram, layer: Layer, names: _Names) -> tuple[str, ...]:
     assert sources == {name for _, name in program.gradients}, program.layer
     lines = [
         *_mapping("inputs", inputs),
-        *_mapping("hypers", [(h.name, '"Real"' if h.name in names.real else f'"{h.kind.value}"') for h in layer.hypers]),
+        *_mapping(
+            "hypers", [(h.name, '"Real"' if h.name in names.real else f'"{h.kind.value}"') for h in layer.hypers]
+        ),
         *_mapping("made", [(a.source, f'"{_KINDS[a.kind]}"') for a in made]),
         f"outputs={len(outputs)},",
         *_listed("saved", names.saved),

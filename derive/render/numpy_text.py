@@ -556,7 +556,7 @@ class FunctionText:
         raise AssertionError(f"render: {instruction}")
 
     def _add_flat(self, add: AddAt) -> list[str]:
-        """Return the lines that add rows at places that may repeat, element by element, which NumPy does much faster."""
+        """Return the lines that add rows at places that may repeat, element by element: NumPy does that much faster."""
         own, at, value = self.rename(add.name), self.expression(add.places[0]), self.expression(add.value)
         width = f"{own}.shape[1]" if len(add.axes) == 2 else f"math.prod({own}.shape[1:])"
         name = self._fresh("places")
