@@ -16,12 +16,14 @@ from test_stability_layers import _arrays as arrays_of
 from test_stability_layers import _instance as instance_of
 from test_stability_layers import _parsed as parsed
 
+from derive.algebra.functions import FUNCTIONS, Guard, Not, StopGradient, Where
 from derive.check.module import GeneratedModule, inputs_of
 from derive.check.samples import Sample, other_sample, sample, short_samples
 from derive.check.sizes import choose_instance
 from derive.errors import CheckError
-from derive.language import catalogue, load
+from derive.language import catalogue, load, parse
 from derive.lower import lower
+from derive.render.c_functions import SPELLINGS, TRUTHS
 from derive.render.numpy import render
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="no C compiler")
@@ -112,13 +114,47 @@ def test_extreme_inputs_give_what_numpy_gives(name: str, tmp_path: Path) -> None
         assert_near(f"d{parameter}", gradient, value, 1e-10 * np.abs(value) + case.absolute)
 
 
+SHAPES: dict[str, str] = {
+    "gamma functions": "def made(x: Positive[N]):\n    y[n] = lgamma(x[n]) + digamma(x[n])\n    return y\n",
+    "remainders and roundings": (
+        "def made(x: Real[N, 3], w: Real[3, 3]):\n"
+        "    y[n, j] = sum[i](x[n, i]*w[i, j]) % 2 + floor(x[n, j]) + round(x[n, j]) + x[n, j]//2\n    return y\n"
+    ),
+    "a diagonal, a transpose, a product": (
+        "def made(x: Real[N, N], z: Real[N, M]):\n    t = sum[i](x[i, i])\n"
+        "    y[i, j] = x[j, i]*t + prod[m](z[i, m])*std[m](z[j, m])\n    return y\n"
+    ),
+    "a place of the largest": (
+        "def made(x: Real[N, D], w: Real[D]):\n    i[n] = argmax[d](x[n, d])\n"
+        "    y[n] = max[d](x[n, d])*i[n] + w[i[n]]\n    return y\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_no_catalogue_layer_has_agrees_too(name: str, tmp_path: Path) -> None:
+    layer = parse(SHAPES[name])
+    c = compiled(layer, tmp_path)
+    module = GeneratedModule(layer, render(lower(c.program)))
+    for drawn in samples(c):
+        inputs, cotangents = inputs_of(layer, drawn, "float64")
+        expected = module.run(inputs, cotangents, drawn.instance)
+        outputs = c.forward(inputs, drawn.instance, "float64")
+        gradients = c.backward({**inputs, **outputs}, cotangents, drawn.instance, "float64")
+        for output, value in expected.outputs.items():
+            assert_near(output, outputs[output], value, 1e-12 * largest(value))
+        for parameter, gradient in gradients.items():
+            value = expected.gradients[f"d{parameter}"]
+            assert_near(f"d{parameter}", gradient, value, 1e-12 * largest(value))
+
+
 EXTREMES = [-np.inf, -1e30, -1e4, -110.0, -100.0, -90.0, -88.0, -30.0, -5.0, -1.0, -1e-3, -1e-30, 0.0, 1e-30,
             1e-3, 0.5, 1.0, 5.0, 30.0, 87.0, 88.5, 89.0, 1e4, 1e30, np.inf, np.nan]  # fmt: skip
-FUNCTIONS = ["sigmoid", "log_sigmoid", "softplus", "tanh", "silu", "mish", "elu", "celu", "selu", "softsign", "gelu"]
+ACTIVATIONS = ["sigmoid", "log_sigmoid", "softplus", "tanh", "silu", "mish", "elu", "celu", "selu", "softsign", "gelu"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_far_out_are_numpys(name: str, dtype: str) -> None:
     """Infinities and what is no number too. NumPy computes in double: in float SciPy's sigmoid is 0 from -89 on."""
     c, module = made(name)
@@ -155,3 +191,18 @@ def test_a_logit_of_minus_infinity_is_ruled_out(name: str, dtype: str) -> None:
             want = expected[output]
             near = 16 * np.finfo(dtype).eps * np.abs(np.where(np.isfinite(want), want, 0))
             assert_near(output, value, want, near + 1e-30)
+
+
+def test_every_elementwise_function_has_a_spelling_in_c() -> None:
+    spelled = {*SPELLINGS, *TRUTHS, Not, Where, Guard, StopGradient}
+    assert [row.name for row in FUNCTIONS if row.cls not in spelled] == []
+
+
+@pytest.mark.parametrize("name", ["layernorm", "conv2d", "lstm", "cross_entropy", "grouped_query_attention"])
+def test_the_text_is_readable_and_compiles_without_a_warning(name: str) -> None:
+    c, _ = made(name)
+    assert c.warnings == ""
+    assert max(map(len, c.source.splitlines())) <= 120
+    assert max(map(len, c.header.splitlines())) <= 120
+    assert "malloc" not in c.source
+    assert f"int {name}_forward(" in c.header and f"size_t {name}_backward_workspace(" in c.header

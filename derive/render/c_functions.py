@@ -111,7 +111,7 @@ HELPERS: dict[str, tuple[str, ...]] = {
     "xlogy": (),
     "zeta": (),
     "digamma": (),
-    "polygamma": ("zeta",),
+    "polygamma": ("zeta", "digamma"),
     "floor_quotient": (),
     "floor_remainder": (),
 }

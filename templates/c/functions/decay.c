@@ -1,5 +1,6 @@
-/* exp(x) for x <= 0. In float its own, so that loops with it are vectorised by any compiler: with k = round(x / log(2)),
-   x is k*log(2) + r and exp(x) is 2**k times a polynomial in r (Cephes), off by at most 2 ulp. */
+/* exp(x) for x <= 0. In float its own, so that loops with it are vectorised by any compiler: with
+   k = round(x / log(2)), x is k*log(2) + r and exp(x) is 2**k times a polynomial in r (Cephes), off by
+   at most 2 ulp. */
 static inline real decay(real x)
 {
     if (sizeof(real) != sizeof(float))
