@@ -199,16 +199,13 @@ class _Writer:
             self.line(depth, f"const ptrdiff_t {names[1]} = {end};")
             first, stop = names
         self.text.letters[node.index] = letter
-        clauses = "".join(
-            f" reduction({ {'+=': '+', 'max': 'max', 'min': 'min'}[op] } : {self.names[name]})"
-            for op, name in node.reductions
-        )
+        clauses = self._clauses(node)
         threads = self._threads(node, depth)
         if node.threads is not None:
             word = "for simd" if node.simd else "for"
-            self.lines.append(f"#pragma omp parallel {word} schedule(static) num_threads({threads}){clauses}")
+            self.lines += _pragma(f"omp parallel {word} schedule(static) num_threads({threads})", clauses)
         elif node.simd:
-            self.lines.append(f"#pragma omp simd{clauses}")
+            self.lines += _pragma("omp simd", clauses)
         if node.step == -1:
             head = f"for (ptrdiff_t {letter} = {stop} - 1; {letter} >= {first}; --{letter})"
         else:
@@ -226,6 +223,13 @@ class _Writer:
         self.text.letters.clear()
         self.text.letters.update(outer)
 
+
+    def _clauses(self, node: Loop) -> list[str]:
+        """Return a clause for each operator that accumulates variables."""
+        names: dict[str, list[str]] = {}
+        for op, name in node.reductions:
+            names.setdefault({"+=": "+"}.get(op, op), []).append(self.names[name])
+        return [f"reduction({op} : {', '.join(own)})" for op, own in names.items()]
 
     def _threads(self, node: Loop, depth: int) -> str:
         """Write what comes before a loop that is divided among threads; return their number."""
@@ -288,6 +292,15 @@ def _free(name: str, taken: Iterable[str]) -> str:
     while f"{name}{number}" in taken:
         number += 1
     return f"{name}{number}"
+
+
+def _pragma(text: str, clauses: Sequence[str]) -> list[str]:
+    """Return the lines of a pragma, one a clause where one line would be long."""
+    line = " ".join([f"#pragma {text}", *clauses])
+    if len(line) <= WIDTH:
+        return [line]
+    lines = [f"#pragma {text}", *(f"    {c}" for c in clauses)]
+    return [f"{part} \\" for part in lines[:-1]] + lines[-1:]
 
 
 def _broken(indent: str, text: str) -> list[str]:
