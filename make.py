@@ -24,7 +24,7 @@ RUN = (("examples/digits.py",),)
 TEST = (
     ("-m", "ruff", "check", "."),
     ("-m", "mypy"),
-    ("-m", "pytest"),
+    ("-m", "pytest", "-n", "auto"),
 )
 
 

@@ -20,7 +20,7 @@ class Cache(NamedTuple):
     p: np.ndarray  # [...]
     t: np.ndarray  # [...]
     log_p: np.ndarray  # [...]
-    log1p_p: np.ndarray  # [...]
+    log1p_minus_p: np.ndarray  # [...]
     dtypes: tuple[np.dtype, ...]
 
 
@@ -39,10 +39,10 @@ def forward(p, t):
     """
     p, t = _expect(p, t)
     log_p = np.log(p)
-    log1p_p = np.log1p(-p)
-    loss = -((1 - t) * log1p_p + t * log_p).mean()
+    log1p_minus_p = np.log1p(-p)
+    loss = -((1 - t) * log1p_minus_p + t * log_p).mean()
     dtypes = (p.dtype, t.dtype)
-    return loss, Cache(p, t, log_p, log1p_p, dtypes)
+    return loss, Cache(p, t, log_p, log1p_minus_p, dtypes)
 
 
 def backward(dloss, cache, out=None):
@@ -56,11 +56,11 @@ def backward(dloss, cache, out=None):
     share memory with one another; what they share with a cotangent or the cache is read before it is written.
     Raises ValueError for another shape.
     """
-    p, t, log_p, log1p_p, dtypes = cache
+    p, t, log_p, log1p_minus_p, dtypes = cache
     count = p.size
     dloss = _cotangent("dloss", dloss, (), np.result_type(*dtypes))
     dp = dloss / count * (p - t) / (p * (1 - p))
-    dt = -dloss / count * (log_p - log1p_p)
+    dt = -dloss / count * (log_p - log1p_minus_p)
     return _into(out, Gradients(*map(np.asarray, (dp, dt), dtypes)))
 
 
