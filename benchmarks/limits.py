@@ -29,7 +29,11 @@ from derive.bench.machine import machine
 
 __all__ = ["described", "flops_a_second", "limit", "stream_seconds"]
 
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
+FLAGS = (
+    *("-O3", "-march=native", "-fno-math-errno", "-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math"),
+    *("-shared", "-fPIC"),
+)
+"""Not -ffast-math: a library that is linked so has the whole process round denormal numbers to 0."""
 
 
 @lru_cache

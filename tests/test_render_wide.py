@@ -236,7 +236,7 @@ def test_a_loop_too_long_for_a_brace_may_go_on_over_pages() -> None:
         ("rnn", "dpre_h", Reading("h", order=1, marks=("pre",), of="pre_h", word="d")),
         ("rnn", "h_dot", Reading("h", dot=True, of="h", word="dot")),
         ("rnn", "d2h", Reading("h", second=True, of="h", word="d2")),
-        ("rnn", "d2h_in", Reading("h", second=True, marks=("in",), of="d2h", word="in")),
+        ("lstm", "d2h_in", Reading("h", second=True, marks=("in",), of="d2h", word="in")),
     ],
 )
 def test_names_are_read(layer: str, name: str, reading: Reading) -> None:

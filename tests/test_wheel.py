@@ -121,4 +121,19 @@ def test_every_library_that_is_imported_is_declared() -> None:
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 imported.add(node.module.split(".")[0])
     imported.add("scipy")  # by generated modules, which are run to be checked
-    assert imported - set(sys.stdlib_module_names) - {"derive"} == declared
+    extras = project["optional-dependencies"]
+    optional = {re.split(r"[<>=]", r)[0] for r in (*extras["bench"], *extras["plot"])}
+    assert imported - set(sys.stdlib_module_names) - {"derive"} - optional == declared
+
+
+def test_what_is_optional_is_imported_where_it_is_used() -> None:
+    """Not at the top of a module: the program works without it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    optional = {re.split(r"[<>=]", r)[0] for r in (*extras["bench"], *extras["plot"])}
+    for path in (ROOT / "derive").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names.append(node.module)
+            assert not {name.split(".")[0] for name in names} & optional, path

@@ -59,7 +59,12 @@ class BreakingPrinter(Printer):
         if isinstance(expr, KeepingReduction):
             expr = self._read_at_own(expr)
             if expr.at != expr.indices:
-                return one
+                own = self.box(expr.func(expr.body, expr.indices, expr.indices))
+                if not whole.text.startswith(own.text):
+                    return one
+                place = whole.text[len(own.text) :]
+                inside = self.pieces(expr.func(expr.body, expr.indices, expr.indices), depth)
+                return _glued("", 0.0, inside, place, whole.width - own.width)
         if isinstance(expr, Pow) and whole.width > self.alternatives and not expr.exp.as_coeff_Mul()[0].is_negative:
             suffix = self.power(Box("", 0.0), self._exponent(expr.exp))
             base = self.box(expr.base)
