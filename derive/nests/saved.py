@@ -5,7 +5,8 @@ The softmax is kept rather than its logarithm, where backward only takes exponen
     logp[n, c] = log_softmax[c](z[n, c])        backward reads exp(logp[n, c])
 
 Then ``p[n, c] = softmax[c](z[n, c])`` is kept, whose exponentials forward has
-computed anyway, and backward computes none.
+computed anyway, and backward computes none; a result of the layer's own too:
+an exponential costs more than to write and read an element.
 
     y[..., d] = gamma[d]*xhat[..., d]           backward reads y, and gamma and xhat as well
 
@@ -39,7 +40,7 @@ def keeping_softmax(program: Program, taken: set[str]) -> Program:
     known: dict[str, str] = {}
     for statement in program.forward:
         logarithm = isinstance(statement.expr, LogSoftmax) and statement.carry is None
-        if logarithm and statement.name not in program.outputs and _only_exponentials(program, statement.name):
+        if logarithm and _only_exponentials(program, statement.name):
             name, number = "p", 2
             while name in taken:
                 name, number = f"p{number}", number + 1
