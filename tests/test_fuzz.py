@@ -86,6 +86,8 @@ FOUND: Mapping[str, str] = {
     "h[..., d] = sum[c](z[c, d]*padded(x)[..., c + d - 1])*z[0, d]",
     "a product of a constant": "y: Real[T, T, D], x: Real[N]): "
     "h[n] = prod[t](1.2 + sin(padded(y)[t, t, -2]))*x[n] + y[0, 0, 0]",
+    "a mask that would be divided by": "x: Real[C], y: Real[T], w: Real[T, D, T]): "
+    "h[d, t] = sigmoid(w[t, d, t]*y[t])*where(0 != t, sin(w[t, d, t]), atan(x[C - 1])) + 0.5*w[t, d, t] + 0.5*y[t]",
     "a function of a constant": "x: Real[C]): y[c] = lgamma(2 + sigmoid(2))*x[c]",
     "a mask beyond its axis": "x: Real[N], m: Bool[N]): y[n] = where(padded(m)[n + 1], x[n], x[n]*x[0])",
 }  # fmt: skip

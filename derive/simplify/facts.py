@@ -30,7 +30,7 @@ from derive.algebra.places import Axes
 from derive.algebra.terms import Letters, Term, Terms, collect, components, matches, normal, term_names, unify
 from derive.language.layer import Statement
 
-__all__ = ["Fact", "FactBook", "apply_facts", "definition_fact", "find_facts"]
+__all__ = ["Fact", "FactBook", "apply_facts", "definition_fact", "find_facts", "invertible"]
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,13 @@ def definition_fact(target: Element, terms: Terms, reason: str, source: str = ""
         if frozenset().union(*(free_indices(a) for a, _ in tensors)) != frozenset(target.subscripts):
             return None
         scale = [(a, -e) for a, e in term.factors if not names(a)]
-        if not all(e > 0 or _invertible(a) for a, e in scale):
+        if not all(e > 0 or invertible(a) for a, e in scale):
             return None
         return Fact(
             tuple(tensors), (), Term.of(1 / term.coefficient, [(target, S.One), *scale]), reason, target.name, source
         )
     outer, sums = components(term)
-    if len(sums) != 1 or not all(e.is_negative or _invertible(a) for a, e in outer):
+    if len(sums) != 1 or not all(e.is_negative or invertible(a) for a, e in outer):
         return None
     factors, bound = sums[0]
     result = Term.of(1 / term.coefficient, [(target, S.One), *((a, -e) for a, e in outer)])
@@ -137,7 +137,7 @@ def definition_fact(target: Element, terms: Terms, reason: str, source: str = ""
     return Fact(tuple(factors), tuple(bound), result, reason, target.name, source)
 
 
-def _invertible(atom: Expr) -> bool:
+def invertible(atom: Expr) -> bool:
     """Whether an atom is a number that is never 0: a size, a constant, a root of a positive number."""
     if atom.is_number:
         return True
@@ -145,6 +145,8 @@ def _invertible(atom: Expr) -> bool:
         return False
     if names(atom):
         return bool(atom.is_extended_positive)
+    if free_indices(atom):
+        return bool(atom.is_nonzero)  # a mask is 0 at some places
     return bool(atom.is_nonzero) or not atom.has(Hyper)
 
 

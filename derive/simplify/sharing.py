@@ -17,7 +17,7 @@ from derive.language.layer import Statement
 from derive.language.loops import loops
 from derive.simplify.closing import Closed
 from derive.simplify.explain import by_facts, rewritten
-from derive.simplify.facts import Fact, FactBook, apply_facts, definition_fact
+from derive.simplify.facts import Fact, FactBook, apply_facts, definition_fact, invertible
 from derive.simplify.lines import Line, expanded, indices_of
 from derive.simplify.structure import common_factors
 
@@ -108,6 +108,8 @@ def name_products(
         variables = frozenset(indices_of(entry.adjoint.target))
         if frozenset().union(*(free_indices(a) for a in sized)) != variables:
             continue  # the same number along an axis: the product does not say at which of its elements to read it
+        if not all(e.is_negative or invertible(a) for a, e in scale.factors):
+            continue  # a mask, which may be 0
         rest = tuple((a, -e) for a, e in scale.factors)
         result = Term.of(1 / scale.coefficient, [(entry.adjoint.target, term.factors[0][1] ** 0), *rest])
         fact = Fact(pattern, (), result, f"the definition of {entry.adjoint.symbol}", entry.adjoint.symbol)
